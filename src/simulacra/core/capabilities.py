@@ -1,0 +1,140 @@
+"""What a model can do is which methods it has: the protocols, and the one structural test in the code base.
+
+Everything that uses a model names the capability it needs and works on any object that has the methods.
+A family may give its methods more keyword-only options; the protocol is what every caller may rely on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from simulacra.core.batch import Batch, Data, Values
+from simulacra.core.likelihood import LogLikelihood
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Space
+from simulacra.core.turns import Player, Turn
+
+
+@runtime_checkable
+class Modelled(Protocol):
+    """Knows what it models."""
+
+    space: Space
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Learns by steps: players that take turns."""
+
+    def players(self) -> Mapping[str, Player]: ...
+
+    def turns(self) -> Sequence[Turn]: ...
+
+
+@runtime_checkable
+class Fitter(Protocol):
+    """Learns in closed form, or by its own iteration: mixtures, kernel density, naive Bayes."""
+
+    def fit(self, data: Data) -> None: ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Draws new examples."""
+
+    def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int) -> Batch:
+        """n examples. y: int64 (n,) classes; None draws labels from their learned marginal."""
+        ...
+
+
+@runtime_checkable
+class ConditionalSampler(Protocol):
+    """Draws one example for each given condition: a caption, a sentence, a picture."""
+
+    def sample_given(self, y: Values, *, rng: Rng | int) -> Batch: ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """Scores examples."""
+
+    def log_likelihood(
+        self,
+        x: Values,
+        *,
+        y: Values | None = None,
+        known: Values | None = None,
+        length: Tensor | None = None,
+        rng: Rng | int | None = None,
+    ) -> LogLikelihood:
+        """log p(x), or log p(x | y), nats (b,); of the known part where ``known`` is given."""
+        ...
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Maps examples to a latent space and back."""
+
+    latent: Space
+
+    def encode(self, x: Values, *, y: Values | None = None) -> Tensor:
+        """(b, *event) -> (b, *latent)."""
+        ...
+
+    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
+        """(b, *latent) -> the most typical example of each, (b, *event)."""
+        ...
+
+    def posterior(self, x: Values, *, y: Values | None = None) -> Distribution:
+        """The distribution over the latent given x: what bits-back, IWAE and AIS need."""
+        ...
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """Draws what is missing given what is known."""
+
+    def complete(self, x: Values, known: Values, *, y: Values | None = None, rng: Rng | int) -> Batch: ...
+
+
+@runtime_checkable
+class Critic(Protocol):
+    """Scores how real an example looks; higher is more real, the scale is its own."""
+
+    def criticise(self, x: Values, *, y: Values | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """A model of the joint p(x, y): knows its labels' marginal."""
+
+    def label_log_prob(self) -> Tensor:
+        """log p(y) of every class, nats (classes,)."""
+        ...
+
+
+CAPABILITIES: tuple[type[Any], ...] = (
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Codec, Completer, Critic, Labelled,
+)  # fmt: skip
+
+Capability = TypeVar("Capability")
+
+
+def capabilities(model: object) -> tuple[type[Any], ...]:
+    """The protocols whose methods a model has."""
+    return tuple(c for c in CAPABILITIES if isinstance(model, c))
+
+
+def require(model: object, capability: type[Capability], use: str) -> Capability:
+    """The model, known to have a capability; ValueError naming what is missing and what it can do instead."""
+    if isinstance(model, capability):
+        return model
+    wanted = sorted(n for n in vars(capability) if not n.startswith("_"))
+    has = ", ".join(c.__name__ for c in capabilities(model)) or "nothing we know of"
+    raise ValueError(
+        f"{use} needs a {capability.__name__} (a model with {' and '.join(wanted)}); {type(model).__name__} is {has}"
+    )
