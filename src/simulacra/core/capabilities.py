@@ -76,6 +76,17 @@ class Likelihood(Protocol):
 
 
 @runtime_checkable
+class Decoder(Protocol):
+    """Turns latent codes, N(0, I) a priori, into examples; differentiably, where the examples are continuous."""
+
+    latent: Space
+
+    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
+        """(b, *latent) -> the most typical example of each, (b, *event)."""
+        ...
+
+
+@runtime_checkable
 class Codec(Protocol):
     """Maps examples to a latent space and back."""
 
@@ -118,7 +129,7 @@ class Labelled(Protocol):
 
 
 CAPABILITIES: tuple[type[Any], ...] = (
-    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Codec, Completer, Critic, Labelled,
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Codec, Completer, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

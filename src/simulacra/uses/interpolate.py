@@ -1,0 +1,71 @@
+"""Walk between examples in a model's latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from simulacra.core.batch import Values
+from simulacra.core.capabilities import Codec, Decoder, require
+from simulacra.core.randomness import Rng
+
+Path = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """(1 - t) a + t b; a, b (n, d), t (k,) in [0, 1] -> (n, k, d)."""
+    t = t[None, :, None]
+    return (1 - t) * a[:, None] + t * b[:, None]
+
+
+def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Spherical interpolation (Shoemake 1985): keeps the norm, as draws of a Gaussian in many dimensions do.
+
+    a, b (n, d), t (k,) in [0, 1] -> (n, k, d). Parallel ends fall back on the straight line.
+    """
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-1, 1)
+    angle = cosine.arccos()[:, None, None]
+    sine, t_ = angle.sin(), t[None, :, None]
+    safe = sine.clamp_min(1e-6)
+    arc = ((1 - t_) * angle).sin() / safe * a[:, None] + (t_ * angle).sin() / safe * b[:, None]
+    return torch.where(sine > 1e-4, arc, linear(a, b, t))
+
+
+@torch.no_grad()
+def interpolate(
+    model: object, a: Values, b: Values, *, steps: int = 8, y: Tensor | None = None, path: Path = spherical
+) -> Tensor:
+    """Pictures on the way from each example of a to its partner in b; (n, steps, *event), ends reconstructed.
+
+    Raises ValueError for a model without ``encode`` and ``decode``, or fewer than 2 steps.
+    """
+    codec = require(model, Codec, "interpolate between examples")
+    return _walk(codec, codec.encode(a, y=y), codec.encode(b, y=y), steps, y, path)
+
+
+@torch.no_grad()
+def interpolate_latents(
+    model: object, n: int, *, steps: int = 8, y: Tensor | None = None, rng: Rng | int = 0, path: Path = spherical
+) -> Tensor:
+    """n walks between pairs of latent codes drawn from N(0, I); (n, steps, *event).
+
+    Works for any model that decodes a Gaussian latent: a GAN's generator as well as a VAE's decoder.
+    """
+    decoder = require(model, Decoder, "interpolate")
+    rng, shape = Rng.of(rng), (n, *decoder.latent.only.shape)
+    like = next(iter(model.parameters())) if isinstance(model, torch.nn.Module) else torch.zeros(())
+    a, b = (rng(end).normal(shape, dtype=like.dtype, device=like.device) for end in ("from", "to"))
+    return _walk(decoder, a, b, steps, y, path)
+
+
+def _walk(decoder: Decoder, a: Tensor, b: Tensor, steps: int, y: Tensor | None, path: Path) -> Tensor:
+    if steps < 2:
+        raise ValueError(f"an interpolation needs at least its two ends; got steps={steps}")
+    t = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device)
+    z = path(a.flatten(1), b.flatten(1), t)
+    x = decoder.decode(z.reshape(-1, *a.shape[1:]), y=None if y is None else y.repeat_interleave(steps))
+    if not isinstance(x, Tensor):
+        raise ValueError("interpolate shows examples of one field; this model's examples have several")
+    return x.reshape(len(a), steps, *x.shape[1:])
