@@ -68,6 +68,9 @@ class Batch:
 
     def rows(self, index: Any) -> Batch:
         """Some of its examples: a slice, or an index tensor."""
+        if isinstance(index, Tensor) and index.dtype == torch.int64:
+            # copies whole rows: an order of magnitude faster than t[index] on a CPU
+            return self.map(lambda t: t.index_select(0, index))
         return self.map(lambda t: t[index])
 
     def given(self) -> dict[str, Any]:
@@ -186,7 +189,7 @@ def fingerprint(*values: Values | None) -> str:
         for name, tensor in parts:
             digest.update(name.encode())
             if tensor is not None:
-                array: np.ndarray[Any, Any] = np.ascontiguousarray(tensor.detach().cpu())
+                array: np.ndarray[Any, np.dtype[Any]] = np.ascontiguousarray(tensor.detach().cpu())
                 digest.update(f"{array.dtype}{array.shape}".encode())
                 digest.update(array.tobytes())
     return digest.hexdigest()
