@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,20 @@ from jaxtyping import install_import_hook
 install_import_hook("simulacra", "beartype.beartype")
 
 import torch  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow-part", metavar="I/K", help="of the slow tests, only the I-th of K parts (0 <= I < K)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the part of the slow tests that was asked for; a test's part depends on its name alone."""
+    if not (wanted := config.getoption("--slow-part")):
+        return
+    part, parts = map(int, wanted.split("/"))
+    kept = [i for i in items if "slow" not in i.keywords or zlib.crc32(i.nodeid.encode()) % parts == part]
+    config.hook.pytest_deselected(items=[i for i in items if i not in kept])
+    items[:] = kept
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,5 @@
+"""``python -m simulacra`` is ``simulacra``."""
+
+from simulacra.cli.main import main
+
+main()

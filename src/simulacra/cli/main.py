@@ -1,0 +1,91 @@
+"""The command line: which verb, and how its faults are told. Imports nothing heavy: a verb's file is read when called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+VERBS: dict[str, tuple[str, str]] = {
+    "quickstart": ("quickstart", "fit several families on the built-in digits, judge them, write a report"),
+    "fit": ("fit", "fit FAMILY DATA: learn the distribution of your data"),
+    "sample": ("sample", "sample RUN -n N --out FILE: draw new examples"),
+    "evaluate": ("evaluate", "evaluate RUN|FOLDER|ARRAY --real DATA: figures with intervals"),
+    "compare": ("compare", "compare RUN...: one page, one table"),
+    "reconstruct": ("reconstruct", "reconstruct RUN INPUT --out FILE: through the latent space and back"),
+    "interpolate": ("interpolate", "interpolate RUN --out FILE: walks between examples"),
+    "denoise": ("denoise", "denoise RUN INPUT --sigma S --out FILE: remove noise of known strength"),
+    "laws": ("laws", "laws RUN|MODULE:FACTORY: the conformance battery"),
+    "families": ("families", "the families of models, and what each can do"),
+    "data": ("data", "the data sets known by name"),
+    "reproduce": ("reproduce", "reproduce NAME: a published figure, rerun and put beside the paper's"),
+}
+
+HELP = """simulacra {version}: learn the distribution of your data, and use it
+
+usage: simulacra VERB ...     (simulacra VERB --help says more)
+
+{verbs}
+
+Start with: simulacra quickstart
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a verb; exit 2 for the user's mistake and 1 for ours, each with one line."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return
+    if arguments[0] in ("--version", "-V"):
+        from simulacra import __version__
+
+        print(__version__)
+        return
+    if arguments[0] not in VERBS:
+        _fail(f"no verb {arguments[0]!r}; expected one of {', '.join(VERBS)}", 2)
+    try:
+        importlib.import_module(f"simulacra.cli.{VERBS[arguments[0]][0]}").main(arguments[1:])
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+    except BrokenPipeError:
+        # the reader of a pipe went away, as `| head` does: nothing is left to say, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except (ValueError, OSError) as error:
+        if os.environ.get("SIMULACRA_TRACEBACK"):
+            raise
+        _fail(_one_line(error), 2)
+    except ImportError as error:
+        if os.environ.get("SIMULACRA_TRACEBACK"):
+            raise
+        _fail(_one_line(error), 2 if "pip install" in str(error) else 1)
+    except Exception as error:
+        if os.environ.get("SIMULACRA_TRACEBACK"):
+            raise
+        _fail(f"a fault of simulacra's own: {type(error).__name__}: {_one_line(error)}"
+              " (SIMULACRA_TRACEBACK=1 shows where; please report it)", 1)  # fmt: skip
+
+
+def _help() -> str:
+    from simulacra import __version__
+
+    width = max(map(len, VERBS))
+    return HELP.format(
+        version=__version__, verbs="\n".join(f"  {v:<{width}}  {text}" for v, (_, text) in VERBS.items())
+    ).rstrip()
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+def _fail(text: str, status: int) -> None:
+    print(f"simulacra: {text}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
