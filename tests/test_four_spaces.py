@@ -9,6 +9,7 @@ import math
 
 import pytest
 import torch
+
 from simulacra.core.batch import Batch, Stored, rows
 from simulacra.core.capabilities import (
     Codec,
@@ -31,7 +32,7 @@ N = 256
 def pictures() -> Stored:
     """8 x 6 pictures of one bright row or column, in two classes."""
     space = Space(
-        fields={"picture": Continuous(low=-1, high=1, levels=16, shape=(1, 8, 6))},
+        fields={"picture": Continuous(low=-1.0, high=1.0, levels=16, shape=(1, 8, 6))},
         y=Classes(names=("row", "column")),
         measure="4-bit pixels",
     )
@@ -56,8 +57,8 @@ def table() -> Stored:
     space = Space(
         fields={
             "height": Continuous(low=-math.inf, high=math.inf, centre=170.0, scale=10.0),
-            "rooms": Continuous(low=0, high=9, levels=10, centre=4.5, scale=3.0),
-            "member": Continuous(low=0, high=1, levels=2, centre=0.5, scale=0.5),
+            "rooms": Continuous(low=0.0, high=9.0, levels=10, centre=4.5, scale=3.0),
+            "member": Continuous(low=0.0, high=1.0, levels=2, centre=0.5, scale=0.5),
             "colour": Categorical(k=3, names=("red", "green", "blue")),
         },
         measure="columns",
@@ -68,7 +69,7 @@ def table() -> Stored:
         "height": 170 + 10 * hidden + Rng(2)("height").normal((N,)),
         "rooms": (4.5 + 3 * hidden).round().clamp(0, 9),
         "member": (hidden > 0).float(),
-        "colour": torch.bucketize(hidden, torch.tensor([-0.5, 0.5])),
+        "colour": torch.bucketize(hidden.contiguous(), torch.tensor([-0.5, 0.5])),
     }
     known = {name: torch.ones(N, dtype=torch.bool) for name in x}
     for name in space.missing:
@@ -115,7 +116,8 @@ def train(data: Stored, steps: int, config: VAEConfig | None = None) -> tuple[VA
 def learned(request: pytest.FixtureRequest) -> tuple[Stored, VAE, list[float]]:
     torch.manual_seed(0)
     data = WORLDS[request.param]()
-    return data, *train(data, 60)
+    # a ring is learned late: at first a Gaussian is the better guess
+    return data, *train(data, 300 if request.param == "points" else 60)
 
 
 def everything(data: Stored) -> Batch:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 
 PICTURE = Space(
-    fields={"picture": Continuous(low=-1, high=1, levels=256, shape=(3, 8, 6))},
+    fields={"picture": Continuous(low=-1.0, high=1.0, levels=256, shape=(3, 8, 6))},
     y=Classes(names=("cat", "dog")),
     measure="8-bit pixels",
 )
@@ -16,8 +17,8 @@ TOKENS = Space(fields={"tokens": Categorical(k=11, shape=(7,), varying=True)}, m
 POINT = Space(fields={"point": Continuous(low=-math.inf, high=math.inf, shape=(2,), scale=3.0)}, measure="plane")
 ROW = Space(
     fields={
-        "age": Continuous(low=0, high=math.inf, centre=40.0, scale=12.0),
-        "rooms": Continuous(low=0, high=9, levels=10, centre=3.0, scale=2.0),
+        "age": Continuous(low=0.0, high=math.inf, centre=40.0, scale=12.0),
+        "rooms": Continuous(low=0.0, high=9.0, levels=10, centre=3.0, scale=2.0),
         "colour": Categorical(k=3, names=("red", "green", "blue")),
     },
     y=TOKENS,
@@ -40,7 +41,7 @@ def test_layout_and_size(space: Space, layout: str, size: int):
 
 
 def test_value_and_index_are_inverse():
-    f = Continuous(low=-1, high=1, levels=256)
+    f = Continuous(low=-1.0, high=1.0, levels=256)
     import torch
 
     index = torch.arange(256, dtype=torch.float64)
@@ -52,10 +53,10 @@ def test_value_and_index_are_inverse():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Continuous(low=1, high=1),
-        lambda: Continuous(low=0, high=math.inf, levels=4),
-        lambda: Continuous(low=0, high=1, levels=1),
-        lambda: Continuous(low=0, high=1, scale=0),
+        lambda: Continuous(low=1.0, high=1.0),
+        lambda: Continuous(low=0.0, high=math.inf, levels=4),
+        lambda: Continuous(low=0.0, high=1.0, levels=1),
+        lambda: Continuous(low=0.0, high=1.0, scale=0.0),
         lambda: Categorical(k=0),
         lambda: Categorical(k=2, names=("one",)),
         lambda: Categorical(k=2, varying=True),

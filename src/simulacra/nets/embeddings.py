@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,9 +97,9 @@ class Embed(nn.Module):
         return entries, present
 
 
-def pick(values: Values | None, name: str) -> Tensor:
+def pick(values: Values | None, name: str) -> Any:
     """The tensor of one field, whether values are a mapping or the only field's tensor; None stays None."""
-    return values.get(name) if isinstance(values, Mapping) else values  # type: ignore[return-value]
+    return values.get(name) if isinstance(values, Mapping) else values
 
 
 def within(f: Field, batch: int, length: Tensor | None, device: torch.device) -> Tensor:
@@ -120,6 +121,12 @@ def class_indicator(y: Tensor | None, classes: Classes | None, dtype: torch.dtyp
         return None
     if y is None:
         raise ValueError(f"this model is conditional on {len(classes)} classes; give y=, a label for each example")
-    if len(y) and not (int(y.min()) >= 0 and int(y.max()) < len(classes)):
+    # looked at only where looking does not make a device wait
+    if y.device.type == "cpu" and len(y) and not (int(y.min()) >= 0 and int(y.max()) < len(classes)):
         raise ValueError(f"labels must lie in 0 .. {len(classes) - 1}; got {int(y.min())} .. {int(y.max())}")
-    return F.one_hot(y.long(), len(classes)).to(dtype)
+    return one_hot(y, len(classes), dtype)
+
+
+def one_hot(index: Tensor, k: int, dtype: torch.dtype) -> Tensor:
+    """1 at each index in 0 .. k-1, 0 elsewhere; (...) -> (..., k)."""
+    return (index[..., None] == torch.arange(k, device=index.device)).to(dtype)
