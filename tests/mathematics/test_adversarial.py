@@ -34,7 +34,9 @@ def expected(loss, score: Tensor) -> Tensor:
 def best_critic(played: game.Game) -> Tensor:
     """Scores of the critic that minimises its expected loss on four points, by L-BFGS in float64."""
     score = torch.zeros(4, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([score], lr=1, max_iter=500, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [score], lr=1, max_iter=500, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         optimiser.zero_grad()

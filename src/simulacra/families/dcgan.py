@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class DCGANConfig:
 
     latent: int = 100
     width: int = 64
-    game: Game = NonSaturating()
+    game: Game = field(default_factory=NonSaturating)
     regularisers: tuple[Regulariser, ...] = ()
     # section 4: the customary momentum of 0.9 made training oscillate
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.5, 0.999)))
@@ -98,7 +99,7 @@ class Critic(nn.Module):
         sizes = ladder(*shape[1:])
         widths = channels(width, len(sizes) - 1)
         layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(LEAK)]
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in pairwise(widths):
             layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(LEAK)]
         features = widths[-1] * math.prod(sizes[-1])
         self.layers = nn.Sequential(*layers, nn.Flatten())
@@ -122,7 +123,7 @@ def picture_shape(space: Space) -> tuple[int, int, int]:
     shape = Continuum.of(space, "a DCGAN").event
     if len(shape) != 3:
         raise ValueError(f"a DCGAN needs pictures of shape (channels, height, width); got {shape}, use gan instead")
-    if not (8 <= min(shape[1:]) and max(shape[1:]) <= 256):
+    if not (min(shape[1:]) >= 8 and max(shape[1:]) <= 256):
         raise ValueError(f"a DCGAN makes pictures of 8 to 256 a side; got {shape[1]}x{shape[2]}, resize them")
     return shape[0], shape[1], shape[2]
 
@@ -159,7 +160,7 @@ class DCGAN(nn.Module):
 
     def label_log_prob(self) -> Tensor:
         """log p(y) of every class, nats (classes,)."""
-        return self.duel.label_log_marginal
+        return self.duel.label_log_prob()
 
     def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int = 0) -> Batch:
         """n pictures, decoded: inside their range and on their levels; y int64 (n,), None: from the marginal."""

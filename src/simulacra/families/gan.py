@@ -43,7 +43,7 @@ class GANConfig:
     latent: int = 32
     generator: tuple[int, ...] = (256, 256, 256)
     critic: tuple[int, ...] = (256, 256, 256)
-    game: Game = Relativistic()
+    game: Game = field(default_factory=Relativistic)
     regularisers: tuple[Regulariser, ...] = SMOOTH
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=1e-3, betas=(0.0, 0.99)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=1e-3, betas=(0.0, 0.99)))
@@ -102,7 +102,7 @@ class GAN(nn.Module):
 
     def label_log_prob(self) -> Tensor:
         """log p(y) of every class, nats (classes,)."""
-        return self.duel.label_log_marginal
+        return self.duel.label_log_prob()
 
     def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int = 0) -> Batch:
         """n examples, decoded: inside their range and on their levels; y int64 (n,), None: from the marginal."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,13 +26,14 @@ Scores = Float[Tensor, " batch"]
 CriticFunction = Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
 class Game(Protocol):
-    """What the two players minimise."""
+    """What the two players minimise.
 
-    @property
-    def relative(self) -> bool:
-        """Whether the generator's loss looks at the scores of real examples too."""
-        ...
+    relative  whether the generator's loss looks at the scores of real examples too.
+    """
+
+    relative: ClassVar[bool]
 
     def critic(self, real: Scores, fake: Scores) -> Scores:
         """The critic's loss; row r judges real example r and generated example r."""
@@ -150,7 +151,7 @@ class Relativistic:
         return F.softplus(real - fake)
 
 
-def input_gradient(critic: CriticFunction, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch event"]:
+def input_gradient(critic: CriticFunction, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch size"]:
     """Gradient of each example's score in that example, flattened, differentiable in the critic's parameters.
 
     The sum of scores is differentiated, so a critic that mixes the examples of a batch (batch norm) has its
@@ -163,7 +164,7 @@ def input_gradient(critic: CriticFunction, x: Float[Tensor, "batch *event"]) -> 
     return gradient.flatten(1)
 
 
-def half_squared_norm(gradient: Float[Tensor, "batch event"]) -> Float[Tensor, " batch"]:
+def half_squared_norm(gradient: Float[Tensor, "batch size"]) -> Float[Tensor, " batch"]:
     """|g|^2 / 2 of each example, over all event dimensions."""
     return 0.5 * gradient.square().sum(1)
 

@@ -138,6 +138,8 @@ class Duel(nn.Module):
             return self.label_log_marginal.exp().expand(n, -1)
         if not isinstance(y, Tensor) or y.shape != (n,):
             raise ValueError(f"y must be one label an example, ({n},); got {getattr(y, 'shape', type(y))}")
+        if y.device.type == "cpu" and n and not (int(y.min()) >= 0 and int(y.max()) < self.classes):
+            raise ValueError(f"labels lie in 0 .. {self.classes - 1}; got {int(y.min())} .. {int(y.max())}")
         return nn.functional.one_hot(y, self.classes).to(self.label_log_marginal.dtype)
 
     def fake(self, like: Tensor, y: Tensor | None, rng: Rng) -> Tensor:
@@ -147,31 +149,39 @@ class Duel(nn.Module):
 
     @torch.no_grad()
     def fit(self, data: Data) -> None:
-        """Learn the labels' marginal: counts of the data, each raised by one half so that no class is impossible."""
+        """Learn the labels' marginal: each class counts once more than it was seen, so that none is impossible."""
         if not self.classes:
             return
-        counts = torch.full((self.classes,), 0.5, dtype=torch.float64)
+        counts = torch.ones(self.classes, dtype=torch.float64)
         for index in torch.arange(len(data)).split(ROWS):
             y = data.batch(index, Rng(0, ("labels",))).y
-            assert isinstance(y, Tensor), "a space with classes has labels"
+            if not isinstance(y, Tensor):
+                raise ValueError(f"this model expects labels of {self.classes} classes; the data has none")
             counts += torch.bincount(y.cpu(), minlength=self.classes)
         self.label_log_marginal.copy_((counts / counts.sum()).log())
 
+    def label_log_prob(self) -> Tensor:
+        """log p(y) of every class, nats (classes,); ValueError where there are none."""
+        if not self.classes:
+            raise ValueError("this model knows no classes; fit data with labels")
+        return self.label_log_marginal
+
     @torch.no_grad()
     def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int = 0) -> Batch:
-        """n decoded examples; y int64 (n,), None: drawn from the marginal. Sampling in parts equals sampling at once."""
+        """n decoded examples; y int64 (n,), None: from the marginal. Sampling in parts equals sampling at once."""
         rng, device = Rng.of(rng), self.steps.device
         if self.classes and y is None:
             y = rng("y").categorical(self.label_log_marginal.expand(n, -1))
-        parts: list[Tensor] = []
+        known = self.known(None if y is None else y.to(device), n)
+        like = torch.empty((n, 0), dtype=next(self.generator.parameters()).dtype, device=device)
         with evaluating(self.generator):
-            for first in range(0, n, ROWS):
-                count = min(ROWS, n - first)
-                like = torch.empty((count, 0), dtype=next(self.generator.parameters()).dtype, device=device)
-                known = self.known(None if y is None else y[first : first + count].to(device), count)
-                parts.append(self.fake(like, known, rng.rows(first)))
-        u = torch.cat(parts) if parts else torch.empty((0, *self.continuum.event), device=device)
-        return Batch(x=self.continuum.decoded(u), y=y)
+            parts = [
+                self.fake(
+                    like[first : first + ROWS], known if known is None else known[first : first + ROWS], rng.rows(first)
+                )
+                for first in range(0, max(n, 1), ROWS)
+            ]
+        return Batch(x=self.continuum.decoded(torch.cat(parts)), y=y)
 
     def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
         """z (b, latent) -> examples in their own units, differentiably; y None: the labels' average."""
@@ -202,7 +212,7 @@ class Duel(nn.Module):
         self.steps += 1
 
 
-class evaluating:  # noqa: N801  # reads as a verb: with evaluating(module)
+class evaluating:
     """A module in evaluation mode for a while: batch norm uses what it has seen, not the batch."""
 
     def __init__(self, module: nn.Module) -> None:

@@ -27,7 +27,9 @@ class Continuum:
         fields: dict[str, Continuous] = {}
         for name, f in space.fields.items():
             if isinstance(f, Categorical):
-                raise ValueError(f"{user} needs continuous fields; {name!r} is categorical, use a likelihood model for it")
+                raise ValueError(
+                    f"{user} needs continuous fields; {name!r} is categorical, use a likelihood model for it"
+                )
             if f.varying:
                 raise ValueError(f"{user} needs fields of fixed extent; {name!r} varies, cut it to one length")
             fields[name] = f
