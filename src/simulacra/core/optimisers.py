@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 
+@runtime_checkable
 class Optimiser(Protocol):
     """Settings that build the optimisers of a module."""
 

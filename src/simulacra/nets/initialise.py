@@ -49,8 +49,8 @@ def initialise(module: nn.Module, rng: Rng, *, linear: Scheme = fan_in_uniform) 
     """
     for name, layer in module.named_modules():
         here = rng(name)
-        if hasattr(layer, "initialise"):
-            layer.initialise(here)
+        if callable(own_way := getattr(layer, "initialise", None)):
+            own_way(here)
         elif isinstance(layer, LINEAR):
             layer.weight.copy_(linear(layer.weight, here("weight")))
             if layer.bias is not None:

@@ -1,0 +1,119 @@
+"""Arguments of a verb from the signatures and dataclasses the library itself uses, by tyro; every fault one line."""
+
+from __future__ import annotations
+
+import ast
+import collections.abc
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+T = TypeVar("T")
+JsonFlag = Annotated[bool, tyro.conf.arg(name="json")]
+
+
+def parse(
+    what: Callable[..., T],
+    arguments: Sequence[str],
+    *,
+    verb: str,
+    default: Any = None,
+    functions: Mapping[str, Any] | None = None,
+) -> T:
+    """Call ``what`` (a function or a dataclass) with the arguments given.
+
+    functions  "module:name" -> the functions and settings that a function-valued option may name, as
+               ``--objective elbo`` or ``--objective "iwae(k=5)"``.
+    Raises ValueError with one line for arguments that do not fit; ``--help`` prints and exits.
+    """
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(lambda info: _function_rule(info, functions or {}))
+    shown = io.StringIO()
+    extra = {} if default is None else {"default": default}
+    try:
+        with registry, contextlib.redirect_stderr(shown):
+            return tyro.cli(
+                what, args=list(arguments), prog=f"simulacra {verb}", config=(tyro.conf.FlagCreatePairsOff,), **extra
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(f"{_first_fault(shown.getvalue())} (simulacra {verb} --help says what there is)") from None
+
+
+def positionals(arguments: Sequence[str], names: Sequence[str], verb: str) -> tuple[list[str], list[str]]:
+    """The first arguments, by the names they are known under, and the options after them.
+
+    Raises ValueError where one is missing.
+    """
+    found = []
+    for argument in arguments[: len(names)]:
+        if argument.startswith("-"):
+            break
+        found.append(argument)
+    if len(found) < len(names) and not {"-h", "--help"} & set(arguments):
+        raise ValueError(f"{verb} needs {' '.join(names)}; got {' '.join(found) or 'nothing'}")
+    return found, list(arguments[len(found) :])
+
+
+def setting(text: str, functions: Mapping[str, Any]) -> Any:
+    """The function or settings object that a text names: ``elbo``, ``iwae(k=5)``; ValueError for one unknown."""
+    name, _, inside = text.partition("(")
+    by_name = {q.split(":")[1]: value for q, value in functions.items()}
+    if name not in by_name:
+        raise ValueError(f"no function {name!r}; expected one of {', '.join(sorted(by_name))}")
+    found: Any = by_name[name]
+    if not inside and not dataclasses.is_dataclass(found):
+        return found
+    try:
+        call = ast.parse(f"f({inside.rstrip(')')})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        return found(**{k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg})
+    except (SyntaxError, TypeError) as error:
+        raise ValueError(f"cannot read {text!r} ({error}); expected NAME or NAME(setting=value, ...)") from error
+
+
+def interactive() -> bool:
+    """Whether a person is watching: progress bars then, plain lines otherwise."""
+    return sys.stdout.isatty()
+
+
+def _function_rule(info: tyro.constructors.PrimitiveTypeInfo, functions: Mapping[str, Any]) -> Any:
+    union = typing.get_origin(info.type) in (typing.Union, types.UnionType)
+    kinds = [typing.get_origin(o) or o for o in (typing.get_args(info.type) if union else (info.type,))]
+    if collections.abc.Callable not in kinds:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FUNCTION",
+        instance_from_str=lambda given: setting(given[0], functions),
+        is_instance=lambda value: callable(value) or value is None,
+        str_from_instance=lambda value: [_name(value)],
+    )
+
+
+def _name(value: Any) -> str:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = ", ".join(f"{f.name}={getattr(value, f.name)!r}" for f in dataclasses.fields(value))
+        return f"{type(value).__name__}({parts})"
+    return getattr(value, "__name__", repr(value))
+
+
+def _first_fault(panel: str) -> str:
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("╭╮╰╯─│ ") for line in panel.splitlines()]
+    told = []
+    for line in lines[1:]:
+        if not line:
+            if told:
+                break
+            continue
+        told.append(line)
+    return " ".join(told) or "the arguments do not fit"
