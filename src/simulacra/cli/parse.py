@@ -82,7 +82,10 @@ def setting(text: str, functions: Mapping[str, Any]) -> Any:
             return by_name[node.func.id](**{k.arg: read(k.value) for k in node.keywords if k.arg})
         if isinstance(node, ast.Tuple):
             return tuple(read(part) for part in node.elts)
-        return ast.literal_eval(node)
+        try:
+            return ast.literal_eval(node)
+        except ValueError:
+            raise TypeError("only names, numbers, texts and tuples") from None
 
     try:
         return read(ast.parse(text, mode="eval").body)

@@ -13,7 +13,7 @@ class Loading:
 
     Attributes:
         size: side of the pictures, or HEIGHTxWIDTH; others are cropped to its shape and resized. None: their own.
-        binarise: black and white pictures: "threshold" once at half, "dynamic" drawn anew each time from the grey level.
+        binarise: black and white pictures: "threshold" at half, "dynamic" drawn anew each time from the grey level.
         modality: what the data is, where that is not recognised.
     """
 

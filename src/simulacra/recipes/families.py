@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulacra.core import optimisers
-from simulacra.core.optimisers import AdamW, Warmup
 from simulacra.core.space import Space
 from simulacra.families import dcgan, gan, vae
 from simulacra.mathematics import adversarial, bounds
 from simulacra.nets import activations, backbones, heads
 from simulacra.nets import adversarial as duels
-from simulacra.nets.adversarial import Regulariser
 from simulacra.recipes.settings import table
 from simulacra.training import settings as training_settings
 from simulacra.training.settings import Training

@@ -125,7 +125,9 @@ def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) 
         if recipe.family != planned.family:
             raise ValueError(f"{folder} is a run of {recipe.family}, not of {planned.family}; resume it with its own")
         if dict(recipe.data["fingerprints"]) != dict(planned.data["fingerprints"]):
-            raise ValueError(f"{folder} was fitted on other data ({recipe.data['source']}); resume it with the same data")
+            raise ValueError(
+                f"{folder} was fitted on other data ({recipe.data['source']}); resume it with the same data"
+            )
         if any(value is not None for value in budget.values()):
             recipe = replace(recipe, training=dataclasses.replace(recipe.training, **budget))
         return recipe
@@ -175,7 +177,8 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any) -> list[str]:
         *loaded.notes,
         f"{counts['train']:,} examples to learn from, {counts['held_out']:,} held out to judge by",
         f"{parameters(model):,} parameters, about {memory:.1f} MB with optimiser and average",
-        f"{budget}, {training.batch} examples a step, seed {training.seed}; expected: {expected_time(recipe, loaded.train)}",
+        f"{budget}, {training.batch} examples a step, seed {training.seed};"
+        f" expected: {expected_time(recipe, loaded.train)}",
     ]
 
 

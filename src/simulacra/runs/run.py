@@ -17,8 +17,8 @@ from simulacra.core.space import Classes
 from simulacra.evaluation.judge import judge
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
-from simulacra.runs.recipe import Recipe, read
 from simulacra.runs.extractors import extractors_for
+from simulacra.runs.recipe import Recipe, read
 from simulacra.training.loop import Trained
 
 WEIGHTS = "model.safetensors"
