@@ -46,7 +46,7 @@ def cache() -> Path:
 
 
 def fetch(name: str, known: Known, folder: Path) -> None:
-    """Fetch a data set's files into a folder that appears whole and checked, or not at all; ValueError where it fails."""
+    """Fetch a data set into a folder that appears whole and checked, or not at all; ValueError where it fails."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
