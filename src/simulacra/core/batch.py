@@ -68,7 +68,7 @@ class Batch:
 
     def rows(self, index: Any) -> Batch:
         """Some of its examples: a slice, or an index tensor."""
-        if isinstance(index, Tensor) and index.dtype == torch.int64:
+        if isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1:
             # copies whole rows: an order of magnitude faster than t[index] on a CPU
             return self.map(lambda t: t.index_select(0, index))
         return self.map(lambda t: t[index])
