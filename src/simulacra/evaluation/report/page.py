@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import importlib.resources
 import re
@@ -16,9 +17,9 @@ from markupsafe import Markup
 
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report import figures as text
-from simulacra.evaluation.report.comparison import Column, Comparison, boards
+from simulacra.evaluation.report.comparison import Board, Column, Comparison, boards
 from simulacra.evaluation.report.contents import Report, Verdict, picture
-from simulacra.evaluation.report.curves import RUN, curves
+from simulacra.evaluation.report.curves import curves
 from simulacra.evaluation.report.numbers import count, duration, short, write
 from simulacra.evaluation.report.plots import COLOURS, Ladder, Point, Scatter, ladder, scatter
 
@@ -27,7 +28,8 @@ LEVELS = {
     "ok": "good", "good": "good", "fine": "good", "pass": "good", "healthy": "good",
     "note": "note", "info": "note", "hint": "note",
     "warning": "warning", "warn": "warning", "caution": "warning",
-    "error": "problem", "bad": "problem", "problem": "problem", "stop": "problem", "fail": "problem", "critical": "problem",
+    "error": "problem", "bad": "problem", "problem": "problem", "stop": "problem", "fail": "problem",
+    "critical": "problem",
 }  # fmt: skip
 SEVERITY = {"problem": 0, "warning": 1, "note": 2, "good": 3}
 
@@ -68,7 +70,7 @@ def render_comparison(comparison: Comparison) -> str:
         "comparison.html",
         title=f"{comparison.title} · simulacra",
         comparison=comparison,
-        boards=[{"board": b, "rows": _cells(b.runs, b.columns)} for b in tables],
+        boards=[{"board": b, "rows": _cells(b, comparison.runs)} for b in tables],
         colours=colours,
         anchors={r.name: anchor(r.name, i) for i, r in enumerate(comparison.runs)},
         families={r.name: r.family for r in comparison.runs},
@@ -130,7 +132,7 @@ def _run(report: Report) -> dict[str, Any]:
         else None,
         "interpolations": picture(report.interpolations, "Interpolations") if report.interpolations else None,
         "nearest": [
-            (picture(n.sample, "A sample"), picture(n.real, "Its nearest training picture"), short(n.ratio))
+            (picture(n.sample, "A sample"), picture(n.real, "Its nearest training picture"), f"{n.ratio:.2f}")
             for n in report.nearest
         ],
         "progress": [(count(s), picture(p, f"Samples at step {count(s)}")) for s, p in report.progress],
@@ -208,14 +210,23 @@ def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     return [(prefix, "—" if value is None or value == "" else str(value))]
 
 
-def _cells(runs: Sequence[str], columns: Sequence[Column]) -> list[tuple[str, list[Any]]]:
-    """Table rows: run name and, column by column, its figure's parts, whether it is best, and a number to sort by."""
+def _cells(board: Board, runs: Sequence[Report]) -> list[tuple[str, list[Any]]]:
+    """Table rows: run name and, column by column, what to print, whether it is best, and a number to sort by.
+
+    An empty cell says whether the run lacks the figure ("—") or measured it otherwise ("apart").
+    """
+    measured = {r.name: {f.name for f in r.figures} for r in runs}
+    standing = {(name, c.figure.name) for c in board.columns for name in c.figures}
     table = []
-    for name in runs:
-        cells = []
-        for c in columns:
-            f = c.figures.get(name)
-            cells.append(None if f is None else {"row": row(f), "best": c.best == name, "sort": repr(f.value)})
+    for name in board.runs:
+        cells: list[Any] = []
+        for c in board.columns:
+            if (f := c.figures.get(name)) is not None:
+                bare = row(dataclasses.replace(f, unit=""))  # the heading has the unit
+                cells.append({"row": bare, "best": c.best == name, "sort": repr(float(f.value))})
+            else:
+                otherwise = c.figure.name in measured[name] and (name, c.figure.name) not in standing
+                cells.append("apart" if otherwise else "")
         table.append((name, cells))
     return table
 
@@ -225,8 +236,9 @@ def _ladder(c: Column, runs: Sequence[str], colours: Mapping[str, int]) -> Ladde
     for name in runs:
         if (f := c.figures.get(name)) is not None:
             rows.append((name, colours[name], f.value, f.interval, write(f.value, f.interval).value, c.best == name))
-    subtitle = " · ".join(p for p in (c.figure.unit, text.BETTER[c.figure.direction]) if p)
-    return ladder(rows, title=c.heading, subtitle=subtitle)
+    unit = "" if c.figure.unit == c.figure.name else c.figure.unit
+    parts = (unit, text.BETTER[c.figure.direction], text.extractor_text(c.figure))
+    return ladder(rows, title=c.figure.name, subtitle=" · ".join(p for p in parts if p))
 
 
 def _plots(runs: Sequence[Report], columns: Sequence[Column], colours: Mapping[str, int]) -> list[Scatter]:
