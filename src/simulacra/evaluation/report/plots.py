@@ -170,7 +170,9 @@ def _whiskers(p: Point, x: Axis, y: Axis, along) -> list[tuple[float, float, flo
 def _labelled(p: Point, x: float, y: float, whiskers, before: Sequence[Mark], frame: Frame) -> Mark:
     """The mark with its label at the first of a few places that no earlier label and no edge disputes."""
     width = CHARACTER * len(p.name)
-    places = [(9, 4, "start"), (-9, 4, "end"), (9, -9, "start"), (9, 17, "start"), (-9, -9, "end"), (-9, 17, "end")]
+    level = [(9, 4, "start"), (-9, 4, "end")]
+    aside = [(9, -9, "start"), (9, 17, "start"), (-9, -9, "end"), (-9, 17, "end")]
+    places = aside + level if p.x_interval else level + aside  # a label does not lie on its own whisker
     chosen = places[0]
     for dx, dy, anchor in places:
         left = x + dx if anchor == "start" else x + dx - width
