@@ -1,4 +1,4 @@
-"""Several runs side by side: which figures may share a column, which run is best where that can be told, and exports."""
+"""Several runs side by side: which figures may share a column, which run is best if that can be told, and exports."""
 
 from __future__ import annotations
 
@@ -50,11 +50,13 @@ class Column:
 
     figures  run name -> its figure; a run that lacks it is absent.
     best     the run that is best beyond doubt, or None; doubt says why there is none ("" for a single figure).
+    tied     the runs that share the first place because their intervals overlap, best value first.
     """
 
     figures: Mapping[str, Figure]
     best: str | None
     doubt: str
+    tied: Sequence[str] = ()
 
     @property
     def figure(self) -> Figure:
@@ -83,8 +85,8 @@ def column(figures: Mapping[str, Figure]) -> Column:
     first = next(iter(figures.values()))
     for other in figures.values():
         first.comparable_to(other)
-    best, doubt = _best(figures)
-    return Column(figures=dict(figures), best=best, doubt=doubt)
+    best, doubt, tied = _best(figures)
+    return Column(figures=dict(figures), best=best, doubt=doubt, tied=tied)
 
 
 def boards(comparison: Comparison) -> list[Board]:
@@ -102,15 +104,15 @@ def boards(comparison: Comparison) -> list[Board]:
         reason = ""
         if len(identities) > 1:
             short = identity[:12] or "no fingerprint"
-            reason = f"judged against {runs[0].data} ({short}); figures on different data are not set side by side"
+            reason = f"Judged against {runs[0].data} ({short}); figures on different data are not set side by side"
         if main:
             found.append(Board(runs=names, columns=main, reason=reason))
-        apart += [Board(runs=list(c.figures), columns=[c], reason=why) for c, why in refused]
+        apart += refused
     return found + apart
 
 
 def better(a: Figure, b: Figure) -> bool:
-    """Whether a is better than b beyond doubt: their intervals lie apart, and b is no bound that may hide a better value.
+    """Whether a is better than b beyond doubt: their intervals lie apart, and b is no bound that may hide better.
 
     A bound stands on the side that cannot flatter, so it may beat an exact value but never loses to one. Two bounds
     are compared as the bounds they are. Raises ValueError where the two measure different things.
@@ -171,61 +173,62 @@ def comparison_json(comparison: Comparison) -> str:
     return json.dumps(finite(comparison_rows(comparison)), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _columns(runs: Sequence[Report]) -> tuple[list[Column], list[tuple[Column, str]]]:
-    """Columns of the leaderboard, and those refused a place in it, each with the reason.
+def _columns(runs: Sequence[Report]) -> tuple[list[Column], list[Board]]:
+    """Columns of the leaderboard, and tables of the figures refused a place in it, each with the reason.
 
-    A figure is refused where some run measured the same thing in another way and not in this one: its empty cell would
-    invite the comparison that may not be made. A run that merely lacks a figure leaves a gap.
+    Of the ways in which one figure was measured, the one most runs share keeps its place, and with it any other that
+    only those runs have. The rest is refused: its cells would invite the comparison that may not be made.
     """
     by_key: dict[Key, dict[str, Figure]] = {}
     for run in runs:
         for f in run.figures:
             by_key.setdefault(f.compared_in, {})[run.name] = f
     main: list[Column] = []
-    refused: list[tuple[Column, str]] = []
+    refused: dict[tuple[Any, ...], list[Column]] = {}
+    reasons: dict[tuple[Any, ...], str] = {}
     for key, figures in by_key.items():
-        rivals = [other for other in by_key if other != key and other[0] == key[0]]
-        elsewhere = {name: other for other in rivals for name in by_key[other] if name not in figures}
-        if not elsewhere:
+        first = max((k for k in by_key if k[0] == key[0]), key=lambda k: len(by_key[k]))  # the earliest of the largest
+        if figures.keys() <= by_key[first].keys():
             main.append(column(figures))
             continue
-        name, other = next(iter(elsewhere.items()))
-        refused.append((column(figures), _difference(figures, key, name, by_key[other][name])))
-    return main, refused
+        group = (tuple(figures), key[1:], first[1:])
+        refused.setdefault(group, []).append(column(figures))
+        reasons[group] = _difference(figures, by_key[first])
+    tables = [Board(runs=list(group[0]), columns=c, reason=reasons[group]) for group, c in refused.items()]
+    return main, tables
 
 
-def _difference(figures: Mapping[str, Figure], key: Key, name: str, theirs: Figure) -> str:
-    ours = next(iter(figures.values()))
-    if ours.unit != theirs.unit:
-        ways = f"in {ours.unit or 'no unit'}, {name} in {theirs.unit or 'no unit'}"
-    else:
-        ways = f"with {extractor_text(ours) or 'no extractor'}, {name} with {extractor_text(theirs) or 'no extractor'}"
-    return f"{', '.join(figures)} measured {key[0]} {ways}; the two are different quantities"
+def _difference(ours: Mapping[str, Figure], theirs: Mapping[str, Figure]) -> str:
+    """Why the figures of some runs may not stand beside those of the others."""
+    a, b = next(iter(ours.values())), next(iter(theirs.values()))
+    if a.unit != b.unit:
+        ways = (a.unit or "no unit", b.unit or "no unit")
+        return f"In {ways[0]}, while the leaderboard's are in {ways[1]}: different quantities, not to be compared"
+    ways = (extractor_text(a) or "no extractor", extractor_text(b) or "no extractor")
+    return f"Measured with {ways[0]}, the leaderboard's with {ways[1]}: different quantities, not to be compared"
 
 
-def _best(figures: Mapping[str, Figure]) -> tuple[str | None, str]:
-    """The run that is better than every other beyond doubt, or None and why."""
+def _best(figures: Mapping[str, Figure]) -> tuple[str | None, str, list[str]]:
+    """The run that is better than every other beyond doubt, or None, why there is none, and who shares the place."""
     some = list(figures.values())
     if len(some) < 2:
-        return None, ""
+        return None, "", []
     if some[0].direction == "neither":
-        return None, "neither direction is better"
-    sizes = {(f.n, f.n_real) for f in some}
-    if len(sizes) > 1 and any(word in some[0].name.casefold() for word in BIASED_BY_N):
-        return None, "not comparable: N differs, and this figure depends on it"
-    if all(f.interval is None for f in some):
-        return None, "not distinguishable: no intervals"
-    for name, f in figures.items():
-        if all(better(f, other) for rival, other in figures.items() if rival != name):
-            return name, ""
+        return None, "neither direction is better", []
+    if len({(f.n, f.n_real) for f in some}) > 1 and any(word in some[0].name.casefold() for word in BIASED_BY_N):
+        return None, "not comparable: N differs, and this figure depends on it", []
     sign = 1 if some[0].direction == "lower" else -1
-    order = sorted(figures, key=lambda n: sign * figures[n].value)
-    first, rivals = figures[order[0]], [n for n in order[1:] if not better(figures[order[0]], figures[n])]
-    if first.interval is None or any(figures[n].interval is None for n in rivals):
-        return None, "not distinguishable: an interval is missing"
-    if any(figures[n].kind == "bound" and first.kind != "bound" for n in rivals):
-        return None, "not distinguishable: a bound never loses to an exact value"
-    return None, f"not distinguishable: {order[0]} and {', '.join(rivals)} overlap"
+    order = sorted(figures, key=lambda name: sign * figures[name].value)
+    first = figures[order[0]]
+    rivals = [name for name in order[1:] if not better(first, figures[name])]
+    if not rivals:
+        return order[0], "", []
+    if first.interval is None or any(figures[name].interval is None for name in rivals):
+        return None, "not distinguishable: an interval is missing", []
+    tied = [order[0], *rivals]
+    if first.kind != "bound" and any(figures[name].kind == "bound" for name in rivals):
+        return None, "not distinguishable: a bound never loses to an exact value", tied
+    return None, "not distinguishable: intervals overlap", tied
 
 
 def _harmless(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a report is made of: plain values, bytes of pictures, figures, log rows. ``runs`` fills it; ``page`` draws it."""
+"""What a report is made of: plain values, bytes of pictures, figures, log rows. ``runs`` fills it, ``page`` draws."""
 
 from __future__ import annotations
 

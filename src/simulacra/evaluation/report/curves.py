@@ -54,8 +54,8 @@ class Frame:
 
     width: float = 300
     height: float = 170
-    left: float = 46
-    right: float = 246
+    left: float = 44
+    right: float = 232
     top: float = 12
     bottom: float = 136
 
@@ -101,7 +101,7 @@ def curves(log: Sequence[Mapping[str, float]], units: Mapping[str, str] | None =
     return groups
 
 
-def panel(title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> Panel:  # noqa: B008
+def panel(title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> Panel:
     """One curve. points: (n, 2) steps and values, n >= 2, at least two different steps."""
     points = points[np.argsort(points[:, 0], kind="stable")]
     steps, values = points[:, 0], points[:, 1]
@@ -110,6 +110,7 @@ def panel(title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> 
     low, high = limits(values, smooth)
     y = Axis(low=low, high=high, start=frame.bottom, end=frame.top)
     last = short(float(smooth[-1]))
+    story = f"{title} from {short(smooth[0])} at step {short(steps[0])} to {last} at step {short(steps[-1])}"
     return Panel(
         title=title,
         unit=unit,
@@ -118,9 +119,9 @@ def panel(title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> 
         line=path(x, y, *thinned(steps, smooth)),
         end=(x(steps[-1]), min(max(y(smooth[-1]), frame.top), frame.bottom)),
         last=last,
-        x_ticks=x.ticks(3),
+        x_ticks=x.ticks(5),
         y_ticks=y.ticks(4),
-        summary=f"{title} from {short(float(smooth[0]))} at step {short(steps[0])} to {last} at step {short(steps[-1])}",
+        summary=story,
     )
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulacra.core.figure import Figure
-from simulacra.evaluation.report.numbers import Written, count, write
+from simulacra.evaluation.report.numbers import count, write
 
 HASH_SHOWN = 8  # characters: enough to tell extractors apart by eye, the whole is in the JSON
 
@@ -80,10 +80,9 @@ def interval_text(figure: Figure) -> str:
     """ "[12.02, 12.60] 95 % jackknife", or "no interval: reason"."""
     if figure.interval is None:
         return f"no interval: {no_interval_reason(figure)}"
-    written: Written = write(figure.value, figure.interval)
-    return " ".join(
-        p for p in (written.interval, written.power, f"{level(figure)} {figure.interval_method}") if p
-    ).strip()
+    written = write(figure.value, figure.interval)
+    parts = (written.interval, written.power, level(figure), figure.interval_method)
+    return " ".join(p for p in parts if p)
 
 
 def no_interval_reason(figure: Figure) -> str:
@@ -133,9 +132,7 @@ def format_figure(figure: Figure) -> str:
 
 def text_table(figures: Sequence[Figure], *, title: str | None = None) -> Table:
     """The figures as a table for the terminal; print it with a rich console."""
-    table = Table(
-        title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0))
     table.add_column("figure")
     table.add_column("", width=1)
     table.add_column("value", justify="right")

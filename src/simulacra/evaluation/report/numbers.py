@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 DIGITS_OF_INTERVAL = 2  # an uncertainty is itself uncertain: its third digit says nothing
-DIGITS_ALONE = 4  # of a number whose uncertainty nobody knows
+DIGITS_ALONE = 3  # of a number whose uncertainty nobody knows
 MOST_PLACES = 15
 PLAIN = (1e-4, 1e7)  # sizes written without a power of ten
 
@@ -35,13 +36,13 @@ class Written:
     @property
     def power(self) -> str:
         """ "× 10⁻⁷", or ""."""
-        return f"× 10{str(self.exponent).translate(SUPERSCRIPTS)}" if self.exponent else ""
+        return power_of_ten(self.exponent) if self.exponent else ""
 
 
 def write(value: float, interval: tuple[float, float] | None = None) -> Written:
     """A value to the digits its interval supports: the last digit is the second one of the interval's half width.
 
-    Four significant digits where there is no interval, or one without a width. All three numbers share one power of
+    Three significant digits where there is no interval, or one without a width. All three numbers share one power of
     ten, taken out where the largest of them lies outside 1e-4 .. 1e7.
     """
     numbers = (value, *(interval or ()))
@@ -63,7 +64,12 @@ def short(value: float) -> str:
     exponent = 0 if PLAIN[0] <= abs(value) < PLAIN[1] else math.floor(math.log10(abs(value)))
     text = _decimal(value, exponent, max(0, 2 - math.floor(math.log10(abs(value))) + exponent))
     text = text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{text} {Written(value='', exponent=exponent).power}".strip()
+    return f"{text} {power_of_ten(exponent)}" if exponent else text
+
+
+def power_of_ten(exponent: int) -> str:
+    """ "× 10⁻⁷"."""
+    return f"{TIMES} 10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
 def count(value: int) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simulacra.evaluation.report.curves import Axis, Frame, Tick
-from simulacra.evaluation.report.numbers import MINUS, SUPERSCRIPTS
+from simulacra.evaluation.report.numbers import MINUS, power_of_ten
 
 COLOURS = 8  # that the style sheet has; later runs begin again, and every mark carries its name besides
 LABEL_HEIGHT = 13.0
+LONGEST_NAME = 16  # characters of a run's name that a ladder shows
 CHARACTER = 6.2  # mean width of a character of a label, in view box units
 
 
@@ -83,7 +84,7 @@ def scatter(
     points: Sequence[Point], *, title: str, x_title: str, y_title: str, log_x: bool = False, note: str = ""
 ) -> Scatter:
     """Marks in the plane with their labels beside them. x by its logarithm where costs span decades."""
-    frame = Frame(width=420, height=280, left=54, right=404, top=16, bottom=232)
+    frame = Frame(width=420, height=290, left=44, right=404, top=28, bottom=244)
     xs = [v for p in points for v in (p.x, *(p.x_interval or ())) if math.isfinite(v)]
     ys = [v for p in points for v in (p.y, *(p.y_interval or ())) if math.isfinite(v)]
     by_log = log_x and min(xs) > 0 and max(xs) > 4 * min(xs)
@@ -111,7 +112,9 @@ def ladder(
 ) -> Ladder:
     """rows: (run, colour, value, interval, value as text, is it the best)."""
     height = 26.0
-    frame = Frame(width=420, height=height * len(rows) + 40, left=104, right=330, top=8, bottom=height * len(rows) + 12)
+    names = min(max(len(row[0]) for row in rows), LONGEST_NAME)
+    depth = height * len(rows)
+    frame = Frame(width=420, height=depth + 30, left=24 + CHARACTER * names, right=345, top=4, bottom=depth + 8)
     values = [v for _, _, value, interval, _, _ in rows for v in (value, *(interval or ())) if math.isfinite(v)]
     x = _axis(values, frame.left, frame.right)
     bars = [
@@ -152,7 +155,7 @@ def _log_ticks(x: Axis) -> list[Tick]:
 def _plain(factor: int, power: int) -> str:
     if -4 <= power <= 6:
         return f"{factor * 10**power:,}" if power >= 0 else f"{factor * 10.0**power:.{-power}f}"
-    return f"{factor} × 10{str(power).translate(SUPERSCRIPTS)}"
+    return f"{factor} {power_of_ten(power)}"
 
 
 def _whiskers(p: Point, x: Axis, y: Axis, along) -> list[tuple[float, float, float, float]]:
@@ -167,7 +170,9 @@ def _whiskers(p: Point, x: Axis, y: Axis, along) -> list[tuple[float, float, flo
 def _labelled(p: Point, x: float, y: float, whiskers, before: Sequence[Mark], frame: Frame) -> Mark:
     """The mark with its label at the first of a few places that no earlier label and no edge disputes."""
     width = CHARACTER * len(p.name)
-    places = [(9, 4, "start"), (-9, 4, "end"), (9, -9, "start"), (9, 17, "start"), (-9, -9, "end"), (-9, 17, "end")]
+    level = [(9, 4, "start"), (-9, 4, "end")]
+    aside = [(9, -9, "start"), (9, 17, "start"), (-9, -9, "end"), (-9, 17, "end")]
+    places = aside + level if p.x_interval else level + aside  # a label does not lie on its own whisker
     chosen = places[0]
     for dx, dy, anchor in places:
         left = x + dx if anchor == "start" else x + dx - width
