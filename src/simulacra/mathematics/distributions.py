@@ -1,14 +1,14 @@
 """Distributions of single elements, as an output head derives them from raw network outputs.
 
-Each scores values (parameters may have further leading dimensions), draws with a named stream of random numbers,
-and knows its mean and its mode. Values and parameters share the trailing shape; a draw's first dimension counts examples.
+Each scores values, broadcasting against its parameters, draws with a named stream of random numbers, and knows its
+mean and its mode. A draw's first dimension counts examples.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,14 @@ def soft_floor(x: Tensor, low: float) -> Tensor:
     return F.softplus(x - low) + low
 
 
+def broadcast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both tensors in the shape that arithmetic between them would have, without a copy."""
+    if a.shape == b.shape:
+        return a, b
+    shape = cast(torch.Size, torch.broadcast_shapes(a.shape, b.shape))
+    return a.expand(shape), b.expand(shape)
+
+
 @dataclass(frozen=True)
 class Bernoulli:
     """Two values, low and high; logits of the high one, (...)."""
@@ -54,9 +62,8 @@ class Bernoulli:
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), nats; x between low and high counts as a mixture of the two (binary cross-entropy)."""
         target = (x - self.low) / (self.high - self.low) if (self.low, self.high) != (0.0, 1.0) else x
-        if target.shape != self.logits.shape:
-            target = target.expand(self.logits.shape)
-        return -F.binary_cross_entropy_with_logits(self.logits, target, reduction="none")
+        target, logits = broadcast(target, self.logits)
+        return -F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
     def sample(self, rng: Rng, temperature: float = 1.0) -> Tensor:
         """One of the two values."""
@@ -83,7 +90,8 @@ class Categories:
     def log_prob(self, x: Tensor) -> Tensor:
         """log softmax(logits)[x], nats."""
         log_p = F.log_softmax(self.logits, dim=-1)
-        return log_p.gather(-1, x.long().expand(log_p.shape[:-1])[..., None])[..., 0]
+        index, log_p = broadcast(x.long()[..., None], log_p)
+        return log_p.gather(-1, index[..., :1])[..., 0]
 
     def sample(self, rng: Rng, temperature: float = 1.0) -> Tensor:
         """One category, int64."""

@@ -171,9 +171,8 @@ class GridEncoder(nn.Module):
             self.blocks.append(grid_blocks(out, s))
             channels = out
         self.given = nn.Linear(given, stages[0][0], bias=False) if given else None
-        self.dense = nn.Sequential(
-            s.activation(), nn.Flatten(), nn.Linear(math.prod(stages[-1]), s.hidden), s.activation()
-        )
+        self.act = s.activation()
+        self.dense = nn.Sequential(nn.Linear(math.prod(stages[-1]), s.hidden), s.activation())
         self.out = nn.Linear(s.hidden + given, outputs)
 
     def forward(self, h: Tensor, given: Tensor | None = None) -> Tensor:
@@ -182,7 +181,7 @@ class GridEncoder(nn.Module):
             if i == 0 and self.given is not None:
                 h = h + self.given(given)[:, :, None, None]
             h = blocks(h)
-        return self.out(joined(self.dense(h), given))
+        return self.out(joined(self.dense(self.act(h).permute(0, 2, 3, 1).flatten(1)), given))
 
 
 class GridDecoder(nn.Module):
@@ -205,10 +204,12 @@ class GridDecoder(nn.Module):
         )
 
     def forward(self, v: Tensor) -> Tensor:
-        h = self.dense(v).reshape(len(v), *self.start)
-        for blocks, up, (height, width) in zip(self.blocks, self.up, self.sizes, strict=True):
+        # channels run fastest, as convolutions like them in memory
+        channels, height, width = self.start
+        h = self.dense(v).reshape(len(v), height, width, channels).permute(0, 3, 1, 2)
+        for blocks, up, (rows, columns) in zip(self.blocks, self.up, self.sizes, strict=True):
             # each convolution puts out the four pixels of a finer grid (Shi et al. 2016); an odd side is cut
-            h = F.pixel_shuffle(up(blocks(h)), 2)[:, :, :height, :width]
+            h = F.pixel_shuffle(up(blocks(h)), 2)[:, :, :rows, :columns]
         return h
 
 
