@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,12 +38,18 @@ class Loaded:
     train, held_out  the part to learn from and the part to judge by; their spaces are equal.
     modality         "pictures" | "points".
     notes            what was recognised, chosen, ignored and skipped: plain lines for a person.
+    source, options  what ``open_data`` was called with: calling it again gives the same data.
+    licence, consent  of the data, as its user states them; None: not stated.
     """
 
     train: Data
     held_out: Stored
     modality: str
     notes: tuple[str, ...] = ()
+    source: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    licence: str | None = None
+    consent: str | None = None
 
 
 def open_data(
@@ -68,6 +75,31 @@ def open_data(
 
     Raises ValueError, in one line, for everything that is wrong with the text, the files or the choices.
     """
+    given: dict[str, Any] = {
+        "size": size,
+        "channels": channels,
+        "modality": modality,
+        "labels": labels,
+        "binarise": binarise,
+        "held_out": held_out,
+        "skip": skip,
+    }
+    loaded = _open(text, **given)
+    return replace(loaded, source=text, options={name: value for name, value in given.items() if value is not None})
+
+
+def _open(
+    text: str,
+    *,
+    size: int | tuple[int, int] | None,
+    channels: int | None,
+    modality: str | None,
+    labels: str | None,
+    binarise: str | None,
+    held_out: float,
+    skip: float,
+) -> Loaded:
+    """``open_data``, before what it was called with is written down."""
     if modality not in (None, "pictures", "points"):
         raise ValueError(f"no modality {modality!r}; expected pictures or points")
     if binarise not in (None, *BINARISE):
