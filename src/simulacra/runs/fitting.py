@@ -13,9 +13,9 @@ from simulacra.core.batch import Data
 from simulacra.core.checkpoint import save_tensors
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
-from simulacra.runs.snapshots import Snapshots
 from simulacra.runs.recipe import NAME, Recipe, read, replace
 from simulacra.runs.run import WEIGHTS, Run
+from simulacra.runs.snapshots import Snapshots
 from simulacra.training.loop import Trained, train
 from simulacra.training.monitors import standard
 from simulacra.training.settings import Training

@@ -68,7 +68,7 @@ def write_comparison(runs: Sequence[Run], path: Path, *, title: str, say: Say = 
             write_json(run.path / FIGURES, [figure.to_json() for figure in figures])
         reports.append(report(run, figures))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, render_comparison(Comparison(title=title, reports=reports)).encode())
+    write(path, render_comparison(Comparison(title=title, runs=reports)).encode())
     return path
 
 
