@@ -1,4 +1,4 @@
-"""The command line: which verb, and how its faults are told. Imports nothing heavy: a verb's file is read when called."""
+"""The command line: which verb, and how its faults are told. A verb's file is imported only when it is called."""
 
 from __future__ import annotations
 

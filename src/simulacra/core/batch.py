@@ -68,6 +68,9 @@ class Batch:
 
     def rows(self, index: Any) -> Batch:
         """Some of its examples: a slice, or an index tensor."""
+        if isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1:
+            # copies whole rows: an order of magnitude faster than t[index] on a CPU
+            return self.map(lambda t: t.index_select(0, index))
         return self.map(lambda t: t[index])
 
     def given(self) -> dict[str, Any]:
@@ -179,14 +182,13 @@ def decode(f: Any, stored: Tensor) -> Tensor:
 
 
 def fingerprint(*values: Values | None) -> str:
-    """SHA-256 over the bytes, types and shapes of tensors and mappings of them, hexadecimal."""
+    """SHA-256 over the places, names, types, shapes and bytes of tensors and mappings of them, hexadecimal."""
     digest = hashlib.sha256()
-    for value in values:
+    for place, value in enumerate(values):
         parts = value.items() if isinstance(value, Mapping) else [("", value)]
         for name, tensor in parts:
-            digest.update(name.encode())
             if tensor is not None:
-                array: np.ndarray[Any, Any] = np.ascontiguousarray(tensor.detach().cpu())
-                digest.update(f"{array.dtype}{array.shape}".encode())
+                array: np.ndarray[Any, np.dtype[Any]] = np.ascontiguousarray(tensor.detach().cpu())
+                digest.update(f"{place} {name!r} {array.dtype} {array.shape}".encode())
                 digest.update(array.tobytes())
     return digest.hexdigest()

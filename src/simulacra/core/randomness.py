@@ -128,7 +128,7 @@ class Rng:
         text = "\x1f".join(f"{type(p).__name__[0]}{p}" for p in self.path)
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
-    def _words(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+    def _words(self, shape: Sequence[int]) -> np.ndarray[Any, np.dtype[Any]]:
         count, size = (shape[0] if len(shape) else 1), _row_size(shape)
         blocks = (size + 3) // 4
         out = np.empty((count * blocks, 4), np.uint32)
@@ -156,7 +156,7 @@ class Rng:
         return philox_torch(counter, self.seed).T.reshape(count, 4 * blocks)[:, :size].reshape(tuple(shape))
 
 
-def philox_numpy(counter: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
+def philox_numpy(counter: np.ndarray[Any, np.dtype[Any]], seed: int) -> np.ndarray[Any, np.dtype[Any]]:
     """Philox 4x32-10 of counters (4, n), uint64 holding 32 bits each; the outputs likewise."""
     factor = np.array([[M0], [M1]], np.uint64)
     low, high = np.ascontiguousarray(counter[0::2]), np.ascontiguousarray(counter[1::2])
