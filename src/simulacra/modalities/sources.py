@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from simulacra.modalities.reading import Options, Part, Read, fits_memory
 from simulacra.modalities.split import split
 from simulacra.modalities.sprites import Sprites
 
+HELD_OUT_SHARE = 0.1
 HELD_OUT_POINTS = 10_000  # drawn once from an endless world, to judge by
 TOYS: dict[str, Callable[[], worlds.World]] = {
     "ring": toys.ring,
@@ -38,8 +39,8 @@ class Loaded:
     train, held_out  the part to learn from and the part to judge by; their spaces are equal.
     modality         "pictures" | "points".
     notes            what was recognised, chosen, ignored and skipped: plain lines for a person.
-    source, options  what ``open_data`` was called with: calling it again gives the same data.
-    licence, consent  of the data, as its user states them; None: not stated.
+    source, options  what opens the same data again: ``open_data(source, **options)``; options are JSON values.
+    licence          of the data, as its source states it; consent: of the people in it, where it is known.
     """
 
     train: Data
@@ -48,19 +49,19 @@ class Loaded:
     notes: tuple[str, ...] = ()
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
-    licence: str | None = None
-    consent: str | None = None
+    licence: str = "not stated"
+    consent: str = "not stated"
 
 
 def open_data(
     text: str,
     *,
-    size: int | tuple[int, int] | None = None,
+    size: int | Sequence[int] | None = None,
     channels: int | None = None,
     modality: str | None = None,
     labels: str | None = None,
     binarise: str | None = None,
-    held_out: float = 0.1,
+    held_out: float = HELD_OUT_SHARE,
     skip: float = 0.05,
 ) -> Loaded:
     """The data that ``text`` names: a known name, a path, or OWNER/NAME on the hub.
@@ -75,47 +76,53 @@ def open_data(
 
     Raises ValueError, in one line, for everything that is wrong with the text, the files or the choices.
     """
-    given: dict[str, Any] = {
-        "size": size,
+    given = {
+        "size": size if size is None or isinstance(size, int) else list(size),
         "channels": channels,
         "modality": modality,
         "labels": labels,
         "binarise": binarise,
-        "held_out": held_out,
-        "skip": skip,
+        "held_out": None if held_out == HELD_OUT_SHARE else held_out,
+        "skip": None if skip == Options().skip else skip,
     }
-    loaded = _open(text, **given)
-    return replace(loaded, source=text, options={name: value for name, value in given.items() if value is not None})
-
-
-def _open(
-    text: str,
-    *,
-    size: int | tuple[int, int] | None,
-    channels: int | None,
-    modality: str | None,
-    labels: str | None,
-    binarise: str | None,
-    held_out: float,
-    skip: float,
-) -> Loaded:
-    """``open_data``, before what it was called with is written down."""
     if modality not in (None, "pictures", "points"):
         raise ValueError(f"no modality {modality!r}; expected pictures or points")
     if binarise not in (None, *BINARISE):
         raise ValueError(f"no way to binarise {binarise!r}; expected {' or '.join(BINARISE)}")
-    sides = (size, size) if isinstance(size, int) else size
-    options = Options(size=sides, channels=channels, skip=skip, labels=labels)
+    loaded = _open(
+        text, Options(size=_extent(size), channels=channels, skip=skip, labels=labels), modality, binarise, held_out
+    )
     known = KNOWN.get(text)
-    if text in TOYS:
-        return _world(text, TOYS[text]())
-    if text == "sprites":
-        return _sprites(sides)
+    path = Path(text).expanduser()
+    return replace(
+        loaded,
+        source=text if known is not None or not path.exists() else str(path.resolve()),
+        options={name: value for name, value in given.items() if value is not None},
+        licence=known.licence if known is not None else "not stated",
+        consent=known.consent if known is not None else "not stated",
+    )
+
+
+def _extent(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """A side, or height and width, as (h, w)."""
+    if size is None or isinstance(size, int):
+        return None if size is None else (size, size)
+    if len(size) != 2:
+        raise ValueError(f"a size is a side or height and width; got {list(size)}")
+    return size[0], size[1]
+
+
+def _open(text: str, options: Options, modality: str | None, binarise: str | None, held_out: float) -> Loaded:
+    known = KNOWN.get(text)
+    if text in TOYS or text == "sprites":
+        _refuse_choices(text, options, binarise, size=text == "sprites")
+        return _world(text, TOYS[text]()) if text in TOYS else _sprites(options.size)
     path = _find(text, known)
     if path is not None and path.suffix in (".npy", ".npz"):
         found = arrays.read_arrays(path)
         plain = next(iter(found.values()))
         if modality == "points" or (modality is None and plain.ndim == 2):
+            _refuse_choices(text, options, binarise, size=False)
             return _points(path, plain, held_out)
         read = arrays.read_picture_arrays(path, found, options)
     else:
@@ -123,6 +130,19 @@ def _open(
     if modality == "points":
         raise ValueError(f"{text}: these are pictures; points are read from a .npy or .npz of shape (n, d)")
     return _finish(read, text, known, options, binarise, held_out)
+
+
+def _refuse_choices(text: str, options: Options, binarise: str | None, *, size: bool) -> None:
+    """ValueError for choices that would change nothing here: a person who makes one expects something else."""
+    asked = {
+        "size": None if size else options.size,
+        "channels": options.channels,
+        "labels": options.labels,
+        "binarise": binarise,
+    }
+    for name, value in asked.items():
+        if value is not None:
+            raise ValueError(f"{text}: {name} means nothing for this data; leave it out")
 
 
 def _find(text: str, known: Known | None) -> Path | None:

@@ -64,8 +64,8 @@ class Sprites:
         shape, scale, orientation, across, down = factors.unbind(1)
         # centres of the pixels in [-1, 1], and of the sprites far enough inside that none is cut
         ticks = (torch.arange(self.side) + 0.5) * (2 / self.side) - 1
-        centre = lambda i: (i / (FACTORS["x"] - 1) * 2 - 1)[:, None, None] * 0.66  # noqa: E731
-        radius = (0.5 + 0.1 * scale)[:, None, None] * 0.32  # scales 0.5, 0.6 ... 1
+        centre = lambda i: (i / (FACTORS["x"] - 1) * 2 - 1)[:, None, None] * 0.54  # noqa: E731
+        radius = (0.5 + 0.1 * scale)[:, None, None] * 0.45  # scales 0.5, 0.6 ... 1
         u, v = (ticks[None, None, :] - centre(across)) / radius, (ticks[None, :, None] - centre(down)) / radius
         angle = (orientation * (2 * math.pi / FACTORS["orientation"]))[:, None, None]
         c, s = angle.cos(), angle.sin()
