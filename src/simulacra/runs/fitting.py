@@ -17,7 +17,6 @@ from simulacra.runs.recipe import NAME, Recipe, read, replace
 from simulacra.runs.run import WEIGHTS, Run
 from simulacra.runs.snapshots import Snapshots
 from simulacra.training.loop import Trained, train
-from simulacra.training.monitors import standard
 from simulacra.training.settings import Training
 from simulacra.training.state import weights_and_averages
 
@@ -69,7 +68,7 @@ def fit(
         say(line)
     folder.mkdir(parents=True, exist_ok=True)
     recipe.write(folder)
-    watching = [*standard(loaded.held_out), Snapshots(folder / "samples", loaded.train), *hooks]
+    watching = [Snapshots(folder / "samples", loaded.train), *hooks]
     cpu = time.process_time()
     trained = train(model, loaded.train, recipe.training, hooks=watching, folder=folder, resume=resume)
     recipe = keep(folder, recipe, trained, time.process_time() - cpu)
