@@ -8,8 +8,8 @@ import pytest
 import torch
 from small_models import Mean, SmallGAN, SmallVAE, ring
 
-from simulacra.training.feed import Feed
 from simulacra.training.engine import Engine
+from simulacra.training.feed import Feed
 from simulacra.training.loop import train
 from simulacra.training.settings import Training
 

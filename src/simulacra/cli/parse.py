@@ -65,18 +65,30 @@ def positionals(arguments: Sequence[str], names: Sequence[str], verb: str) -> tu
 
 
 def setting(text: str, functions: Mapping[str, Any]) -> Any:
-    """The function or settings object that a text names: ``elbo``, ``iwae(k=5)``; ValueError for one unknown."""
-    name, _, inside = text.partition("(")
+    """The function or settings object that a text names: ``elbo``, ``Warmup(steps=100)``, ``AdamW(lr=1e-4)``.
+
+    Only names of the table are looked up; nothing is evaluated. Raises ValueError for anything else.
+    """
     by_name = {q.split(":")[1]: value for q, value in functions.items()}
-    if name not in by_name:
-        raise ValueError(f"no function {name!r}; expected one of {', '.join(sorted(by_name))}")
-    found: Any = by_name[name]
-    if not inside and not dataclasses.is_dataclass(found):
-        return found
+
+    def read(node: ast.expr) -> Any:
+        if isinstance(node, ast.Name):
+            if node.id not in by_name:
+                raise ValueError(f"no function {node.id!r}; expected one of {', '.join(sorted(by_name))}")
+            found = by_name[node.id]
+            return found() if dataclasses.is_dataclass(found) else found
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+            read(node.func)
+            return by_name[node.func.id](**{k.arg: read(k.value) for k in node.keywords if k.arg})
+        if isinstance(node, ast.Tuple):
+            return tuple(read(part) for part in node.elts)
+        try:
+            return ast.literal_eval(node)
+        except ValueError:
+            raise TypeError("only names, numbers, texts and tuples") from None
+
     try:
-        call = ast.parse(f"f({inside.rstrip(')')})", mode="eval").body
-        assert isinstance(call, ast.Call)
-        return found(**{k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg})
+        return read(ast.parse(text, mode="eval").body)
     except (SyntaxError, TypeError) as error:
         raise ValueError(f"cannot read {text!r} ({error}); expected NAME or NAME(setting=value, ...)") from error
 
@@ -89,7 +101,8 @@ def interactive() -> bool:
 def _function_rule(info: tyro.constructors.PrimitiveTypeInfo, functions: Mapping[str, Any]) -> Any:
     union = typing.get_origin(info.type) in (typing.Union, types.UnionType)
     kinds = [typing.get_origin(o) or o for o in (typing.get_args(info.type) if union else (info.type,))]
-    if collections.abc.Callable not in kinds:
+    # a function, or an object known by what it does: both are named rather than spelt out
+    if not any(kind is collections.abc.Callable or getattr(kind, "_is_protocol", False) for kind in kinds):
         return None
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
@@ -102,8 +115,10 @@ def _function_rule(info: tyro.constructors.PrimitiveTypeInfo, functions: Mapping
 
 def _name(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = ", ".join(f"{f.name}={getattr(value, f.name)!r}" for f in dataclasses.fields(value))
+        parts = ", ".join(f"{f.name}={_name(getattr(value, f.name))}" for f in dataclasses.fields(value))
         return f"{type(value).__name__}({parts})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_name, value))}{',' if len(value) == 1 else ''})"
     return getattr(value, "__name__", repr(value))
 
 

@@ -108,9 +108,17 @@ class Loss:
 class Data(Protocol):
     """Where batches come from: a data set in memory, a stream, an exact world."""
 
-    space: Space
-    name: str
-    fingerprint: str  # SHA-256 of the contents, hexadecimal
+    # read-only, so that frozen records are data too
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the contents, hexadecimal."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -182,14 +190,13 @@ def decode(f: Any, stored: Tensor) -> Tensor:
 
 
 def fingerprint(*values: Values | None) -> str:
-    """SHA-256 over the bytes, types and shapes of tensors and mappings of them, hexadecimal."""
+    """SHA-256 over the places, names, types, shapes and bytes of tensors and mappings of them, hexadecimal."""
     digest = hashlib.sha256()
-    for value in values:
+    for place, value in enumerate(values):
         parts = value.items() if isinstance(value, Mapping) else [("", value)]
         for name, tensor in parts:
-            digest.update(name.encode())
             if tensor is not None:
                 array: np.ndarray[Any, np.dtype[Any]] = np.ascontiguousarray(tensor.detach().cpu())
-                digest.update(f"{array.dtype}{array.shape}".encode())
+                digest.update(f"{place} {name!r} {array.dtype} {array.shape}".encode())
                 digest.update(array.tobytes())
     return digest.hexdigest()

@@ -47,16 +47,17 @@ class LogLikelihood:
         """Whether this one is larger for certain: True, False, or None where the kinds leave it open.
 
         A lower bound above an exact value proves the truth is above it too; a bound below proves nothing.
-        Estimates prove nothing. Raises ValueError for different measures.
+        Estimates prove nothing, nor does what is not a number. Raises ValueError for different measures.
         """
         if self.measure != other.measure:
             raise ValueError(
                 f"likelihoods of different data cannot be compared: {self.measure!r} and {other.measure!r};"
                 " evaluate both on the same decoded data"
             )
-        above = self.mean() > other.mean()
-        if "estimate" in (self.kind, other.kind):
+        mine, theirs = self.mean(), other.mean()
+        if "estimate" in (self.kind, other.kind) or math.isnan(mine) or math.isnan(theirs):
             return None
+        above = mine > theirs
         if above:
             return True if other.kind == "exact" else None
         return False if self.kind == "exact" else None

@@ -1,0 +1,173 @@
+"""Figures as text: one line, a table in the terminal, JSON; and what each of them means, in one sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from simulacra.core.figure import Figure
+from simulacra.evaluation.report.numbers import count, write
+
+HASH_SHOWN = 8  # characters: enough to tell extractors apart by eye, the whole is in the JSON
+
+# what each figure means to someone who has to decide by it; looked up by ``explain``
+EXPLANATIONS = {
+    "frechet distance": "How far the samples' features lie from real ones, comparing mean and covariance only; 0 when"
+    " both agree. Few examples make it larger, so it compares models only at equal N.",
+    "frechet distance without bias": "The Frechet distance as it would be with examples without end.",
+    "kid": "The squared kernel distance between the features of samples and of real data; unbiased, so it may fall a"
+    " little below 0 when the two cannot be told apart.",
+    "kernel distance": "Also called KID: the squared kernel distance between the features of samples and of real data;"
+    " unbiased, so it may fall a little below 0 when the two cannot be told apart.",
+    "precision": "The share of samples that fall where real data lies: how believable single samples are.",
+    "recall": "The share of real data that falls where samples lie: how much of the variety is reached.",
+    "density": "How crowded with real data the places are where samples fall, on average; 1 for a perfect model, and"
+    " less easily misled by outliers than precision.",
+    "coverage": "The share of real examples with at least one sample close by; missing modes lower it.",
+    "inception score": "How sure a classifier is of each sample and how evenly the classes are used: 1 at worst, the"
+    " number of classes at best. It never looks at real data.",
+    "inception-style score": "How sure a classifier is of each sample and how evenly the classes are used: 1 at worst,"
+    " the number of classes at best. It never looks at real data.",
+    "class score": "How sure a classifier is of each sample and how evenly the classes are used: 1 at worst, the"
+    " number of classes at best. It never looks at real data.",
+    "nll": "Surprise at examples it never saw, in nats an example: the smaller, the more probable it finds real data.",
+    "negative log-likelihood": "Surprise at examples it never saw, in nats an example: the smaller, the more probable"
+    " it finds real data.",
+    "bits per element": "The bits needed to store one value of a held-out example without loss, using the model as the"
+    " code.",
+    "bits per dimension": "The bits needed to store one value of a held-out example without loss, using the model as"
+    " the code.",
+    "bits/dim": "The bits needed to store one value of a held-out example without loss, using the model as the code.",
+    "bits per byte": "The bits needed to store one byte of held-out data without loss, using the model as the code.",
+    "perplexity": "Between how many equally likely continuations the model hesitates, on average.",
+    "elbo": "A lower bound on the log-probability of held-out data, by one draw of the latent code an example.",
+    "iwae": "A tighter bound on the log-probability of held-out data, by averaging many draws of the latent code.",
+    "kl": "How many nats of information the latent code carries about each example; near 0 the code is unused.",
+    "reconstruction": "How far held-out examples come back changed from their trip through the latent code.",
+    "modes": "How many of the true distribution's modes received samples.",
+    "reverse kl": "How unevenly the samples share themselves among the true modes; 0 when exactly in proportion.",
+    "closer to training than held-out": "The share of samples that lie closer to the training data than the median"
+    " unseen example does: about one half is innocent, far above it the samples hug what was learnt.",
+    "nearest": "How far samples lie from their nearest training examples, beside how far unseen real ones do; well"
+    " below 1 hints at copying.",
+    "accuracy": "The share of held-out examples whose class is named rightly.",
+}
+
+ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
+BETTER = {"lower": "lower is better", "higher": "higher is better", "neither": "neither direction is better"}
+# a bound keeps to the side that cannot flatter: the true value is at least as good
+BOUND_SIGNS = {"lower": "≤", "higher": "≥", "neither": ""}
+
+
+def explain(name: str) -> str:
+    """What a figure means, in a sentence: by its own name, else by the longest known name within it, else ""."""
+    wanted = name.casefold()
+    if wanted in EXPLANATIONS:
+        return EXPLANATIONS[wanted]
+    words = f" {wanted.replace('-', ' ').replace('_', ' ')} "
+    within = [known for known in EXPLANATIONS if f" {known.replace('-', ' ')} " in words]
+    return EXPLANATIONS[max(within, key=len)] if within else ""
+
+
+def value_text(figure: Figure) -> str:
+    """The value with its sign if it is a bound, and its unit: "≤ 87.05 nats"."""
+    written = write(figure.value, figure.interval)
+    parts = (BOUND_SIGNS[figure.direction] if figure.kind == "bound" else "", written.value, written.power, figure.unit)
+    return " ".join(p for p in parts if p)
+
+
+def interval_text(figure: Figure) -> str:
+    """ "[12.02, 12.60] 95 % jackknife", or "no interval: reason"."""
+    if figure.interval is None:
+        return f"no interval: {no_interval_reason(figure)}"
+    written = write(figure.value, figure.interval)
+    parts = (written.interval, written.power, level(figure), figure.interval_method)
+    return " ".join(p for p in parts if p)
+
+
+def no_interval_reason(figure: Figure) -> str:
+    """Why there is none, as its maker said, without the leading "none"."""
+    reason = figure.interval_method.strip()
+    if reason.casefold().startswith("none"):
+        reason = reason[len("none") :].lstrip(" :;,.-")
+    return reason or "no reason stated"
+
+
+def level(figure: Figure) -> str:
+    """ "95 %"."""
+    return f"{figure.level * 100:.4g} %"
+
+
+def basis(figure: Figure) -> str:
+    """What the number rests on: "2,000 samples against 1,797 real"; "1,797 examples"."""
+    if figure.n_real is None:
+        return f"N = {count(figure.n)}"
+    return f"N = {count(figure.n)} against {count(figure.n_real)} real"
+
+
+def extractor_text(figure: Figure) -> str:
+    """ "classifier (3fa92c1b)", or "" for a figure without one."""
+    if figure.extractor is None:
+        return ""
+    return f"{figure.extractor} ({figure.extractor_hash[:HASH_SHOWN]})" if figure.extractor_hash else figure.extractor
+
+
+def subject(figure: Figure) -> str:
+    """What a figure looks at, as a heading: "Features: classifier (3fa92c1b)", or "" for one without an extractor."""
+    return f"Features: {extractor_text(figure)}" if figure.extractor is not None else ""
+
+
+def format_figure(figure: Figure) -> str:
+    """A figure as one plain line.
+
+    >>> format_figure(Figure(name="FD", value=12.312, interval=(12.02, 12.6), direction="lower", n=500,
+    ...                      interval_method="jackknife", seed=0))
+    'FD 12.31 [12.02, 12.60] 95 % jackknife (↓ lower is better; estimate; N = 500; seed 0)'
+    """
+    about = [
+        f"{ARROWS[figure.direction]} {BETTER[figure.direction]}".strip(),
+        figure.kind,
+        basis(figure),
+        extractor_text(figure),
+        "" if figure.seed is None else f"seed {figure.seed}",
+        figure.note,
+    ]
+    return f"{figure.name} {value_text(figure)} {interval_text(figure)} ({'; '.join(a for a in about if a)})"
+
+
+def text_table(figures: Sequence[Figure], *, title: str | None = None) -> Table:
+    """The figures as a table for the terminal; print it with a rich console."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0))
+    table.add_column("figure")
+    table.add_column("", width=1)
+    table.add_column("value", justify="right")
+    table.add_column("interval", overflow="fold")
+    table.add_column("kind")
+    table.add_column("of", overflow="fold")
+    for f in figures:
+        of = "; ".join(p for p in (basis(f), extractor_text(f), "" if f.seed is None else f"seed {f.seed}") if p)
+        # Text, not markup: an interval's square brackets would be read as a style
+        cells = (f.name, ARROWS[f.direction], value_text(f), interval_text(f), f.kind, of)
+        table.add_row(*(Text(c) for c in cells))
+    return table
+
+
+def figures_to_json(figures: Sequence[Figure]) -> str:
+    """The figures as a JSON list, in full precision; a number that is not finite becomes its name as a string."""
+    return json.dumps([finite(f.to_json()) for f in figures], indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def finite(value: Any) -> Any:
+    """A JSON value with every nan and infinity spelt as a string: JSON has no such numbers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return value
