@@ -50,8 +50,12 @@ def look(data: bytes) -> Seen:
         # a PNG's EXIF would cost decoding it; where it comes before the pixels it is there already
         swapped = ("exif" in image.info or image.format != "PNG") and image.getexif().get(ORIENTATION, 1) >= 5
         w, h = image.size[::-1] if swapped else image.size
-        grey = image.mode in GREY_MODES or image.mode.startswith("I;16")
-        return Seen(h=h, w=w, grey=grey, alpha=image.has_transparency_data)
+        return Seen(h=h, w=w, grey=is_grey(image), alpha=image.has_transparency_data)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether an image has a mode without colour; a palette counts as colour."""
+    return image.mode in GREY_MODES or image.mode.startswith("I;16")
 
 
 def decode(data: bytes, *, size: tuple[int, int], channels: int) -> np.ndarray:
