@@ -199,7 +199,9 @@ class Session:
         now = json.loads(json.dumps(asdict(self.training)))
         for name, value in notes["training"].items():
             if name not in MAY_CHANGE and now.get(name) != value:
-                raise ValueError(f"{state} was trained with {name}={value}; a resumed run cannot change it to {now[name]}")
+                raise ValueError(
+                    f"{state} was trained with {name}={value}; a resumed run cannot change it to {now[name]}"
+                )
         if notes["data"] != self.feed.data.fingerprint:
             raise ValueError(
                 f"{state} was trained on other data (fingerprint {notes['data'][:12]}, not"
@@ -210,4 +212,3 @@ class Session:
 def _memory(hook: Hook) -> dict[str, Any] | None:
     state = getattr(hook, "state", None)
     return None if state is None else {"of": type(hook).__name__, "state": state()}
-

@@ -29,14 +29,14 @@ def render_comparison(comparison: Comparison) -> str:
         "comparison.html",
         title=f"{comparison.title} · simulacra",
         comparison=comparison,
-        boards=[{"board": b, "rows": _cells(b, comparison.runs)} for b in tables],
+        sections=_sections(tables, comparison.runs),
         colours=colours,
         anchors={r.name: anchor(r.name, i) for i, r in enumerate(comparison.runs)},
         families={r.name: r.family for r in comparison.runs},
         real=picture(real, "Held-out real data, not seen in training") if real else None,
         grids=[(r, picture(r.samples, f"Samples of {r.name}")) for r in comparison.runs if r.samples],
         ladders=[_ladder(c, b.runs, colours) for b in tables if not b.reason for c in b.columns if len(c.figures) > 1],
-        plots=_plots(comparison.runs, tables[0].columns if tables else (), colours),
+        plots=_plots(comparison.runs, [c for b in tables if not b.reason for c in b.columns], colours),
         runs=[run_view(r) for r in comparison.runs],
     )
 
@@ -45,6 +45,14 @@ def anchor(name: str, number: int) -> str:
     """An id for a run's section: readable, and unique by its number whatever the name holds."""
     readable = re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
     return f"run-{number + 1}-{readable}".rstrip("-")
+
+
+def _sections(tables: Sequence[Board], runs: Sequence[Report]) -> list[dict[str, Any]]:
+    """Tables under one heading where one reason holds for them; the leaderboard's own come first."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for b in tables:
+        found.setdefault(b.reason, []).append({"board": b, "rows": _cells(b, runs)})
+    return [{"reason": reason, "tables": several} for reason, several in found.items()]
 
 
 def _cells(board: Board, runs: Sequence[Report]) -> list[tuple[str, list[Any]]]:
@@ -108,7 +116,10 @@ def _plots(runs: Sequence[Report], columns: Sequence[Column], colours: Mapping[s
 
 
 def _find(columns: Sequence[Column], word: str) -> Column | None:
-    return next((c for c in columns if word in c.figure.name.casefold()), None)
+    """The column of that name; one whose figures have intervals, where there is one."""
+    found = [c for c in columns if word in c.figure.name.casefold() and len(c.figures) > 1]
+    with_interval = [c for c in found if c.figure.interval is not None]
+    return next(iter(with_interval or found), None)
 
 
 def _against_cost(

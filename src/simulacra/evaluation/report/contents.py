@@ -17,7 +17,7 @@ class Verdict(Protocol):
     """What a monitor said: any object with these will do.
 
     name   what was watched: "mode collapse".
-    level  "ok" | "note" | "warning" | "error"; see ``page.LEVELS`` for the other words understood.
+    level  "ok" | "note" | "attention" | "stop"; see ``page.LEVELS`` for the other words understood.
     text   the finding in plain words, a sentence.
     step   when, or None.
     """
@@ -37,8 +37,8 @@ class Neighbour:
     """A sample beside its nearest training picture.
 
     sample, real  PNGs of one picture each, of equal size.
-    ratio         the sample's distance to its nearest training picture over the typical (median) distance of a
-                  held-out picture to its own: about 1 for something new, near 0 for a copy.
+    ratio         the sample's distance to its nearest training picture over that to the second nearest: near 1 for
+                  something new, far below 1 for a copy of that one picture.
     """
 
     sample: bytes
@@ -74,7 +74,7 @@ class Report:
     reconstructions, interpolations  PNG grids; the first has each original above (or before) its reconstruction.
     nearest         samples beside their nearest training pictures.
     progress        (step, PNG) pairs, the same noise drawn at each; animation a GIF of them.
-    log             rows with "step" and "turn/term" -> number; units: key or term -> unit.
+    log             rows with "step", "turn" -> its loss and "turn/term" -> number; units: key or term -> unit.
     figures         what was measured.
     recipe          what the run is made of: family, config, data, fingerprint, seed, versions; any JSON value.
     data_identity   the fingerprint of the data that was judged against: figures of runs in which it differs are not

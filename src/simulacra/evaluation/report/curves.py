@@ -16,7 +16,6 @@ from simulacra.evaluation.report.numbers import short
 STEP = "step"
 # what counts along with the steps and has no shape worth drawing
 CLOCKS = frozenset({STEP, "examples", "seconds", "cpu_seconds", "wall_seconds", "time", "epoch"})
-RUN = ""  # the group of what belongs to no turn
 POINTS_DRAWN = 240  # about one for each pixel of a panel's width
 SMOOTHED_OVER = 0.02  # of the run: the standard deviation of the Gaussian weights
 FEWEST_TO_SMOOTH = 24
@@ -64,10 +63,12 @@ class Frame:
 class Panel:
     """One term against the steps.
 
+    turn, title  the turn it belongs to ("" for none) and the term's own name; unit of the value, "" if it has none.
     raw, line   SVG paths: every logged value, and its running mean ("" for raw where there is too little to smooth).
     end         where the line ends; last is that value as text, first_step .. last_step the range drawn.
     """
 
+    turn: str
     title: str
     unit: str
     frame: Frame
@@ -80,28 +81,31 @@ class Panel:
     summary: str
 
 
-def curves(log: Sequence[Mapping[str, float]], units: Mapping[str, str] | None = None) -> dict[str, list[Panel]]:
-    """Turn -> one panel for each of its terms, in the order in which the log first names them.
+def curves(log: Sequence[Mapping[str, float]], units: Mapping[str, str] | None = None) -> list[Panel]:
+    """One panel for each thing logged, the terms of a turn together, in the order in which the log first names them.
 
-    log    rows with "step" and any of "turn/term" -> number; a key without "/" belongs to no turn (group "").
+    log    rows with "step" and "turn/term" -> number, or "turn" -> its loss; any other key stands for itself.
     units  key, or term alone -> unit of its axis.
 
     Terms with fewer than two finite values have no curve and are left out.
     """
     units = units or {}
     keys = dict.fromkeys(k for row in log for k in row if k not in CLOCKS)
+    turns = {k.rpartition("/")[0] for k in keys}
     groups: dict[str, list[Panel]] = {}
     for key in keys:
-        turn, _, term = key.rpartition("/")
+        turn, term = (key, "loss") if key in turns else ("", key)
+        if "/" in key:
+            turn, _, term = key.rpartition("/")
         points = [(r[STEP], r[key]) for r in log if STEP in r and _number(r.get(key))]
         if len({x for x, _ in points}) < 2:
             continue
         unit = units.get(key, units.get(term, ""))
-        groups.setdefault(turn, []).append(panel(term.replace("_", " "), unit, np.array(points, dtype=float)))
-    return groups
+        groups.setdefault(turn, []).append(panel(turn, term.replace("_", " "), unit, np.array(points, dtype=float)))
+    return [p for group in groups.values() for p in group]
 
 
-def panel(title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> Panel:
+def panel(turn: str, title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> Panel:
     """One curve. points: (n, 2) steps and values, n >= 2, at least two different steps."""
     points = points[np.argsort(points[:, 0], kind="stable")]
     steps, values = points[:, 0], points[:, 1]
@@ -112,6 +116,7 @@ def panel(title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> 
     last = short(float(smooth[-1]))
     story = f"{title} from {short(smooth[0])} at step {short(steps[0])} to {last} at step {short(steps[-1])}"
     return Panel(
+        turn=turn,
         title=title,
         unit=unit,
         frame=frame,
