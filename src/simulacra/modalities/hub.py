@@ -45,7 +45,7 @@ def read_hub(name: str, options: Options) -> Read:
     size = train.pictures.shape[2:]
     same = Options(size=(size[0], size[1]), channels=train.pictures.shape[1], skip=options.skip)
     test = None if held is None else _part(found[held], name, same)[0]
-    return Read(train=train, test=test, classes=classes, notes=(f"splits: {', '.join(found)}", *notes))
+    return Read(train=train, test=test, classes=classes, notes=(f"splits: {', '.join(map(str, found))}", *notes))
 
 
 def _part(rows: Any, name: str, options: Options) -> tuple[Part, tuple[str, ...], list[str]]:

@@ -115,11 +115,12 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 def resized(pictures: np.ndarray, size: tuple[int, int] | None, channels: int | None = None) -> np.ndarray:
     """Pictures (n, c, h, w) of uint8 at another size (h, w) and number of channels; as they are where None."""
     n, c, h, w = pictures.shape
-    size, channels = size or (h, w), channels or c
-    if size == (h, w) and channels == c:
+    high, wide = size or (h, w)
+    planes: int = c if channels is None else channels
+    if (high, wide) == (h, w) and planes == c:
         return pictures
-    out = np.empty((n, channels, *size), np.uint8)
+    out = np.empty((n, planes, high, wide), np.uint8)
     for i, picture in enumerate(pictures):
         image = Image.fromarray(picture[0] if c == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0)))
-        out[i] = fitted(with_channels(image, channels), size)
+        out[i] = fitted(with_channels(image, planes), (high, wide))
     return out

@@ -120,6 +120,7 @@ def read_digits() -> Read:
     """scikit-learn's digits, grey levels 0 .. 16."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    pictures = found.images.astype(np.uint8)[:, None]
-    return Read(train=Part(pictures=pictures, labels=found.target), levels=17, notes=("17 grey levels, as scanned",))
+    rows, labels = load_digits(return_X_y=True)
+    pictures = np.asarray(rows).astype(np.uint8).reshape(-1, 1, 8, 8)
+    part = Part(pictures=pictures, labels=np.asarray(labels))
+    return Read(train=part, levels=17, notes=("17 grey levels, as scanned",))
