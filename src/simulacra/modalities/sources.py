@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +12,7 @@ import torch
 
 from simulacra.core.batch import Data, Stored
 from simulacra.core.randomness import Rng
-from simulacra.modalities import archives, arrays, binary, folders, hub, images, raster, toys, worlds
-from simulacra.modalities.fetch import folder_of
+from simulacra.modalities import arrays, images, raster, recognise, toys, worlds
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
 from simulacra.modalities.split import split
@@ -80,7 +77,7 @@ def open_data(
         "size": size if size is None or isinstance(size, int) else list(size),
         "channels": channels,
         "modality": modality,
-        "labels": labels,
+        "labels": None if labels is None else str(Path(labels).expanduser().resolve()),
         "binarise": binarise,
         "held_out": None if held_out == HELD_OUT_SHARE else held_out,
         "skip": None if skip == Options().skip else skip,
@@ -117,7 +114,7 @@ def _open(text: str, options: Options, modality: str | None, binarise: str | Non
     if text in TOYS or text == "sprites":
         _refuse_choices(text, options, binarise, size=text == "sprites")
         return _world(text, TOYS[text]()) if text in TOYS else _sprites(options.size)
-    path = _find(text, known)
+    path = recognise.find(text, known)
     if path is not None and path.suffix in (".npy", ".npz"):
         found = arrays.read_arrays(path)
         plain = next(iter(found.values()))
@@ -126,7 +123,7 @@ def _open(text: str, options: Options, modality: str | None, binarise: str | Non
             return _points(path, plain, held_out)
         read = arrays.read_picture_arrays(path, found, options)
     else:
-        read = _read(text, path, options)
+        read = recognise.read(text, path, options)
     if modality == "points":
         raise ValueError(f"{text}: these are pictures; points are read from a .npy or .npz of shape (n, d)")
     return _finish(read, text, known, options, binarise, held_out)
@@ -143,104 +140,6 @@ def _refuse_choices(text: str, options: Options, binarise: str | None, *, size: 
     for name, value in asked.items():
         if value is not None:
             raise ValueError(f"{text}: {name} means nothing for this data; leave it out")
-
-
-def _find(text: str, known: Known | None) -> Path | None:
-    """The path that a text means; None for what is built in or on the hub."""
-    if known is not None:
-        return None if known.folder is None else folder_of(text, known)
-    path = Path(text).expanduser()
-    if path.exists():
-        return path
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not path.suffix:
-        return None
-    near = difflib.get_close_matches(text, KNOWN, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known names are {', '.join(KNOWN)}"
-    raise ValueError(f"no data {text!r}: no such file or folder, and no known name; {hint}")
-
-
-def _read(text: str, path: Path | None, options: Options) -> Read:
-    """The reader that fits what lies at a path, applied."""
-    if path is None:
-        return _digits() if text == "digits" else hub.read_hub(text, options)
-    try:
-        if path.is_dir():
-            return _read_folder(path, options)
-        if archives.is_archive(path):
-            return folders.read_items(archives.items_of_archive(path), path.name, options)
-        if re.search(r"\.bin(\.[gx]z)?$", path.name):
-            pictures, labels = binary.read_cifar(path)
-            return Read(train=Part(pictures=pictures, labels=labels), classes=KNOWN["cifar10"].classes)
-        if "idx" in path.name or path.suffix in (".gz", ".idx"):
-            return _read_idx_pair(path, options)
-        if path.suffix.lower() in raster.SUFFIXES:
-            return folders.read_items([folders.Item(path.name, path.read_bytes)], path.name, options)
-    except OSError as error:
-        raise ValueError(f"{text}: cannot be read ({error.strerror or error})") from error
-    raise ValueError(
-        f"{text}: not recognised; expected a folder of pictures, .zip, .tar, IDX, CIFAR .bin, .npy or .npz"
-    )
-
-
-def _read_folder(folder: Path, options: Options) -> Read:
-    """A folder: of IDX files, of CIFAR files, saved by ``datasets``, or of pictures."""
-    names = sorted(path.name for path in folder.iterdir())
-    if not names:
-        raise ValueError(f"{folder}: an empty folder; expected pictures, or subfolders of them")
-    if hub.is_saved(names):
-        return hub.read_hub(str(folder), options)
-    idx = [n for n in names if "images" in n and "idx3" in n]
-    if idx:
-        train = _read_idx_pair(folder / next((n for n in idx if n.startswith("train")), idx[0]), options)
-        held = next((n for n in idx if n.startswith(("t10k", "test"))), None)
-        if held is None or len(idx) == 1:
-            return train
-        test = _read_idx_pair(folder / held, options)
-        classes = train.classes if len(train.classes) >= len(test.classes) else test.classes
-        return Read(train=train.train, test=test.train, classes=classes, notes=("IDX files",))
-    batches = [n for n in names if re.fullmatch(r"data_batch.*\.bin(\.[gx]z)?", n)]
-    tests = [n for n in names if re.fullmatch(r"test_batch.*\.bin(\.[gx]z)?", n)]
-    if batches:
-        parts = binary.read_cifars([folder / n for n in (*batches, *tests[:1])])
-        n_test = parts[-1][0].shape[0] if tests else 0
-        pictures = np.concatenate([p for p, _ in parts[: len(batches)]])
-        labels = np.concatenate([y for _, y in parts[: len(batches)]])
-        test = Part(pictures=parts[-1][0], labels=parts[-1][1]) if tests else None
-        short = (f"the official test split is cut to its first {n_test:,} pictures",) if 0 < n_test < 10_000 else ()
-        return Read(
-            train=Part(pictures=pictures, labels=labels),
-            test=test,
-            classes=KNOWN["cifar10"].classes,
-            notes=("CIFAR-10 binary files", *short),
-        )
-    return folders.read_items(folders.items_of_folder(folder), str(folder), options)
-
-
-def _read_idx_pair(path: Path, options: Options) -> Read:
-    """IDX pictures, and the labels in the file beside them where there is one."""
-    pictures = binary.read_idx(path)
-    if pictures.ndim not in (3, 4):
-        raise ValueError(f"{path.name}: {pictures.ndim} dimensions; expected pictures, 3 or 4")
-    pictures = pictures[:, None] if pictures.ndim == 3 else pictures
-    given = (
-        Path(options.labels) if options.labels else path.with_name(re.sub("images.idx[34]", "labels-idx1", path.name))
-    )
-    if given == path or not given.exists():
-        return Read(train=Part(pictures=pictures), notes=("no labels",))
-    labels = binary.read_idx(given)
-    top = int(labels.max()) if labels.size else 0
-    classes = tuple(str(i) for i in range(top + 1))
-    images.check_labels(labels, len(pictures), len(classes), given.name)
-    return Read(train=Part(pictures=pictures, labels=labels), classes=classes, notes=("IDX files",))
-
-
-def _digits() -> Read:
-    """scikit-learn's digits, grey levels 0 .. 16."""
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    pictures = found.images.astype(np.uint8)[:, None]
-    return Read(train=Part(pictures=pictures, labels=found.target), levels=17, notes=("17 grey levels, as scanned",))
 
 
 def _finish(read: Read, text: str, known: Known | None, options: Options, binarise: str | None, share: float) -> Loaded:

@@ -41,5 +41,5 @@ def split(data: Stored, *, share: float = 0.1) -> tuple[Stored, Stored]:
 def content_fractions(examples: np.ndarray) -> np.ndarray:
     """A number in [0, 1) for each row, (n,) float64: BLAKE2b of its bytes, so that it is the same everywhere."""
     rows = np.ascontiguousarray(examples).reshape(len(examples), -1)
-    words = [int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "little") for row in rows]
+    words = [int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in rows]
     return (np.array(words, np.uint64) >> np.uint64(11)).astype(np.float64) * 2.0**-53
