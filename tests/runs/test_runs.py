@@ -91,7 +91,7 @@ def test_resume_without_a_run_and_with_other_data_is_refused(tmp_path, copy):
     with pytest.raises(ValueError, match="holds no run to resume"):
         simulacra.fit("vae", "digits", out=tmp_path / "none", resume=True)
     with pytest.raises(ValueError, match="fitted on other data"):
-        simulacra.fit("vae", open_data("digits", held_out=0.3), out=copy, resume=True)
+        simulacra.fit("vae", open_data("digits", held_out=0.2), out=copy, resume=True)
 
 
 def test_going_further_equals_having_gone_all_the_way(copy, tmp_path):

@@ -18,7 +18,6 @@ from simulacra.modalities.reading import Options, Part, Read, fits_memory
 from simulacra.modalities.split import split
 from simulacra.modalities.sprites import Sprites
 
-HELD_OUT_SHARE = 0.1
 HELD_OUT_POINTS = 10_000  # drawn once from an endless world, to judge by
 TOYS: dict[str, Callable[[], worlds.World]] = {
     "ring": toys.ring,
@@ -58,7 +57,7 @@ def open_data(
     modality: str | None = None,
     labels: str | None = None,
     binarise: str | None = None,
-    held_out: float = HELD_OUT_SHARE,
+    held_out: float | None = None,
     skip: float = 0.05,
 ) -> Loaded:
     """The data that ``text`` names: a known name, a path, or OWNER/NAME on the hub.
@@ -68,7 +67,7 @@ def open_data(
     modality  "pictures" or "points", where what is recognised is not what is meant.
     labels    a label file, where none is recognised.
     binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
-    held_out  share held out by content hash, where the data has no official test split.
+    held_out  share held out by content hash where there is no official test split; None: 0.1, up to 0.3 of small data.
     skip      largest share of unreadable pictures that is skipped rather than refused.
 
     Raises ValueError, in one line, for everything that is wrong with the text, the files or the choices.
@@ -79,7 +78,7 @@ def open_data(
         "modality": modality,
         "labels": None if labels is None else str(Path(labels).expanduser().resolve()),
         "binarise": binarise,
-        "held_out": None if held_out == HELD_OUT_SHARE else held_out,
+        "held_out": held_out,
         "skip": None if skip == Options().skip else skip,
     }
     if modality not in (None, "pictures", "points"):
@@ -109,7 +108,7 @@ def _extent(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     return size[0], size[1]
 
 
-def _open(text: str, options: Options, modality: str | None, binarise: str | None, held_out: float) -> Loaded:
+def _open(text: str, options: Options, modality: str | None, binarise: str | None, held_out: float | None) -> Loaded:
     known = KNOWN.get(text)
     if text in TOYS or text == "sprites":
         _refuse_choices(text, options, binarise, size=text == "sprites")
@@ -142,7 +141,9 @@ def _refuse_choices(text: str, options: Options, binarise: str | None, *, size: 
             raise ValueError(f"{text}: {name} means nothing for this data; leave it out")
 
 
-def _finish(read: Read, text: str, known: Known | None, options: Options, binarise: str | None, share: float) -> Loaded:
+def _finish(
+    read: Read, text: str, known: Known | None, options: Options, binarise: str | None, share: float | None
+) -> Loaded:
     """Resized, named, split, binarised and described."""
     name = text if known else Path(text).name or text
     classes = known.classes if known and known.classes else read.classes
@@ -211,7 +212,7 @@ def _sprites(size: tuple[int, int] | None) -> Loaded:
     return Loaded(train=world, held_out=held, modality="pictures", notes=(note,))
 
 
-def _points(path: Path, array: np.ndarray, share: float) -> Loaded:
+def _points(path: Path, array: np.ndarray, share: float | None) -> Loaded:
     """Rows of an array as points (n, d)."""
     if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.number):
         raise ValueError(f"{path.name}: {array.dtype} {array.shape}; expected points, numbers of shape (n, d)")
