@@ -65,7 +65,7 @@ def open_data(
     size      side, or (h, w), that pictures are cropped and resized to.
     channels  1 grey, 3 RGB, 4 RGBA.
     modality  "pictures" or "points", where what is recognised is not what is meant.
-    labels    a label file, where none is recognised.
+    labels    a label file, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
     binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
     held_out  share held out by content hash where there is no official test split; None: 0.1, up to 0.3 of small data.
     skip      largest share of unreadable pictures that is skipped rather than refused.
@@ -85,9 +85,11 @@ def open_data(
         raise ValueError(f"no modality {modality!r}; expected pictures or points")
     if binarise not in (None, *BINARISE):
         raise ValueError(f"no way to binarise {binarise!r}; expected {' or '.join(BINARISE)}")
-    loaded = _open(
-        text, Options(size=_extent(size), channels=channels, skip=skip, labels=labels), modality, binarise, held_out
-    )
+    file = None if labels == "none" else labels
+    options = Options(size=_extent(size), channels=channels, skip=skip, labels=file)
+    loaded = _open(text, options, modality, binarise, held_out)
+    if labels == "none":
+        loaded = replace(loaded, train=_unlabelled(loaded.train), held_out=_unlabelled(loaded.held_out))
     known = KNOWN.get(text)
     path = Path(text).expanduser()
     return replace(
@@ -97,6 +99,13 @@ def open_data(
         licence=known.licence if known is not None else "not stated",
         consent=known.consent if known is not None else "not stated",
     )
+
+
+def _unlabelled(data: Any) -> Any:
+    """Stored data without its labels; an endless world has none to leave aside."""
+    if not isinstance(data, Stored) or data.space.y is None:
+        return data
+    return replace(data, space=replace(data.space, y=None), y=None, fingerprint="")
 
 
 def _extent(size: int | Sequence[int] | None) -> tuple[int, int] | None:
