@@ -26,7 +26,7 @@ def test_kernel_distance_is_the_mean_over_distinct_pairs():
     assert kernel_distance(x, y).value == pytest.approx(xx + yy - 2 * xy, rel=1e-12)
 
 
-def test_kernel_distance_jackknife_equals_leaving_out():
+def test_kernel_distance_variance_is_the_jackknife_less_its_second_order():
     x, y = sample("x", 8, 3), sample("y", 6, 3, 0.5)
     expected = 0.0
     for side, n in ((0, 8), (1, 6)):
@@ -34,7 +34,16 @@ def test_kernel_distance_jackknife_equals_leaving_out():
         values = [kernel_distance(x[i], y).value if side == 0 else kernel_distance(x, y[i]).value for i in keep]
         values = torch.tensor(values, dtype=torch.float64)
         expected += float((values - values.mean()).square().sum() * (n - 1) / n)
-    assert kernel_distance(x, y).variance == pytest.approx(expected, rel=1e-9)
+    second = 0.0
+    for a, b in ((x, x), (y, y), (x, y)):
+        k = cubic(a, b)
+        kept = torch.ones_like(k) if a is not b else 1 - torch.eye(len(a))
+        mean, rows, columns = (k * kept).sum() / kept.sum(), (k * kept).sum(1) / kept.sum(1), (k * kept).sum(0)
+        squares = (k.square() * kept).sum() / kept.sum() - mean**2
+        squares -= (rows - mean).square().mean() + (columns / kept.sum(0) - mean).square().mean()
+        second += float(squares) * (2 if a is b else 4) / (len(a) * len(b))
+    assert expected > 2 * second > 0
+    assert kernel_distance(x, y).variance == pytest.approx(expected - second, rel=1e-9)
 
 
 def test_kernel_distance_does_not_depend_on_its_chunks(monkeypatch):

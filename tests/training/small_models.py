@@ -16,6 +16,7 @@ from simulacra.core.space import Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.nets.dense import mlp
 from simulacra.nets.initialise import initialise
+from simulacra.nets.norm import BatchNorm
 
 PLANE = Space(fields={"point": Continuous(low=-math.inf, high=math.inf, shape=(2,))}, measure="plane")
 
@@ -136,3 +137,10 @@ class SmallGAN(nn.Module):
 
     def criticise(self, x: Tensor, *, y: Tensor | None = None) -> Tensor:
         return self.critic(x).squeeze(1)
+
+
+MODELS = {
+    "vae": SmallVAE,
+    "gan": lambda: SmallGAN(norm=BatchNorm),
+    "r1": lambda: SmallGAN(gamma=1.0),
+}

@@ -15,7 +15,6 @@ from simulacra.modalities.sources import open_data
 from simulacra.recipes.families import FAMILIES, SETTINGS
 from simulacra.runs.fitting import fit
 from simulacra.runs.pages import write_report
-from simulacra.training.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,6 @@ def main(arguments: Sequence[str]) -> None:
         examples=options.examples,
         seed=options.seed,
         resume=options.resume,
-        hooks=[Progress()],
         say=say,
     )
     if run.recipe.ended == "interrupted":
@@ -88,7 +86,7 @@ def _arguments(kind: type[Any], default: Any) -> Any:
     """The arguments of fit for one family, as a dataclass: what to do, how to read, and the family's settings."""
 
     def part(what: type[Any], value: Any) -> tuple[Any, Any]:
-        return Annotated[what, tyro.conf.arg(prefix_name=False)], dataclasses.field(default=value)
+        return Annotated[what, tyro.conf.arg(name="")], dataclasses.field(default=value)
 
     fields = [
         ("options", *part(Options, Options())),

@@ -46,7 +46,8 @@ def nearest(
     if not 1 <= k <= available:
         raise ValueError(f"k lies in 1 .. {available}, the neighbours there are; got {k}")
     keep = min(k + SPARE, len(others))
-    distances, indices = [], []
+    distances: list[Tensor] = []
+    indices: list[Tensor] = []
     for rows, squared, slack in _screen(x, others):
         if y is None:
             squared[torch.arange(len(squared), device=x.device), torch.arange(rows.start, rows.stop)] = torch.inf
@@ -75,10 +76,11 @@ def membership(
 ) -> Membership:
     """Which rows lie in the closed balls (row, radius) about rows of the other set; radii in float64."""
     covers = torch.zeros(len(y), dtype=torch.int64, device=x.device)
-    reaches, reached = [], []
+    reaches: list[Tensor] = []
+    reached: list[Tensor] = []
     wide, tall = x_radius.double(), y_radius.double()
     for rows, squared, slack in _screen(x, y):
-        both = []
+        both: list[Tensor] = []
         for radius in (wide[rows, None], tall[None]):
             limit = radius.square()
             # float32 may move the limit itself, which the doubled slack covers

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import statistics
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,12 +17,11 @@ import numpy as np
 from PIL import Image
 
 from simulacra.modalities import raster
-from simulacra.modalities.reading import Options, Part, Read, fits_memory, named
+from simulacra.modalities.reading import Options, Part, Read, common_shape, fits_memory, named
 
 TRAIN_NAMES = frozenset({"train", "training"})
 TEST_NAMES = frozenset({"test", "testing", "val", "valid", "validation", "eval"})
 LABEL_FILES = ("labels.csv", "labels.txt")
-CHOSEN_SIDES = (8, 64)  # where sizes are mixed and none is asked for: what a small computer trains in minutes
 
 Result = TypeVar("Result")
 
@@ -55,8 +53,13 @@ class _Skips:
 
 def items_of_folder(folder: Path) -> list[Item]:
     """The files below a folder, in the order of their paths. Links to folders are not followed."""
-    found = [Path(base) / name for base, _, names in os.walk(folder) for name in names]
-    items = [Item(path.relative_to(folder).as_posix(), path.read_bytes) for path in found]
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    found = [Path(base) / name for base, _, names in os.walk(folder, onerror=refuse) for name in names]
+    # a pipe or a socket would be waited for, for ever
+    items = [Item(path.relative_to(folder).as_posix(), path.read_bytes) for path in found if path.is_file()]
     return sorted(items, key=lambda item: item.path)
 
 
@@ -76,7 +79,7 @@ def read_items(items: Sequence[Item], name: str, options: Options) -> Read:
         seen = _each(lambda item: skips.attempt(item, raster.look), pictures)
         _check_share(skips, len(pictures), name, options.skip)
         pictures = [item for item, s in zip(pictures, seen, strict=True) if s is not None]
-        size, channels, chosen = _shape([s for s in seen if s is not None], options)
+        size, channels, chosen = common_shape([s for s in seen if s is not None], options)
         fits_memory(len(pictures), channels, size, name)
         array = np.empty((len(pictures), channels, *size), np.uint8)
 
@@ -169,31 +172,6 @@ def _below_common(parts: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     shared = next((i for i in range(deepest) if first[i] != last[i]), deepest)
     cut = shared - 1 if shared == deepest and shared and all(len(p) == shared for p in parts) else shared
     return [p[cut:] for p in parts]
-
-
-def _shape(seen: list[raster.Seen], options: Options) -> tuple[tuple[int, int], int, list[str]]:
-    """(h, w), channels, and what was chosen, in words."""
-    channels = options.channels or (1 if all(s.grey for s in seen) else 3)
-    notes = []
-    if channels != 4 and any(s.alpha for s in seen):
-        notes.append(
-            f"{sum(s.alpha for s in seen):,} pictures have transparent parts: laid over white (channels=4 keeps them)"
-        )
-    sizes = Counter((s.h, s.w) for s in seen)
-    if options.size is not None:
-        if set(sizes) != {options.size}:
-            notes.append(f"cropped about the centre and resized to {options.size[0]}x{options.size[1]}")
-        return options.size, channels, notes
-    if len(sizes) == 1:
-        return next(iter(sizes)), channels, notes
-    middle = statistics.median_low(min(s.h, s.w) for s in seen)
-    side = min(max(1 << (middle.bit_length() - 1), CHOSEN_SIDES[0]), CHOSEN_SIDES[1])
-    (h0, w0), (h1, w1) = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
-    notes.append(
-        f"sizes are mixed, {h0}x{w0} to {h1}x{w1}: cropped about the centre and resized to {side}x{side}"
-        " (size= changes it)"
-    )
-    return (side, side), channels, notes
 
 
 def _is_picture(path: str) -> bool:

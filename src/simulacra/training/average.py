@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from simulacra.core.turns import Player
+from simulacra.training.engine import Engine, local
 from simulacra.training.settings import Training
+from simulacra.training.state import modules_of, named
 
 
 class Average:
@@ -20,24 +22,35 @@ class Average:
     the half-life is a share of the examples seen, so that the first weights are soon forgotten.
     """
 
-    def __init__(self, model: Any, players: Mapping[str, Player], training: Training) -> None:
+    def __init__(self, model: Any, players: Mapping[str, Player], training: Training, engine: Engine) -> None:
+        """Copy a model; it must not have been distributed yet. ``bind`` comes next."""
         self.half_life, self.warmup, self.batch = training.average_half_life, training.average_warmup, training.batch
         self.copy = copy.deepcopy(model)
-        copies = self.copy.players() if players else {}
-        self.names = [name for name, player in players.items() if player.averaged and self.half_life > 0]
+        self.modules = list(modules_of(self.copy).values())
+        for module in self.modules:
+            module.requires_grad_(False).eval()
+            engine.spread(module)
+        self.averaged = [name for name, player in players.items() if player.averaged and self.half_life > 0]
         self.slow: list[Tensor] = []
         self.fast: list[Tensor] = []
+        self.following: list[tuple[Tensor, Tensor]] = []
+
+    def bind(self, model: Any) -> None:
+        """Pair every tensor of the copy with the model's, once both hold their final parameters."""
+        ours, theirs = self.copy.players(), model.players()
         moving: set[int] = set()
-        for name in self.names:
-            for ours, theirs in zip(copies[name].module.parameters(), players[name].module.parameters(), strict=True):
-                self.slow.append(local(ours))
-                self.fast.append(local(theirs))
-                moving.add(id(ours))
+        for name in self.averaged:
+            pairs = zip(ours[name].module.parameters(), theirs[name].module.parameters(), strict=True)
+            for slow, fast in pairs:
+                self.slow.append(local(slow))
+                self.fast.append(local(fast))
+                moving.add(id(slow))
         # what is not averaged follows the model, but only when somebody looks
-        pairs = list(zip(tensors_of(self.copy, copies), tensors_of(model, players), strict=True))
-        self.following = [(local(ours), local(theirs)) for ours, theirs in pairs if id(ours) not in moving]
-        for module in modules_of(self.copy, copies):
-            module.requires_grad_(False).eval()
+        for copied, original in zip(self.modules, modules_of(model).values(), strict=True):
+            slow = [*copied.parameters(), *copied.buffers()]
+            fast = [*original.parameters(), *original.buffers()]
+            self.following += [(local(s), local(f)) for s, f in zip(slow, fast, strict=True) if id(s) not in moving]
+        self.kept = {name: tensor for name, tensor in named(self.copy).items() if id(tensor) in moving}
 
     def update(self, step: int) -> None:
         """Move the average towards the weights after so many steps."""
@@ -52,23 +65,3 @@ class Average:
         for ours, theirs in self.following:
             ours.copy_(theirs)
         return self.copy
-
-
-def local(tensor: Tensor) -> Tensor:
-    """This process's share of a sharded tensor, detached; a plain tensor as it is."""
-    tensor = tensor.detach()
-    to_local = getattr(tensor, "to_local", None)
-    return tensor if to_local is None else to_local()
-
-
-def modules_of(model: Any, players: Mapping[str, Player]) -> list[nn.Module]:
-    """The modules that hold everything a model learns: the model itself where it is one, else its players'."""
-    return [model] if isinstance(model, nn.Module) else [player.module for player in players.values()]
-
-
-def tensors_of(model: Any, players: Mapping[str, Player]) -> list[Tensor]:
-    """Every parameter and buffer, always in the same order."""
-    found: list[Tensor] = []
-    for module in modules_of(model, players):
-        found += [*module.parameters(), *module.buffers()]
-    return found

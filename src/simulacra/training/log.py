@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from simulacra.core.checkpoint import told, write
+from simulacra.training.hooks import Moment
 from simulacra.training.move import Taken
+
+Row = Mapping[str, int | float]
 
 
 class Ledger:
@@ -60,33 +64,70 @@ class Ledger:
 class LogFile:
     """``log.jsonl`` and ``metrics.csv`` of a run directory."""
 
-    def __init__(self, folder: Path, rows: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Start the files anew with these rows: those up to the step a run goes on from."""
+    def __init__(self, folder: Path, rows: Sequence[Row] = ()) -> None:
+        """Start both files with these rows: those up to the step a run goes on from."""
         self.json, self.csv = folder / "log.jsonl", folder / "metrics.csv"
-        self._rewrite(rows)
+        self._begin(rows)
 
-    def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _begin(self, rows: Sequence[Row]) -> None:
         self.columns = list(dict.fromkeys(name for row in rows for name in row))
-        with open(self.json, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-        with open(self.csv, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            if self.columns:
-                writer.writeheader()
-            writer.writerows(rows)
+        write(self.json, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, self.columns)
+        if self.columns:
+            writer.writeheader()
+        writer.writerows(rows)
+        write(self.csv, table.getvalue().encode())
 
-    def add(self, row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    def add(self, row: Row, rows: Sequence[Row]) -> None:
         """Append a row; all rows are given too, for the day a new column appears."""
         if set(row) - set(self.columns):
-            self._rewrite(rows)
+            self._begin(rows)
             return
-        with open(self.json, "a", encoding="utf-8") as file:
+        with told(f"write {self.json}"), open(self.json, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        with open(self.csv, "a", encoding="utf-8", newline="") as file:
+        with told(f"write {self.csv}"), open(self.csv, "a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self.columns).writerow(row)
 
     def sync(self) -> None:
         """Have the disk hold what was written: a checkpoint must not know more than the log."""
         for path in (self.json, self.csv):
-            with open(path, "rb") as file:
+            with told(f"write {path}"), open(path, "rb") as file:
                 os.fsync(file.fileno())
+
+
+def read_log(folder: Path, step: int) -> list[dict[str, int | float]]:
+    """The rows of a run's log up to a step; a line cut short by the end of its process is left out."""
+    path, rows = folder / "log.jsonl", []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and row.get("step", step + 1) <= step:
+                rows.append(row)
+    return rows
+
+
+class TensorBoard:
+    """A hook that writes every row of the log for TensorBoard (extra ``tensorboard``)."""
+
+    def __init__(self, folder: Path | str) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ValueError("TensorBoard is not installed; pip install 'simulacra[tensorboard]'") from error
+        self.every, self._seen = 1, 0
+        self._writer = SummaryWriter(str(folder))
+
+    def __call__(self, moment: Moment) -> None:
+        """Write the last row of the log where it is new."""
+        step = int(moment.log.get("step", 0))
+        if moment.main and step > self._seen:
+            self._seen = step
+            for name, value in moment.log.items():
+                if name not in ("step", "examples"):
+                    self._writer.add_scalar(name, value, step)
+        if moment.done:
+            self._writer.flush()

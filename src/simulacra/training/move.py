@@ -12,7 +12,7 @@ from simulacra.core.batch import Batch, Loss
 from simulacra.core.optimisers import constant
 from simulacra.core.randomness import Rng
 from simulacra.core.turns import Player, Turn
-from simulacra.training.engine import Engine
+from simulacra.training.engine import Engine, is_sharded
 from simulacra.training.settings import Training
 
 
@@ -37,6 +37,8 @@ class Seat:
         if not self.parameters:
             raise ValueError(f"player {name!r} has no parameter that needs a gradient; nothing could be learnt")
         self.optimisers = player.optimiser.build(player.module)
+        for optimiser in self.optimisers:
+            _split_groups(optimiser)
         self.rates = [(group, group["lr"]) for optimiser in self.optimisers for group in optimiser.param_groups]
         self.schedule = player.optimiser.schedule
         self.factor = 1.0
@@ -69,7 +71,12 @@ class Move:
         self.seat = seats[turn.player]
         self.others = [seat for seat in seats.values() if seat is not self.seat]
         self.rng = Rng(training.seed)
-        self.computing = engine.computing() if engine.precision == "bfloat16" else None
+        if turn.second_order and engine.sharded:
+            raise ValueError(
+                f"turn {turn.name!r} differentiates a gradient, which sharded parameters do not support;"
+                " train with distribute=replicate"
+            )
+        self.computing = engine.computing()
         self.alone = engine.processes == 1 and training.accumulate == 1
         self._weight, self._inverse = 0.0, torch.empty(0)
 
@@ -83,7 +90,7 @@ class Move:
         rng = self.rng("train", step, self.turn.name)
         taken = self._whole(parts[0], rng) if self.alone else self._summed(parts, rng)
         if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.seat.parameters, self.clip)
+            self.engine.clip(self.seat.parameters, self.clip)
         for optimiser in self.seat.optimisers:
             optimiser.step()
         if self.turn.after is not None:
@@ -126,3 +133,12 @@ class Move:
             values = [weight, loss.total.detach(), *(t.to(loss.total.dtype) for t in loss.terms.values())]
             sums = values if not sums else [a + b for a, b in zip(sums, values, strict=True)]
         return Taken(names, *self.engine.reduce(self.seat.parameters, sums))
+
+
+def _split_groups(optimiser: torch.optim.Optimizer) -> None:
+    """Part sharded from whole parameters in each group: one fused step cannot mix them."""
+    for group in list(optimiser.param_groups):
+        whole = [p for p in group["params"] if not is_sharded(p)]
+        if whole and len(whole) < len(group["params"]):
+            group["params"] = [p for p in group["params"] if is_sharded(p)]
+            optimiser.param_groups.append({**group, "params": whole})

@@ -4,9 +4,10 @@
 """
 
 from simulacra.evaluation.report.comparison import Comparison, comparison_csv, comparison_json, comparison_rows
+from simulacra.evaluation.report.comparison_page import render_comparison
 from simulacra.evaluation.report.contents import Costs, Neighbour, Report, Verdict
 from simulacra.evaluation.report.figures import explain, figures_to_json, format_figure, text_table
-from simulacra.evaluation.report.page import render, render_comparison
+from simulacra.evaluation.report.page import render
 
 __all__ = [
     "Comparison",

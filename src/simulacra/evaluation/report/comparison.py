@@ -1,4 +1,4 @@
-"""Several runs side by side: which figures may share a column, which run is best where that can be told, and exports."""
+"""Several runs side by side: which figures may share a column, which run is best if that can be told, and exports."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report.contents import Report
-from simulacra.evaluation.report.figures import extractor_text, finite
+from simulacra.evaluation.report.figures import extractor_text, finite, subject
 
 # estimates whose expectation moves with the number of examples: at unequal N the smaller set is at a disadvantage
+UNBIASED = "without bias"
 BIASED_BY_N = ("frechet", "precision", "recall", "density", "coverage", "score")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run such a cell
 
@@ -50,11 +51,13 @@ class Column:
 
     figures  run name -> its figure; a run that lacks it is absent.
     best     the run that is best beyond doubt, or None; doubt says why there is none ("" for a single figure).
+    tied     the runs that share the first place because their intervals overlap, best value first.
     """
 
     figures: Mapping[str, Figure]
     best: str | None
     doubt: str
+    tied: Sequence[str] = ()
 
     @property
     def figure(self) -> Figure:
@@ -69,10 +72,15 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A table: rows are runs, columns are measures that all agree in what they measure. reason: why it stands apart."""
+    """A table: rows are runs, columns are measures that look at the same features.
+
+    subject  what they look at: "Features: classifier (3fa92c1b)", or "" for what needs no extractor.
+    reason   why the table stands apart from the leaderboard; "" for the leaderboard itself.
+    """
 
     runs: Sequence[str]
     columns: Sequence[Column]
+    subject: str = ""
     reason: str = ""
 
 
@@ -83,12 +91,12 @@ def column(figures: Mapping[str, Figure]) -> Column:
     first = next(iter(figures.values()))
     for other in figures.values():
         first.comparable_to(other)
-    best, doubt = _best(figures)
-    return Column(figures=dict(figures), best=best, doubt=doubt)
+    best, doubt, tied = _best(figures)
+    return Column(figures=dict(figures), best=best, doubt=doubt, tied=tied)
 
 
 def boards(comparison: Comparison) -> list[Board]:
-    """The leaderboard, then one small table for each group of figures that may not stand in it, with the reason.
+    """The leaderboard, a table for each extractor; then the figures that may not stand in it, each with the reason.
 
     A run judged against other data than the first run starts a table of its own, since every figure depends on it.
     """
@@ -98,19 +106,21 @@ def boards(comparison: Comparison) -> list[Board]:
     for identity in identities:
         runs = [r for r in comparison.runs if r.data_identity == identity]
         main, refused = _columns(runs)
-        names = [r.name for r in runs]
         reason = ""
         if len(identities) > 1:
             short = identity[:12] or "no fingerprint"
-            reason = f"judged against {runs[0].data} ({short}); figures on different data are not set side by side"
-        if main:
-            found.append(Board(runs=names, columns=main, reason=reason))
-        apart += [Board(runs=list(c.figures), columns=[c], reason=why) for c, why in refused]
+            reason = f"Judged against {runs[0].data} ({short}); figures on different data are not set side by side"
+        subjects = dict.fromkeys(subject(c.figure) for c in main)
+        for wanted in subjects:
+            of_it = [c for c in main if subject(c.figure) == wanted]
+            names = [r.name for r in runs if any(f.compared_in[0] == c.figure.name for f in r.figures for c in of_it)]
+            found.append(Board(runs=names, columns=of_it, subject=wanted, reason=reason))
+        apart += refused
     return found + apart
 
 
 def better(a: Figure, b: Figure) -> bool:
-    """Whether a is better than b beyond doubt: their intervals lie apart, and b is no bound that may hide a better value.
+    """Whether a is better than b beyond doubt: their intervals lie apart, and b is no bound that may hide better.
 
     A bound stands on the side that cannot flatter, so it may beat an exact value but never loses to one. Two bounds
     are compared as the bounds they are. Raises ValueError where the two measure different things.
@@ -171,61 +181,73 @@ def comparison_json(comparison: Comparison) -> str:
     return json.dumps(finite(comparison_rows(comparison)), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _columns(runs: Sequence[Report]) -> tuple[list[Column], list[tuple[Column, str]]]:
-    """Columns of the leaderboard, and those refused a place in it, each with the reason.
+def _columns(runs: Sequence[Report]) -> tuple[list[Column], list[Board]]:
+    """Columns of the leaderboard, and tables of the figures refused a place in it, each with the reason.
 
-    A figure is refused where some run measured the same thing in another way and not in this one: its empty cell would
-    invite the comparison that may not be made. A run that merely lacks a figure leaves a gap.
+    Two ways of measuring one figure are rivals where some run has only the first and another only the second: their
+    columns would invite the comparison that may not be made. Of rivals, the way that most runs share keeps its place.
     """
     by_key: dict[Key, dict[str, Figure]] = {}
     for run in runs:
         for f in run.figures:
             by_key.setdefault(f.compared_in, {})[run.name] = f
-    main: list[Column] = []
-    refused: list[tuple[Column, str]] = []
-    for key, figures in by_key.items():
-        rivals = [other for other in by_key if other != key and other[0] == key[0]]
-        elsewhere = {name: other for other in rivals for name in by_key[other] if name not in figures}
-        if not elsewhere:
-            main.append(column(figures))
-            continue
-        name, other = next(iter(elsewhere.items()))
-        refused.append((column(figures), _difference(figures, key, name, by_key[other][name])))
-    return main, refused
+    placed: list[Key] = []
+    refused: dict[tuple[Any, ...], list[Column]] = {}
+    for key in sorted(by_key, key=lambda k: -len(by_key[k])):  # stable: the earliest first among equals
+        rival = next((k for k in placed if k[0] == key[0] and _rivals(by_key[k], by_key[key])), None)
+        if rival is None:
+            placed.append(key)
+        else:
+            group = (tuple(by_key[key]), _difference(by_key[key], by_key[rival]))
+            refused.setdefault(group, []).append(column(by_key[key]))
+    main = [column(figures) for key, figures in by_key.items() if key in placed]
+    tables = [
+        Board(runs=list(names), columns=columns, subject=subject(columns[0].figure), reason=reason)
+        for (names, reason), columns in refused.items()
+    ]
+    return main, tables
 
 
-def _difference(figures: Mapping[str, Figure], key: Key, name: str, theirs: Figure) -> str:
-    ours = next(iter(figures.values()))
-    if ours.unit != theirs.unit:
-        ways = f"in {ours.unit or 'no unit'}, {name} in {theirs.unit or 'no unit'}"
-    else:
-        ways = f"with {extractor_text(ours) or 'no extractor'}, {name} with {extractor_text(theirs) or 'no extractor'}"
-    return f"{', '.join(figures)} measured {key[0]} {ways}; the two are different quantities"
+def _rivals(a: Mapping[str, Figure], b: Mapping[str, Figure]) -> bool:
+    return bool(a.keys() - b.keys()) and bool(b.keys() - a.keys())
 
 
-def _best(figures: Mapping[str, Figure]) -> tuple[str | None, str]:
-    """The run that is better than every other beyond doubt, or None and why."""
+def _difference(ours: Mapping[str, Figure], theirs: Mapping[str, Figure]) -> str:
+    """Why the figures of some runs may not stand beside those of the others."""
+    a, b = next(iter(ours.values())), next(iter(theirs.values()))
+    if a.unit != b.unit:
+        ways = (a.unit or "no unit", b.unit or "no unit")
+        return f"In {ways[0]}, while the leaderboard's are in {ways[1]}: different quantities, not to be compared"
+    ways = (extractor_text(a) or "no extractor", extractor_text(b) or "no extractor")
+    return f"Measured with {ways[0]}, the leaderboard's with {ways[1]}: different quantities, not to be compared"
+
+
+def _best(figures: Mapping[str, Figure]) -> tuple[str | None, str, list[str]]:
+    """The run that is better than every other beyond doubt, or None, why there is none, and who shares the place."""
     some = list(figures.values())
     if len(some) < 2:
-        return None, ""
+        return None, "", []
     if some[0].direction == "neither":
-        return None, "neither direction is better"
-    sizes = {(f.n, f.n_real) for f in some}
-    if len(sizes) > 1 and any(word in some[0].name.casefold() for word in BIASED_BY_N):
-        return None, "not comparable: N differs, and this figure depends on it"
-    if all(f.interval is None for f in some):
-        return None, "not distinguishable: no intervals"
-    for name, f in figures.items():
-        if all(better(f, other) for rival, other in figures.items() if rival != name):
-            return name, ""
+        return None, "neither direction is better", []
+    if len({(f.n, f.n_real) for f in some}) > 1 and _biased_by_n(some[0].name):
+        return None, "not comparable: N differs, and this figure depends on it", []
     sign = 1 if some[0].direction == "lower" else -1
-    order = sorted(figures, key=lambda n: sign * figures[n].value)
-    first, rivals = figures[order[0]], [n for n in order[1:] if not better(figures[order[0]], figures[n])]
-    if first.interval is None or any(figures[n].interval is None for n in rivals):
-        return None, "not distinguishable: an interval is missing"
-    if any(figures[n].kind == "bound" and first.kind != "bound" for n in rivals):
-        return None, "not distinguishable: a bound never loses to an exact value"
-    return None, f"not distinguishable: {order[0]} and {', '.join(rivals)} overlap"
+    order = sorted(figures, key=lambda name: sign * figures[name].value)
+    first = figures[order[0]]
+    rivals = [name for name in order[1:] if not better(first, figures[name])]
+    if not rivals:
+        return order[0], "", []
+    if first.interval is None or any(figures[name].interval is None for name in rivals):
+        return None, "not distinguishable: an interval is missing", []
+    tied = [order[0], *rivals]
+    if first.kind != "bound" and any(figures[name].kind == "bound" for name in rivals):
+        return None, "not distinguishable: a bound never loses to an exact value", tied
+    return None, "not distinguishable: intervals overlap", tied
+
+
+def _biased_by_n(name: str) -> bool:
+    plain = name.casefold()
+    return UNBIASED not in plain and any(word in plain for word in BIASED_BY_N)
 
 
 def _harmless(value: Any) -> Any:

@@ -6,10 +6,13 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
+Number = int | float
+
 MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 DIGITS_OF_INTERVAL = 2  # an uncertainty is itself uncertain: its third digit says nothing
-DIGITS_ALONE = 4  # of a number whose uncertainty nobody knows
+DIGITS_ALONE = 3  # of a number whose uncertainty nobody knows
 MOST_PLACES = 15
 PLAIN = (1e-4, 1e7)  # sizes written without a power of ten
 
@@ -35,13 +38,13 @@ class Written:
     @property
     def power(self) -> str:
         """ "× 10⁻⁷", or ""."""
-        return f"× 10{str(self.exponent).translate(SUPERSCRIPTS)}" if self.exponent else ""
+        return power_of_ten(self.exponent) if self.exponent else ""
 
 
-def write(value: float, interval: tuple[float, float] | None = None) -> Written:
+def write(value: Number, interval: tuple[Number, Number] | None = None) -> Written:
     """A value to the digits its interval supports: the last digit is the second one of the interval's half width.
 
-    Four significant digits where there is no interval, or one without a width. All three numbers share one power of
+    Three significant digits where there is no interval, or one without a width. All three numbers share one power of
     ten, taken out where the largest of them lies outside 1e-4 .. 1e7.
     """
     numbers = (value, *(interval or ()))
@@ -54,7 +57,7 @@ def write(value: float, interval: tuple[float, float] | None = None) -> Written:
     return Written(value=texts[0], low=texts[1], high=texts[2], exponent=exponent)
 
 
-def short(value: float) -> str:
+def short(value: Number) -> str:
     """A number for an axis or a label: three significant digits, "12.3", "0.0041", "12,400", "1.3 × 10⁻⁶"."""
     if value == 0 or not math.isfinite(value):
         return _decimal(value, 0, 0)
@@ -63,7 +66,12 @@ def short(value: float) -> str:
     exponent = 0 if PLAIN[0] <= abs(value) < PLAIN[1] else math.floor(math.log10(abs(value)))
     text = _decimal(value, exponent, max(0, 2 - math.floor(math.log10(abs(value))) + exponent))
     text = text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{text} {Written(value='', exponent=exponent).power}".strip()
+    return f"{text} {power_of_ten(exponent)}" if exponent else text
+
+
+def power_of_ten(exponent: int) -> str:
+    """ "× 10⁻⁷"."""
+    return f"{TIMES} 10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
 def count(value: int) -> str:
@@ -71,7 +79,7 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: Number) -> str:
     """ "0.8 ms", "12.3 s", "3 min 05 s", "2 h 07 min", "3 d 4 h"."""
     if seconds < 1e-3:
         return f"{seconds * 1e6:.3g} µs"
@@ -87,7 +95,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
-def _places(value: float, interval: tuple[float, float] | None) -> int:
+def _places(value: Number, interval: tuple[Number, Number] | None) -> int:
     """Decimal places worth writing; negative where even the units' digit is uncertain."""
     if interval is not None:
         ends = [v for v in interval if math.isfinite(v)]
@@ -99,7 +107,7 @@ def _places(value: float, interval: tuple[float, float] | None) -> int:
     return DIGITS_ALONE - 1 - math.floor(math.log10(abs(value)))
 
 
-def _decimal(value: float, exponent: int, places: int) -> str:
+def _decimal(value: Number, exponent: int, places: int) -> str:
     """value / 10**exponent to so many places, thousands set apart, with a true minus sign."""
     if math.isnan(value):
         return "not a number"

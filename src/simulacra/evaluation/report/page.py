@@ -1,13 +1,12 @@
-"""A report, or a comparison of several, as one HTML file: nothing in it is fetched from anywhere."""
+"""The report of one run as one HTML file: nothing in it is fetched from anywhere."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import importlib.resources
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -16,20 +15,17 @@ from markupsafe import Markup
 
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report import figures as text
-from simulacra.evaluation.report.comparison import Column, Comparison, boards
 from simulacra.evaluation.report.contents import Report, Verdict, picture
-from simulacra.evaluation.report.curves import RUN, curves
+from simulacra.evaluation.report.curves import curves
 from simulacra.evaluation.report.numbers import count, duration, short, write
-from simulacra.evaluation.report.plots import COLOURS, Ladder, Point, Scatter, ladder, scatter
 
 # a monitor's level -> how the page shows it; the shown word and the icon carry the meaning, colour only repeats it
 LEVELS = {
-    "ok": "good", "good": "good", "fine": "good", "pass": "good", "healthy": "good",
-    "note": "note", "info": "note", "hint": "note",
-    "warning": "warning", "warn": "warning", "caution": "warning",
-    "error": "problem", "bad": "problem", "problem": "problem", "stop": "problem", "fail": "problem", "critical": "problem",
+    "ok": "good", "good": "good", "fine": "good", "info": "note", "note": "note",
+    "attention": "attention", "warning": "attention", "warn": "attention",
+    "stop": "problem", "error": "problem", "problem": "problem", "bad": "problem", "critical": "problem",
 }  # fmt: skip
-SEVERITY = {"problem": 0, "warning": 1, "note": 2, "good": 3}
+SEVERITY = {"problem": 0, "attention": 1, "note": 2, "good": 3}
 
 
 @dataclass(frozen=True)
@@ -53,37 +49,12 @@ class Row:
 
 def render(report: Report) -> str:
     """The report of one run as a whole HTML file. Raises ValueError where a picture is neither PNG nor GIF."""
-    return _render("report.html", title=f"{report.name} · simulacra", run=_run(report), report=report)
+    return render_template("report.html", title=f"{report.name} · simulacra", run=run_view(report), report=report)
 
 
-def render_comparison(comparison: Comparison) -> str:
-    """Several runs on one page: the tables and plots of all, then each run's own report.
-
-    Figures that measure different things never share a column. Raises ValueError as ``render`` does.
-    """
-    colours = {r.name: i % COLOURS for i, r in enumerate(comparison.runs)}
-    tables = boards(comparison)
-    real = comparison.real or comparison.runs[0].real
-    return _render(
-        "comparison.html",
-        title=f"{comparison.title} · simulacra",
-        comparison=comparison,
-        boards=[{"board": b, "rows": _cells(b.runs, b.columns)} for b in tables],
-        colours=colours,
-        anchors={r.name: anchor(r.name, i) for i, r in enumerate(comparison.runs)},
-        families={r.name: r.family for r in comparison.runs},
-        real=picture(real, "Held-out real data, not seen in training") if real else None,
-        grids=[(r, picture(r.samples, f"Samples of {r.name}")) for r in comparison.runs if r.samples],
-        ladders=[_ladder(c, b.runs, colours) for b in tables if not b.reason for c in b.columns if len(c.figures) > 1],
-        plots=_plots(comparison.runs, tables[0].columns if tables else (), colours),
-        runs=[_run(r) for r in comparison.runs],
-    )
-
-
-def anchor(name: str, number: int) -> str:
-    """An id for a run's section: readable, and unique by its number whatever the name holds."""
-    readable = re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
-    return f"run-{number + 1}-{readable}".rstrip("-")
+def capital(name: str) -> str:
+    """The name with its first letter in upper case, the others as they are."""
+    return name[:1].upper() + name[1:]
 
 
 @cache
@@ -95,7 +66,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(short=short, count=count, duration=duration)
+    environment.filters.update(short=short, count=count, duration=duration, capital=capital)
     return environment
 
 
@@ -106,7 +77,8 @@ def _asset(name: str) -> Markup:
     return Markup((folder / name).read_text(encoding="utf-8"))
 
 
-def _render(template: str, **values: Any) -> str:
+def render_template(template: str, **values: Any) -> str:
+    """A template with the style and the script that every page carries."""
     script = _asset("page.js")
     # the page allows its own script by its digest, so that nothing smuggled into a name could ever run
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -117,7 +89,7 @@ def _render(template: str, **values: Any) -> str:
     )
 
 
-def _run(report: Report) -> dict[str, Any]:
+def run_view(report: Report) -> dict[str, Any]:
     """What the template of one run shows, every part ready to print and empty where there is nothing."""
     return {
         "report": report,
@@ -130,13 +102,13 @@ def _run(report: Report) -> dict[str, Any]:
         else None,
         "interpolations": picture(report.interpolations, "Interpolations") if report.interpolations else None,
         "nearest": [
-            (picture(n.sample, "A sample"), picture(n.real, "Its nearest training picture"), short(n.ratio))
+            (picture(n.sample, "A sample"), picture(n.real, "Its nearest training picture"), f"{n.ratio:.2f}")
             for n in report.nearest
         ],
         "progress": [(count(s), picture(p, f"Samples at step {count(s)}")) for s, p in report.progress],
         "animation": picture(report.animation, "Samples as training went on") if report.animation else None,
-        "curves": [(turn or "Run", panels) for turn, panels in curves(report.log, report.units).items()],
-        "rows": [row(f) for f in report.figures],
+        "curves": curves(report.log, report.units),
+        "tables": _by_subject(report.figures),
         "costs": _costs(report),
         "recipe": _flat(report.recipe),
         "provenance": [
@@ -144,6 +116,17 @@ def _run(report: Report) -> dict[str, Any]:
             ("Consent for the data", report.consent or "not stated"),
         ],
     }
+
+
+def _by_subject(figures: Sequence[Figure]) -> list[tuple[str, list[Row]]]:
+    """Rows by what they look at, each meaning told only where it is first needed."""
+    found: dict[str, list[Row]] = {}
+    told: set[str] = set()
+    for f in figures:
+        one = row(f)
+        found.setdefault(text.subject(f), []).append(replace(one, meaning="") if one.meaning in told else one)
+        told.add(one.meaning)
+    return list(found.items())
 
 
 def row(f: Figure) -> Row:
@@ -206,65 +189,3 @@ def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     if isinstance(value, (list, tuple)):
         return [(prefix, ", ".join(str(v) for v in value))]
     return [(prefix, "—" if value is None or value == "" else str(value))]
-
-
-def _cells(runs: Sequence[str], columns: Sequence[Column]) -> list[tuple[str, list[Any]]]:
-    """Table rows: run name and, column by column, its figure's parts, whether it is best, and a number to sort by."""
-    table = []
-    for name in runs:
-        cells = []
-        for c in columns:
-            f = c.figures.get(name)
-            cells.append(None if f is None else {"row": row(f), "best": c.best == name, "sort": repr(f.value)})
-        table.append((name, cells))
-    return table
-
-
-def _ladder(c: Column, runs: Sequence[str], colours: Mapping[str, int]) -> Ladder:
-    rows = []
-    for name in runs:
-        if (f := c.figures.get(name)) is not None:
-            rows.append((name, colours[name], f.value, f.interval, write(f.value, f.interval).value, c.best == name))
-    subtitle = " · ".join(p for p in (c.figure.unit, text.BETTER[c.figure.direction]) if p)
-    return ladder(rows, title=c.heading, subtitle=subtitle)
-
-
-def _plots(runs: Sequence[Report], columns: Sequence[Column], colours: Mapping[str, int]) -> list[Scatter]:
-    """Quality against what it costs, and believability against variety, where two runs or more have both."""
-
-    def find(word: str) -> Column | None:
-        return next((c for c in columns if word in c.figure.name.casefold()), None)
-
-    plots: list[Scatter] = []
-    distance, precision, recall = find("frechet"), find("precision"), find("recall")
-    costs = {
-        "training, CPU-seconds": {r.name: r.costs.cpu_seconds for r in runs},
-        "drawing one sample, seconds": {r.name: r.costs.seconds_per_sample for r in runs},
-    }
-    for cost, values in costs.items():
-        if distance is None:
-            continue
-        points = [
-            Point(name=n, colour=colours[n], x=values[n] or 0.0, y=f.value, y_interval=f.interval)
-            for n, f in distance.figures.items()
-            if values.get(n) is not None
-        ]
-        if len(points) > 1:
-            title = f"Quality against the cost of {cost.split(',')[0]}"
-            note = "Down and to the left is better."
-            plots.append(scatter(points, title=title, x_title=cost, y_title=distance.heading, log_x=True, note=note))
-    if precision is not None and recall is not None:
-        points = [
-            Point(name=n, colour=colours[n], x=f.value, y=precision.figures[n].value,
-                  x_interval=f.interval, y_interval=precision.figures[n].interval)
-            for n, f in recall.figures.items()
-            if n in precision.figures
-        ]  # fmt: skip
-        if len(points) > 1:
-            note = "Up and to the right is better: believable, and varied."
-            plots.append(
-                scatter(
-                    points, title="Believable and varied", x_title=recall.heading, y_title=precision.heading, note=note
-                )
-            )
-    return plots
