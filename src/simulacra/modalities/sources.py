@@ -15,7 +15,7 @@ from simulacra.core.randomness import Rng
 from simulacra.modalities import arrays, images, raster, recognise, toys, worlds
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
-from simulacra.modalities.split import split
+from simulacra.modalities.split import enough, split
 from simulacra.modalities.sprites import Sprites
 
 HELD_OUT_POINTS = 10_000  # drawn once from an endless world, to judge by
@@ -95,7 +95,7 @@ def open_data(
     return replace(
         loaded,
         source=text if known is not None or not path.exists() else str(path.resolve()),
-        options={name: value for name, value in given.items() if value is not None},
+        options={**loaded.options, **{name: value for name, value in given.items() if value is not None}},
         licence=known.licence if known is not None else "not stated",
         consent=known.consent if known is not None else "not stated",
     )
@@ -169,6 +169,7 @@ def _finish(
         pictures = raster.resized(part.pictures, options.size, options.channels)
         return images.stored(pictures, part.labels, classes=classes, levels=levels, name=name)
 
+    split_at: dict[str, Any] = {}  # written down, so that another default some day splits this data as before
     if read.test is not None:
         train, held = data(read.train, name), data(read.test, f"{name} (test)")
         if train.space != held.space:
@@ -177,6 +178,8 @@ def _finish(
             )
         kept = f"{len(held):,} held out, the official test split"
     else:
+        share = enough(len(read.train.pictures)) if share is None else share
+        split_at = {"held_out": share}
         train, held = split(data(read.train, name), share=share)
         kept = f"{len(held):,} held out by content hash"
     how = binarise or (known.binarise if known else None)
@@ -193,7 +196,7 @@ def _finish(
     c, h, w = train.space.only.shape
     labelled = f", {len(classes)} classes" if train.y is not None else ""
     first = f"{len(train) + len(held):,} pictures of {c}x{h}x{w}{labelled}; {kept}"
-    return Loaded(train=train, held_out=held, modality="pictures", notes=(first, *notes))
+    return Loaded(train=train, held_out=held, modality="pictures", notes=(first, *notes), options=split_at)
 
 
 def _at_eight_bits(read: Read) -> Read:
@@ -232,6 +235,7 @@ def _points(path: Path, array: np.ndarray, share: float | None) -> Loaded:
         )
     spread = float(values.std()) or 1.0
     space = worlds.points(array.shape[1], centre=float(values.mean()), scale=spread)
+    share = enough(len(values)) if share is None else share
     train, held = split(Stored(space=space, x=torch.from_numpy(values), name=path.name), share=share)
     note = f"{len(array):,} points of {array.shape[1]} coordinates; {len(held):,} held out by content hash"
-    return Loaded(train=train, held_out=held, modality="points", notes=(note,))
+    return Loaded(train=train, held_out=held, modality="points", notes=(note,), options={"held_out": share})

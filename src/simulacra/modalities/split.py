@@ -11,14 +11,13 @@ from torch import Tensor
 from simulacra.core.batch import Stored
 
 
-def split(data: Stored, *, share: float | None = None) -> tuple[Stored, Stored]:
+def split(data: Stored, *, share: float = 0.1) -> tuple[Stored, Stored]:
     """(train, held out): an example is held out where the hash of its contents, as a fraction, lies below share.
 
     Equal examples fall on the same side, labels are not looked at; with the same share, adding examples moves no others.
     Where that leaves one side empty, the examples nearest to crossing cross, so that each side has at least one.
     Raises ValueError for a share outside (0, 1), and where fewer than two different examples leave nothing to split.
     """
-    share = enough(len(data)) if share is None else share
     if not 0 < share < 1:
         raise ValueError(f"the held-out share must lie between 0 and 1; got {share}")
     assert isinstance(data.x, Tensor)
