@@ -36,7 +36,7 @@ def lock(folder: Path) -> Iterator[None]:
 
     The lock is the kernel's: it ends with the process, however that ends.
     """
-    path = folder / "lock"
+    path = folder / ".lock"
     with told(f"write {path}"):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
