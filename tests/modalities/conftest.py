@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from tests_pictures import hash_of, png
+from small_pictures import hash_of, png
 
 
 @pytest.fixture

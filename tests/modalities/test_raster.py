@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from small_pictures import picture, png
 
 from simulacra.modalities import raster
-from tests_pictures import picture, png
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **how) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,14 @@ from simulacra.modalities.raster import Seen
 MOST_BYTES = 1 << 33  # decoded pictures are kept in memory: more than 8 GiB of them are refused before they are read
 
 CHOSEN_SIDES = (8, 64)  # where sizes are mixed and none is asked for: what a small computer trains in minutes
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file: its path below the root, "/" between the parts, and how to read it."""
+
+    path: str
+    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True, kw_only=True)

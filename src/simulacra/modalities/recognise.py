@@ -12,7 +12,7 @@ from simulacra.modalities import archives, binary, folders, hub, raster
 from simulacra.modalities.fetch import folder_of
 from simulacra.modalities.images import check_labels
 from simulacra.modalities.names import KNOWN, Known
-from simulacra.modalities.reading import Options, Part, Read
+from simulacra.modalities.reading import Item, Options, Part, Read
 
 CIFAR_BATCH = re.compile(r"data_batch.*\.bin(\.[gx]z)?")
 CIFAR_TEST = re.compile(r"test_batch.*\.bin(\.[gx]z)?")
@@ -51,7 +51,7 @@ def read(text: str, path: Path | None, options: Options) -> Read:
         if "idx" in path.name or path.suffix in (".gz", ".idx"):
             return read_idx_pair(path, options)
         if path.suffix.lower() in raster.SUFFIXES:
-            return folders.read_items([folders.Item(path.name, path.read_bytes)], path.name, options)
+            return folders.read_items([Item(path.name, path.read_bytes)], path.name, options)
     except OSError as error:
         raise ValueError(f"{text}: cannot be read ({error.strerror or error})") from error
     raise ValueError(

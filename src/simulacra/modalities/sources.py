@@ -125,8 +125,8 @@ def _open(text: str, options: Options, modality: str | None, binarise: str | Non
     path = recognise.find(text, known)
     if path is not None and path.suffix in (".npy", ".npz"):
         found = arrays.read_arrays(path)
-        plain = next(iter(found.values()))
-        if modality == "points" or (modality is None and plain.ndim == 2):
+        plain = next(iter(found.values()), None)
+        if plain is not None and (modality == "points" or (modality is None and plain.ndim == 2)):
             _refuse_choices(text, options, binarise, size=False)
             return _points(path, plain, held_out)
         read = arrays.read_picture_arrays(path, found, options)
