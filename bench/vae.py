@@ -35,7 +35,7 @@ def run(parts: tuple[str, ...] = ("speed", "equal", "long")) -> list[Any]:
     return rows
 
 
-# -- steps a second -----------------------------------------------------------------------------------------------------
+# -- steps a second ---------------------------------------------------------------------------------------------------
 
 
 def speed() -> list[Any]:
@@ -97,7 +97,7 @@ def _noise(examples: int) -> Any:
     return (np.random.default_rng(0).random((examples, 1, 28, 28)) < MIXED).astype(np.uint8)
 
 
-# -- nats after equal time ----------------------------------------------------------------------------------------------
+# -- nats after equal time --------------------------------------------------------------------------------------------
 
 
 def equal(seconds: float = CPU_SECONDS) -> list[Any]:
@@ -226,7 +226,7 @@ def _as_ours(state: dict[str, Any]) -> dict[str, Any]:
     return ours
 
 
-# -- the long recipe ----------------------------------------------------------------------------------------------------
+# -- the long recipe --------------------------------------------------------------------------------------------------
 
 
 def long(steps: int = LONG_STEPS) -> list[Any]:
@@ -262,7 +262,7 @@ def our_long(steps: int):
         done = train(_large(), data, training, hooks=[Told()])
         used = time.process_time() - start
         minutes = (time.perf_counter() - wall) / 60
-        keep = HERE.parent / "results" / "vae-long.safetensors"
+        keep = HERE.parent / "out" / "vae-long.safetensors"
         _keep(done.averaged, keep)
         nats = _score(done.averaged, test)
         error = float(nats.std() / math.sqrt(len(nats)))
@@ -301,7 +301,7 @@ def _keep(model: Any, path: Path) -> None:
     save_file({name: t.contiguous() for name, t in model.state_dict().items()}, path)
 
 
-# -- common -------------------------------------------------------------------------------------------------------------
+# -- common -----------------------------------------------------------------------------------------------------------
 
 
 def _space() -> Any:

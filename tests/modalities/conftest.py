@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-
-
-def picture(seed: int, h: int = 12, w: int = 12, mode: str = "RGB") -> Image.Image:
-    """A picture of noise, of a mode."""
-    channels = len(Image.new(mode, (1, 1)).getbands())
-    array = np.random.default_rng(seed).integers(0, 256, (h, w, channels), dtype=np.uint8)
-    return Image.fromarray(array[..., 0] if channels == 1 else array, mode=None if mode != "LA" else "LA")
-
-
-def png(seed: int, h: int = 12, w: int = 12, mode: str = "RGB") -> bytes:
-    """The bytes of a PNG of noise."""
-    out = io.BytesIO()
-    picture(seed, h, w, mode).save(out, "PNG")
-    return out.getvalue()
+from small_pictures import hash_of, png
 
 
 @pytest.fixture
@@ -33,8 +17,3 @@ def cats_and_dogs(tmp_path: Path) -> Path:
         for i in range(count):
             (folder / name / f"{i}.png").write_bytes(png(hash_of(name) + i))
     return folder
-
-
-def hash_of(name: str) -> int:
-    """A seed from a name."""
-    return sum(ord(c) for c in name) * 1000

@@ -15,6 +15,7 @@ from simulacra.modalities.sources import open_data
 from simulacra.recipes.families import FAMILIES, SETTINGS
 from simulacra.runs.fitting import fit
 from simulacra.runs.pages import write_report
+from simulacra.training.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str]) -> None:
         examples=options.examples,
         seed=options.seed,
         resume=options.resume,
+        hooks=[Progress()],
         say=say,
     )
     if run.recipe.ended == "interrupted":

@@ -16,9 +16,11 @@ from simulacra.core.space import Categorical, Classes, Continuous, Field, Space
 from simulacra.laws.law import Broken, Inapplicable, Subject, weight_of
 
 STATES = 4096  # the largest discrete space that is summed over
-GRIDS = (121, 241)  # points an axis; the difference of the two sums tells whether the grid is fine enough
-REACH = 12.0  # deviations on either side of the samples' mean that the grid covers
-DRAWS = 8  # of a likelihood that draws, for its standard error
+# points an axis, where a likelihood is exact and where it is drawn several times over; the difference of the two
+# sums tells whether the grid is fine enough
+GRIDS, DRAWN_GRIDS = (201, 301), (61, 91)
+REACH = 12.0  # of the field's own scales on either side of its centre that a grid covers
+DRAWS = 4  # of a likelihood that draws, for its standard error
 CHUNK = 4096
 ERRORS = 5.0  # standard errors that a bound may lie above 1
 
@@ -42,12 +44,13 @@ def sums_to_one(subject: Subject) -> str:
     if space.size > 2 or not all(isinstance(f, Continuous) and f.levels is None for f in space.fields.values()):
         raise Inapplicable("the space is neither small and discrete, nor a line or a plane")
     box = _box(model, subject)
-    coarse, fine = (_total(model, subject, *_grid(box, n)) for n in GRIDS)
+    grids = GRIDS if _total(model, subject, *_grid(box, 1)).kind == "exact" else DRAWN_GRIDS
+    coarse, fine = (_total(model, subject, *_grid(box, n)) for n in grids)
     change = abs(coarse.value - fine.value)
     if change > 0.02 * max(1.0, fine.value):
         raise Inapplicable(f"too narrow for a grid: {coarse.value:.3g} and, twice as fine, {fine.value:.3g}")
     # what a grid leaves out: the tails beyond it, and half a step at the ends of a bounded range
-    return _verdict(fine, 0.01 + change, f"on a grid of {GRIDS[1]} points an axis")
+    return _verdict(fine, 0.01 + change, f"on a grid of {grids[1]} points an axis")
 
 
 def _verdict(total: Total, slack: float, where: str) -> str:
@@ -106,7 +109,7 @@ def _choices(f: Field) -> int:
 
 
 def _box(model: Any, subject: Subject) -> Tensor:
-    """Ends of every axis, (size, 2): where the model's samples lie, or the space says that examples do."""
+    """Ends of every axis, (size, 2): around the model's samples, or where the space says that examples lie."""
     ends = []
     for f in subject.space.fields.values():
         assert isinstance(f, Continuous)
@@ -120,8 +123,9 @@ def _box(model: Any, subject: Subject) -> Tensor:
         x = model.sample(512, **given, rng=subject.rng("box")).x
         parts = [x] if isinstance(x, Tensor) else [x[name] for name in subject.space.fields]
         flat = torch.cat([t.detach().double().cpu().reshape(512, -1) for t in parts], 1)
-        mean, deviation = flat.mean(0), flat.std(0)
-        box[:, 0], box[:, 1] = mean - REACH * deviation, mean + REACH * deviation
+        # half the samples' range beyond their ends: six deviations of a normal, and more where tails are heavier
+        low, high = flat.amin(0), flat.amax(0)
+        box[:, 0], box[:, 1] = low - (high - low) / 2, high + (high - low) / 2
     return torch.stack([box[:, 0].maximum(box[:, 2]), box[:, 1].minimum(box[:, 3])], 1)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from simulacra.core.batch import Batch
 from simulacra.core.randomness import Rng
-from simulacra.modalities.images import space
+from simulacra.modalities.images import picture_field, space
 
 SHAPES = ("square", "ellipse", "heart")
 FACTORS = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
@@ -41,7 +41,8 @@ class Sprites:
 
     def batch(self, index: Tensor, rng: Rng) -> Batch:
         """The pictures with these numbers, int64 (b,); nothing is random."""
-        return Batch(x=self.space.only.value(self.draw(index).to(index.device, torch.get_default_dtype())))
+        white = self.draw(index).to(index.device, torch.get_default_dtype())
+        return Batch(x=picture_field(self.space).value(white))
 
     def factors(self, index: Int[Tensor, " b"]) -> Int[Tensor, "b 5"]:
         """Which shape, scale, orientation, x and y a number stands for; each counted from 0."""
