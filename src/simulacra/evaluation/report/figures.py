@@ -18,11 +18,12 @@ HASH_SHOWN = 8  # characters: enough to tell extractors apart by eye, the whole 
 # what each figure means to someone who has to decide by it; looked up by ``explain``
 EXPLANATIONS = {
     "frechet distance": "How far the samples' features lie from real ones, comparing mean and covariance only; 0 when"
-    " both agree. It shrinks with more samples, so compare it at equal N.",
-    "kid": "Squared kernel distance between the features of samples and of real data; unbiased, so it may fall a"
+    " both agree. Few examples make it larger, so it compares models only at equal N.",
+    "frechet distance without bias": "The Frechet distance as it would be with examples without end.",
+    "kid": "The squared kernel distance between the features of samples and of real data; unbiased, so it may fall a"
     " little below 0 when the two cannot be told apart.",
-    "kernel distance": "Squared kernel distance between the features of samples and of real data; unbiased, so it may"
-    " fall a little below 0 when the two cannot be told apart.",
+    "kernel distance": "Also called KID: the squared kernel distance between the features of samples and of real data;"
+    " unbiased, so it may fall a little below 0 when the two cannot be told apart.",
     "precision": "The share of samples that fall where real data lies: how believable single samples are.",
     "recall": "The share of real data that falls where samples lie: how much of the variety is reached.",
     "density": "How crowded with real data the places are where samples fall, on average; 1 for a perfect model, and"
@@ -32,11 +33,13 @@ EXPLANATIONS = {
     " number of classes at best. It never looks at real data.",
     "inception-style score": "How sure a classifier is of each sample and how evenly the classes are used: 1 at worst,"
     " the number of classes at best. It never looks at real data.",
-    "classifier score": "How sure a classifier is of each sample and how evenly the classes are used: 1 at worst, the"
+    "class score": "How sure a classifier is of each sample and how evenly the classes are used: 1 at worst, the"
     " number of classes at best. It never looks at real data.",
     "nll": "Surprise at examples it never saw, in nats an example: the smaller, the more probable it finds real data.",
     "negative log-likelihood": "Surprise at examples it never saw, in nats an example: the smaller, the more probable"
     " it finds real data.",
+    "bits per element": "The bits needed to store one value of a held-out example without loss, using the model as the"
+    " code.",
     "bits per dimension": "The bits needed to store one value of a held-out example without loss, using the model as"
     " the code.",
     "bits/dim": "The bits needed to store one value of a held-out example without loss, using the model as the code.",
@@ -48,6 +51,8 @@ EXPLANATIONS = {
     "reconstruction": "How far held-out examples come back changed from their trip through the latent code.",
     "modes": "How many of the true distribution's modes received samples.",
     "reverse kl": "How unevenly the samples share themselves among the true modes; 0 when exactly in proportion.",
+    "closer to training than held-out": "The share of samples that lie closer to the training data than the median"
+    " unseen example does: about one half is innocent, far above it the samples hug what was learnt.",
     "nearest": "How far samples lie from their nearest training examples, beside how far unseen real ones do; well"
     " below 1 hints at copying.",
     "accuracy": "The share of held-out examples whose class is named rightly.",
@@ -110,6 +115,11 @@ def extractor_text(figure: Figure) -> str:
     if figure.extractor is None:
         return ""
     return f"{figure.extractor} ({figure.extractor_hash[:HASH_SHOWN]})" if figure.extractor_hash else figure.extractor
+
+
+def subject(figure: Figure) -> str:
+    """What a figure looks at, as a heading: "Features: classifier (3fa92c1b)", or "" for one without an extractor."""
+    return f"Features: {extractor_text(figure)}" if figure.extractor is not None else ""
 
 
 def format_figure(figure: Figure) -> str:
