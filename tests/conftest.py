@@ -10,7 +10,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 # shapes in signatures are checked under pytest only; it must come before simulacra is imported
-install_import_hook("simulacra", "beartype.beartype")
+install_import_hook("simulacra", "typechecker.check")
 
 import torch  # noqa: E402
 

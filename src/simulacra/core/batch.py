@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,8 @@ def each(function: Callable[[Tensor], Tensor], values: Any) -> Any:
     if values is None:
         return None
     if isinstance(values, Mapping):
-        return {name: function(tensor) for name, tensor in values.items()}
+        named = cast(Mapping[str, Tensor], values)
+        return {name: function(tensor) for name, tensor in named.items()}
     return function(values)
 
 
@@ -66,6 +68,9 @@ class Batch:
 
     def rows(self, index: Any) -> Batch:
         """Some of its examples: a slice, or an index tensor."""
+        if isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1:
+            # copies whole rows: an order of magnitude faster than t[index] on a CPU
+            return self.map(lambda t: t.index_select(0, index))
         return self.map(lambda t: t[index])
 
     def given(self) -> dict[str, Any]:
@@ -91,7 +96,7 @@ class Loss:
 
     total: Tensor
     weight: float | Tensor
-    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    terms: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     @staticmethod
     def of(each_example: Tensor, **terms: Tensor) -> Loss:
@@ -103,9 +108,17 @@ class Loss:
 class Data(Protocol):
     """Where batches come from: a data set in memory, a stream, an exact world."""
 
-    space: Space
-    name: str
-    fingerprint: str  # SHA-256 of the contents, hexadecimal
+    # read-only, so that frozen records are data too
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the contents, hexadecimal."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -165,9 +178,8 @@ class Stored:
 
     def to(self, device: torch.device | str) -> Stored:
         """The same data on another device."""
-        move = lambda t: t.to(device)  # noqa: E731
-        parts = {n: each(move, getattr(self, n)) for n in ("x", "y", "known", "length", "y_length")}
-        return replace(self, **parts)
+        parts = Batch(x=self.x, y=self.y, known=self.known, length=self.length, y_length=self.y_length).to(device)
+        return replace(self, x=parts.x, y=parts.y, known=parts.known, length=parts.length, y_length=parts.y_length)
 
 
 def decode(f: Any, stored: Tensor) -> Tensor:
@@ -177,15 +189,14 @@ def decode(f: Any, stored: Tensor) -> Tensor:
     return stored
 
 
-def fingerprint(*values: Any) -> str:
-    """SHA-256 over the bytes, types and shapes of tensors and mappings of them, hexadecimal."""
+def fingerprint(*values: Values | None) -> str:
+    """SHA-256 over the places, names, types, shapes and bytes of tensors and mappings of them, hexadecimal."""
     digest = hashlib.sha256()
-    for value in values:
+    for place, value in enumerate(values):
         parts = value.items() if isinstance(value, Mapping) else [("", value)]
         for name, tensor in parts:
-            digest.update(name.encode())
             if tensor is not None:
-                array = tensor.detach().cpu().contiguous().numpy()
-                digest.update(f"{array.dtype}{array.shape}".encode())
+                array: np.ndarray[Any, np.dtype[Any]] = np.ascontiguousarray(tensor.detach().cpu())
+                digest.update(f"{place} {name!r} {array.dtype} {array.shape}".encode())
                 digest.update(array.tobytes())
     return digest.hexdigest()

@@ -144,7 +144,8 @@ def require(model: object, capability: type[Capability], use: str) -> Capability
     """The model, known to have a capability; ValueError naming what is missing and what it can do instead."""
     if isinstance(model, capability):
         return model
-    wanted = sorted(n for n in vars(capability) if not n.startswith("_"))
+    # methods stand in vars, attributes such as ``latent`` in the annotations alone
+    wanted = sorted(n for n in {**vars(capability), **capability.__annotations__} if not n.startswith("_"))
     has = ", ".join(c.__name__ for c in capabilities(model)) or "nothing we know of"
     raise ValueError(
         f"{use} needs a {capability.__name__} (a model with {' and '.join(wanted)}); {type(model).__name__} is {has}"

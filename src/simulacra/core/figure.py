@@ -58,4 +58,5 @@ class Figure:
     def from_json(value: dict[str, Any]) -> Figure:
         """The figure that ``to_json`` wrote."""
         interval = value.get("interval")
-        return Figure(**{**value, "interval": None if interval is None else (interval[0], interval[1])})
+        settled: dict[str, Any] = {**value, "interval": None if interval is None else tuple(interval)}
+        return Figure(**settled)

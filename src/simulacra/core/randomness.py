@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class Rng:
     def words(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """Uniform 32-bit integers as int64 in 0 .. 2**32 - 1, of this shape; shape[0] counts rows."""
         if torch.device(device).type == "cpu":
-            return torch.from_numpy(self._words(shape).astype(np.int64))
+            return torch.as_tensor(self._words(shape).astype(np.int64))
         return self._words_torch(shape, torch.device(device))
 
     def uniform(
@@ -70,7 +71,7 @@ class Rng:
         """Uniform on [0, 1): multiples of 2**-24, so that every dtype down to float32 holds them exactly."""
         dtype = dtype or torch.get_default_dtype()
         if torch.device(device).type == "cpu":
-            return torch.from_numpy((self._words(shape) >> np.uint32(8)).astype(np.float32)).mul_(2.0**-24).to(dtype)
+            return torch.as_tensor((self._words(shape) >> np.uint32(8)).astype(np.float32)).mul_(2.0**-24).to(dtype)
         return ((self.words(shape, device) >> 8).to(torch.float32) * 2.0**-24).to(dtype)
 
     def normal(
@@ -87,7 +88,7 @@ class Rng:
             out = np.empty_like(words)
             np.multiply(radius, np.cos(angle), out=out[:, 0])
             np.multiply(radius, np.sin(angle), out=out[:, 1])
-            pairs = torch.from_numpy(out)
+            pairs = torch.as_tensor(out)
         else:
             words_ = self.words(even, device).reshape(-1, 2).to(work)
             radius_ = (-2 * ((words_[:, 0] + 0.5) * 2.0**-32).log()).sqrt()
@@ -127,7 +128,7 @@ class Rng:
         text = "\x1f".join(f"{type(p).__name__[0]}{p}" for p in self.path)
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
-    def _words(self, shape: Sequence[int]) -> np.ndarray:
+    def _words(self, shape: Sequence[int]) -> np.ndarray[Any, np.dtype[Any]]:
         count, size = (shape[0] if len(shape) else 1), _row_size(shape)
         blocks = (size + 3) // 4
         out = np.empty((count * blocks, 4), np.uint32)
@@ -155,7 +156,7 @@ class Rng:
         return philox_torch(counter, self.seed).T.reshape(count, 4 * blocks)[:, :size].reshape(tuple(shape))
 
 
-def philox_numpy(counter: np.ndarray, seed: int) -> np.ndarray:
+def philox_numpy(counter: np.ndarray[Any, np.dtype[Any]], seed: int) -> np.ndarray[Any, np.dtype[Any]]:
     """Philox 4x32-10 of counters (4, n), uint64 holding 32 bits each; the outputs likewise."""
     factor = np.array([[M0], [M1]], np.uint64)
     low, high = np.ascontiguousarray(counter[0::2]), np.ascontiguousarray(counter[1::2])

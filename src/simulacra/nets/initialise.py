@@ -23,6 +23,18 @@ LINEAR = (
     nn.ConvTranspose2d,
     nn.ConvTranspose3d,
 )
+NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
 
 
 def fan_in_uniform(weight: Tensor, rng: Rng) -> Tensor:
@@ -49,19 +61,18 @@ def initialise(module: nn.Module, rng: Rng, *, linear: Scheme = fan_in_uniform) 
     """
     for name, layer in module.named_modules():
         here = rng(name)
-        if hasattr(layer, "initialise"):
-            layer.initialise(here)
+        if callable(own_way := getattr(layer, "initialise", None)):
+            own_way(here)
         elif isinstance(layer, LINEAR):
             layer.weight.copy_(linear(layer.weight, here("weight")))
             if layer.bias is not None:
                 layer.bias.zero_()
         elif isinstance(layer, nn.Embedding):
             layer.weight.copy_(here("weight").normal(layer.weight.shape))
-        elif (own := dict(layer.named_parameters(recurse=False))) and set(own) <= {"weight", "bias"}:
-            # norms: the identity
-            for kind, parameter in own.items():
+        elif isinstance(layer, NORMS):
+            for kind, parameter in layer.named_parameters(recurse=False):
                 parameter.fill_(1.0 if kind == "weight" else 0.0)
-        elif own:
+        elif own := dict(layer.named_parameters(recurse=False)):
             raise ValueError(
                 f"no first weights known for {type(layer).__name__} with {list(own)}; give it a method initialise(rng)"
             )

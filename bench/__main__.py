@@ -1,0 +1,33 @@
+"""``python -m bench [GROUP ...]``: run groups of measurements, print their tables, write ``bench/results``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from bench.harness import save, show
+
+# group -> what it measures; its module bench/GROUP.py has run() -> list of rows
+GROUPS = {
+    "evaluation": "Frechet distance, precision / recall / density / coverage, likelihoods",
+    "vae": "training a VAE, and the likelihood it reaches",
+    "gan": "training a DCGAN, and the modes a GAN covers",
+    "training": "the loop, resume, several processes",
+}
+
+
+def main() -> None:
+    """Run the groups named, or all of them."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("group", nargs="*", help="; ".join(f"{name}: {text}" for name, text in GROUPS.items()))
+    named = parser.parse_args().group
+    if unknown := [name for name in named if name not in GROUPS]:
+        parser.error(f"no group {unknown[0]!r}; expected some of {', '.join(GROUPS)}")
+    for group in named or GROUPS:
+        rows = importlib.import_module(f"bench.{group}").run()
+        show(group, rows)
+        print(f"written to {save(group, rows)}\n")
+
+
+if __name__ == "__main__":
+    main()

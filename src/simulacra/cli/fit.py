@@ -1,0 +1,98 @@
+"""``simulacra fit FAMILY DATA``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from simulacra.cli.parse import parse, positionals
+from simulacra.cli.words import Loading, say
+from simulacra.modalities.sources import open_data
+from simulacra.recipes.families import FAMILIES, SETTINGS
+from simulacra.runs.fitting import fit
+from simulacra.runs.pages import write_report
+from simulacra.training.progress import Progress
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How long, how, and where to.
+
+    Attributes:
+        steps: budget in optimiser steps.
+        minutes: budget in minutes of training; whichever budget is reached first ends the run.
+        examples: budget in examples seen.
+        seed: every draw of the run is a function of it.
+        out: the run directory; runs/FAMILY-DATA unless given.
+        resume: go on where the run in that directory left off.
+        batch: examples a step, over all processes together; the recipe's unless given.
+        precision: of the arithmetic; the recipe's unless given.
+        no_report: leave figures and report.html to `simulacra evaluate`.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    examples: int | None = None
+    seed: int | None = None
+    out: Path | None = None
+    resume: bool = False
+    batch: int | None = None
+    precision: Literal["float32", "bfloat16", "float64"] | None = None
+    no_report: bool = False
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Fit a family on data, and write its report."""
+    if {"-h", "--help"} & set(arguments) and (not arguments or arguments[0].startswith("-")):
+        say("usage: simulacra fit FAMILY DATA [OPTIONS]   (simulacra fit FAMILY --help lists a family's settings)\n")
+        say(f"FAMILY is one of {', '.join(FAMILIES)}; DATA a path or a name in `simulacra data`.")
+        return
+    (family, *source), rest = positionals(arguments, ("FAMILY", "DATA"), "fit")
+    if family not in FAMILIES:
+        raise ValueError(f"no family {family!r}; expected one of {', '.join(FAMILIES)}")
+    entry = FAMILIES[family]
+    # twice: how the data is read must be known before the recipe for it, and that before the settings' defaults
+    first = parse(_arguments(entry.config, entry.config()), rest, verb=f"fit {family} DATA", functions=SETTINGS)
+    loaded = open_data(source[0], **first.loading.options())
+    config, training = entry.recipe(loaded.train.space, len(loaded.train))
+    given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
+    options: Options = given.options
+    changes = {name: value for name in ("batch", "precision") if (value := getattr(options, name)) is not None}
+    run = fit(
+        family,
+        loaded,
+        out=options.out,
+        config=given.settings,
+        training=dataclasses.replace(training, **changes),
+        steps=options.steps,
+        minutes=options.minutes,
+        examples=options.examples,
+        seed=options.seed,
+        resume=options.resume,
+        hooks=[Progress()],
+        say=say,
+    )
+    if run.recipe.ended == "interrupted":
+        say(f"stopped and saved; go on with: simulacra fit {family} {source[0]} --resume --out {run.path}")
+        return
+    if not options.no_report:
+        say(f"wrote {write_report(run, say=say)}")
+    say(f"draw from it with: simulacra sample {run.path} -n 64 --out samples.png")
+
+
+def _arguments(kind: type[Any], default: Any) -> Any:
+    """The arguments of fit for one family, as a dataclass: what to do, how to read, and the family's settings."""
+
+    def part(what: type[Any], value: Any) -> tuple[Any, Any]:
+        return Annotated[what, tyro.conf.arg(name="")], dataclasses.field(default=value)
+
+    fields = [
+        ("options", *part(Options, Options())),
+        ("loading", *part(Loading, Loading())),
+        ("settings", *part(kind, default)),
+    ]
+    return dataclasses.make_dataclass("Fit", fields, frozen=True, kw_only=True)

@@ -1,0 +1,134 @@
+"""Arguments of a verb from the signatures and dataclasses the library itself uses, by tyro; every fault one line."""
+
+from __future__ import annotations
+
+import ast
+import collections.abc
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+T = TypeVar("T")
+JsonFlag = Annotated[bool, tyro.conf.arg(name="json")]
+
+
+def parse(
+    what: Callable[..., T],
+    arguments: Sequence[str],
+    *,
+    verb: str,
+    default: Any = None,
+    functions: Mapping[str, Any] | None = None,
+) -> T:
+    """Call ``what`` (a function or a dataclass) with the arguments given.
+
+    functions  "module:name" -> the functions and settings that a function-valued option may name, as
+               ``--objective elbo`` or ``--objective "iwae(k=5)"``.
+    Raises ValueError with one line for arguments that do not fit; ``--help`` prints and exits.
+    """
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(lambda info: _function_rule(info, functions or {}))
+    shown = io.StringIO()
+    extra = {} if default is None else {"default": default}
+    try:
+        with registry, contextlib.redirect_stderr(shown):
+            return tyro.cli(
+                what, args=list(arguments), prog=f"simulacra {verb}", config=(tyro.conf.FlagCreatePairsOff,), **extra
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(f"{_first_fault(shown.getvalue())} (simulacra {verb} --help says what there is)") from None
+
+
+def positionals(arguments: Sequence[str], names: Sequence[str], verb: str) -> tuple[list[str], list[str]]:
+    """The first arguments, by the names they are known under, and the options after them.
+
+    Raises ValueError where one is missing.
+    """
+    found = []
+    for argument in arguments[: len(names)]:
+        if argument.startswith("-"):
+            break
+        found.append(argument)
+    if len(found) < len(names) and not {"-h", "--help"} & set(arguments):
+        raise ValueError(f"{verb} needs {' '.join(names)}; got {' '.join(found) or 'nothing'}")
+    return found, list(arguments[len(found) :])
+
+
+def setting(text: str, functions: Mapping[str, Any]) -> Any:
+    """The function or settings object that a text names: ``elbo``, ``Warmup(steps=100)``, ``AdamW(lr=1e-4)``.
+
+    Only names of the table are looked up; nothing is evaluated. Raises ValueError for anything else.
+    """
+    by_name = {q.split(":")[1]: value for q, value in functions.items()}
+
+    def read(node: ast.expr) -> Any:
+        if isinstance(node, ast.Name):
+            if node.id not in by_name:
+                raise ValueError(f"no function {node.id!r}; expected one of {', '.join(sorted(by_name))}")
+            found = by_name[node.id]
+            return found() if dataclasses.is_dataclass(found) else found
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+            read(node.func)
+            return by_name[node.func.id](**{k.arg: read(k.value) for k in node.keywords if k.arg})
+        if isinstance(node, ast.Tuple):
+            return tuple(read(part) for part in node.elts)
+        try:
+            return ast.literal_eval(node)
+        except ValueError:
+            raise TypeError("only names, numbers, texts and tuples") from None
+
+    try:
+        return read(ast.parse(text, mode="eval").body)
+    except (SyntaxError, TypeError) as error:
+        raise ValueError(f"cannot read {text!r} ({error}); expected NAME or NAME(setting=value, ...)") from error
+
+
+def interactive() -> bool:
+    """Whether a person is watching: progress bars then, plain lines otherwise."""
+    return sys.stdout.isatty()
+
+
+def _function_rule(info: tyro.constructors.PrimitiveTypeInfo, functions: Mapping[str, Any]) -> Any:
+    union = typing.get_origin(info.type) in (typing.Union, types.UnionType)
+    kinds = [typing.get_origin(o) or o for o in (typing.get_args(info.type) if union else (info.type,))]
+    # a function, or an object known by what it does: both are named rather than spelt out
+    if not any(kind is collections.abc.Callable or getattr(kind, "_is_protocol", False) for kind in kinds):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FUNCTION",
+        instance_from_str=lambda given: setting(given[0], functions),
+        is_instance=lambda value: callable(value) or value is None,
+        str_from_instance=lambda value: [_name(value)],
+    )
+
+
+def _name(value: Any) -> str:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = ", ".join(f"{f.name}={_name(getattr(value, f.name))}" for f in dataclasses.fields(value))
+        return f"{type(value).__name__}({parts})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_name, value))}{',' if len(value) == 1 else ''})"
+    return getattr(value, "__name__", repr(value))
+
+
+def _first_fault(panel: str) -> str:
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("╭╮╰╯─│ ") for line in panel.splitlines()]
+    told = []
+    for line in lines[1:]:
+        if not line:
+            if told:
+                break
+            continue
+        told.append(line)
+    return " ".join(told) or "the arguments do not fit"

@@ -1,0 +1,52 @@
+"""What several verbs share: how data is named, what is said, how results are written."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any, Literal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How the data is read.
+
+    Attributes:
+        size: side of the pictures, or HEIGHTxWIDTH; others are cropped to its shape and resized. None: their own.
+        binarise: black and white pictures: "threshold" at half, "dynamic" drawn anew each time from the grey level.
+        labels: a file of labels, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
+        modality: what the data is, where that is not recognised.
+    """
+
+    size: str | None = None
+    binarise: Literal["threshold", "dynamic"] | None = None
+    labels: str | None = None
+    modality: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of ``open_data``; those not given are left out."""
+        given: dict[str, Any] = {
+            "size": None if self.size is None else extent(self.size),
+            "binarise": self.binarise,
+            "labels": self.labels,
+            "modality": self.modality,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def extent(text: str) -> tuple[int, int]:
+    """ "32" or "24x32" as (height, width); ValueError for anything else."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(p.isdecimal() and int(p) > 0 for p in parts):
+        raise ValueError(f"a size is a number of pixels or HEIGHTxWIDTH; got {text!r}")
+    return int(parts[0]), int(parts[-1])
+
+
+def say(line: str) -> None:
+    """A line to the person, at once."""
+    print(line, flush=True)
+
+
+def warn(line: str) -> None:
+    """A line beside the output proper, so that pipes stay clean."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,158 @@
+"""The extractor `classifier`: a small convolutional network trained on the data's own labels.
+
+It stands in for Inception where pictures are small, grey or not photographs: its features separate what the data's own
+labels separate. It is trained by its own short loop, so that what judges does not depend on what is judged, from a
+fixed seed, and kept by the data's fingerprint: two runs on the same data are judged by the same weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from simulacra.core.batch import Data, fingerprint
+from simulacra.core.optimisers import AdamW
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Space
+from simulacra.evaluation.extractors import BATCH, Extractor, tensor
+from simulacra.nets.initialise import initialise
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """The network and its training.
+
+    features  size of the last hidden layer, the features: few, so that few examples already tell a distance of them.
+    channels  of the first convolution; doubled at each halving of the picture, up to four times.
+    examples  how many are seen in all; held_out share of the data, at most 2,000 examples, measures the accuracy.
+    """
+
+    features: int = 32
+    channels: int = 16
+    examples: int = 60_000
+    batch: int = 64
+    lr: float = 3e-3
+    weight_decay: float = 1e-2
+    held_out: float = 0.1
+    seed: int = 0
+
+
+class Network(nn.Module):
+    """Pictures (b, c, h, w) to features (b, features) and to logits (b, classes)."""
+
+    spread: Tensor
+
+    def __init__(self, config: ClassifierConfig, space: Space) -> None:
+        super().__init__()
+        into, height, width = space.only.shape
+        layers: list[nn.Module] = []
+        out = config.channels
+        # halved until 4 x 4 or less is left: what remains is read by a dense layer that knows where things are
+        while True:
+            stride = 2 if max(height, width) > 4 else 1
+            layers += [nn.Conv2d(into, out, 3, stride=stride, padding=1), nn.GroupNorm(4, out), nn.SiLU()]
+            height, width = (height + stride - 1) // stride, (width + stride - 1) // stride
+            into, out = out, min(2 * out, 4 * config.channels)
+            if stride == 1:
+                break
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(into * height * width, config.features))
+        # features are taken before the last activation: saturated ones would not see how far off a sample is
+        self.head = nn.Sequential(nn.SiLU(), nn.Linear(config.features, len(space.classes)))
+        self.register_buffer("spread", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last hidden layer in units of its own spread over held-out data: the kernel distance has a scale."""
+        return self.body(x) / self.spread
+
+
+def classifier(data: Data, *, folder: Path | None = None, config: ClassifierConfig | None = None) -> Extractor:
+    """The extractor of labelled pictures; trained, or read from folder if it was kept there before.
+
+    folder  where trained weights are kept, as safetensors under the data's fingerprint; None keeps nothing.
+    ValueError for data without classes, that are not pictures, or with fewer than 20 examples.
+    """
+    config = config or ClassifierConfig()
+    if data.space.layout != "grid":
+        raise ValueError(f"the classifier takes pictures (c, h, w); got {list(data.space.fields)}: use plain features")
+    if len(data.space.classes) < 2 or len(data) < 20:
+        raise ValueError(
+            f"the classifier needs at least 2 classes and 20 examples; got {len(data.space.classes)} and {len(data)}:"
+            " use pixels"
+        )
+    network = Network(config, data.space)
+    settings = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+    path = None if folder is None else Path(folder) / f"classifier-{data.fingerprint[:16]}-{settings[:8]}.safetensors"
+    if path is not None and path.exists():
+        right, tried = _read(path, network)
+    else:
+        right, tried = _train(network, data, config)
+        if path is not None:
+            _write(path, network, right, tried)
+    network.eval().requires_grad_(False)
+    return Extractor(
+        name="classifier",
+        hash=fingerprint(dict(sorted(network.state_dict().items()))),
+        features=network.features,
+        classify=lambda x: network(x).softmax(1),
+        accuracy=(right / tried, tried),
+    )
+
+
+def _train(network: Network, data: Data, config: ClassifierConfig) -> tuple[int, int]:
+    """Trains the network; how many of how many held-out examples it then gets right."""
+    rng = Rng(config.seed, ("classifier",))
+    initialise(network, rng("weights"))
+    order = rng("held out").permutation(len(data))
+    kept = max(1, min(2000, int(config.held_out * len(data))))
+    test, train = order[:kept], order[kept:]
+    steps = max(1, config.examples // config.batch)
+    (optimiser,) = AdamW(lr=config.lr, weight_decay=config.weight_decay).build(network)
+    network.train()
+    shuffled, at, epoch = train[:0], 0, 0
+    for step in range(steps):
+        if at + config.batch > len(shuffled):
+            shuffled, at, epoch = train[rng("epoch", epoch).permutation(len(train))], 0, epoch + 1
+        batch = data.batch(shuffled[at : at + config.batch], rng("batch", step))
+        at += config.batch
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * min(1.0, (step + 1) / 50) * (1 - step / steps)
+        optimiser.zero_grad(set_to_none=True)
+        F.cross_entropy(network(tensor(batch.x)), tensor(batch.y)).backward()
+        optimiser.step()
+    network.eval()
+    right, hidden = 0, []
+    with torch.no_grad():
+        for start in range(0, kept, BATCH):
+            batch = data.batch(test[start : start + BATCH], rng("test").rows(start))
+            hidden.append(network.body(tensor(batch.x)))
+            right += int((network.head(hidden[-1]).argmax(1) == tensor(batch.y)).sum())
+        network.spread.copy_(torch.cat(hidden).std().clamp(min=1e-6))
+    return right, kept
+
+
+def _write(path: Path, network: Network, right: int, tried: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".partial")
+    save_file(network.state_dict(), draft, metadata={"right": str(right), "tried": str(tried)})
+    draft.replace(path)
+
+
+def _read(path: Path, network: Network) -> tuple[int, int]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            noted = file.metadata()
+            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        return int(noted["right"]), int(noted["tried"])
+    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged; delete it and it will be trained again") from error

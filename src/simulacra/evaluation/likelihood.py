@@ -1,0 +1,115 @@
+"""Likelihoods of held-out data, of any model that has them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simulacra.core.batch import Data
+from simulacra.core.capabilities import Likelihood, require
+from simulacra.core.figure import Figure
+from simulacra.core.likelihood import LogLikelihood
+from simulacra.core.randomness import Rng
+from simulacra.evaluation import intervals
+from simulacra.evaluation.extractors import batches
+
+
+@torch.no_grad()
+def log_likelihood(
+    model: object,
+    data: Data,
+    *,
+    n: int | None = None,
+    rng: Rng | int = 0,
+    batch: int = 100,
+    options: Mapping[str, Any] | None = None,
+) -> LogLikelihood:
+    """log p of the first n examples (all of them for None), nats (n,).
+
+    options  what the model's own ``log_likelihood`` offers beside the protocol, such as k for IWAE's draws.
+    What is drawn for an example depends on rng and its number only, not on the batch it is in.
+    ValueError for a model without likelihoods, an option it does not offer, or data it gives no finite number.
+    """
+    scorer = require(model, Likelihood, "a likelihood")
+    chosen = dict(options or {})
+    offered = inspect.signature(scorer.log_likelihood).parameters
+    unknown = sorted(set(chosen) - set(offered))
+    if unknown:
+        extra = [p for p in offered if p not in ("x", "y", "known", "length", "rng")]
+        raise ValueError(
+            f"{type(model).__name__}.log_likelihood offers no {', '.join(unknown)}; expected some of {extra}"
+        )
+    stream = Rng.of(rng)
+    parts: list[LogLikelihood] = []
+    count = 0
+    device = _device(model)
+    total = len(data) if n is None else min(n, len(data))
+    for examples in batches(data, total, stream("data"), batch=batch):
+        examples = examples.to(device)
+        parts.append(scorer.log_likelihood(examples.x, **examples.given(), rng=stream("model").rows(count), **chosen))
+        count += len(examples)
+    if not parts:
+        raise ValueError(f"a likelihood needs at least one example; {data.name} has {len(data)}")
+    nats = torch.cat([p.nats.double().cpu() for p in parts])
+    bad = int((~torch.isfinite(nats)).sum())
+    if bad:
+        raise ValueError(
+            f"{type(model).__name__} gives {bad} of {len(nats)} examples of {data.name} no finite likelihood: look for"
+            " values outside the model's range or diverged weights"
+        )
+    sizes = [p.count if isinstance(p.count, Tensor) else torch.full((len(p.nats),), float(p.count)) for p in parts]
+    each = torch.cat([s.double().cpu() for s in sizes])
+    first = parts[0]
+    return LogLikelihood(
+        nats=nats,
+        kind=first.kind,
+        measure=first.measure,
+        count=float(each[0]) if bool((each == each[0]).all()) else each,
+        method=first.method,
+    )
+
+
+def figures_of_likelihood(found: LogLikelihood, *, seed: int | None = None) -> list[Figure]:
+    """Mean negative log-likelihood in nats an example, and in bits an element of its measure, both with intervals.
+
+    A lower bound on log p is an upper bound here: the truth is no worse than the figure.
+    """
+    n = len(found.nats)
+    count = found.count.double() if isinstance(found.count, Tensor) else torch.tensor(found.count).double()
+    rate = found.bits_per_element()
+    # a ratio of two means: its error is that of what each example leaves of it, over the mean size (Cochran 1977, 6.4)
+    residual = (-found.nats.double() / math.log(2) - rate * count) / count.mean()
+    figures = []
+    for name, unit, value, each in (
+        ("negative log-likelihood", "nats", -found.mean(), -found.nats),
+        ("bits per element", "bits", rate, rate + residual),
+    ):
+        interval = intervals.of_mean(each)
+        figures.append(
+            Figure(
+                name=f"{name} of {found.measure}" if found.measure else name,
+                value=value,
+                direction="lower",
+                kind=found.kind,
+                unit=unit,
+                n=n,
+                interval=interval.bounds,
+                interval_method=interval.method,
+                level=intervals.LEVEL,
+                seed=seed,
+                note=found.method,
+            )
+        )
+    return figures
+
+
+def _device(model: object) -> torch.device:
+    if isinstance(model, torch.nn.Module):
+        for parameter in model.parameters():
+            return parameter.device
+    return torch.device("cpu")

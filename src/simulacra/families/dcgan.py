@@ -1,0 +1,175 @@
+"""Deep convolutional generative adversarial networks, Radford, Metz & Chintala 2016.
+
+Strided convolutions instead of pooling, batch norm in both networks, ReLU in the generator and leaky ReLU in the
+critic, weights from N(0, 0.02). Pictures of any size from 8 to 256 a side and any number of channels. The game is a
+setting (``mathematics.adversarial``). It samples in one pass; it has no likelihood and no encoder, and batch norm in
+the critic mixes the examples of a batch, so that R1 and R2 hold for the batch rather than for each of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from simulacra.core.batch import Batch, Data, Values
+from simulacra.core.optimisers import AdamW
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Space
+from simulacra.core.turns import Player, Turn
+from simulacra.mathematics.adversarial import Game, NonSaturating
+from simulacra.nets.adversarial import Duel, Regulariser, class_count
+from simulacra.nets.continuum import Continuum
+from simulacra.nets.initialise import initialise, normal
+
+LEAK = 0.2  # slope of the leaky ReLU, section 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCGANConfig:
+    """Settings of ``DCGAN``.
+
+    latent        number of latent dimensions.
+    width         channels at the finest resolution; they double with every halving of the picture, up to 8 widths.
+    game          what the players minimise.
+    regularisers  penalties on the critic.
+    """
+
+    latent: int = 100
+    width: int = 64
+    game: Game = field(default_factory=NonSaturating)
+    regularisers: tuple[Regulariser, ...] = ()
+    # section 4: the customary momentum of 0.9 made training oscillate
+    generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.5, 0.999)))
+    critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.5, 0.999)))
+
+    def __post_init__(self) -> None:
+        if self.latent < 1 or self.width < 1:
+            raise ValueError(f"latent and width must be at least 1; got {self.latent} and {self.width}")
+
+
+def ladder(height: int, width: int) -> list[tuple[int, int]]:
+    """Sizes from the picture's down to the coarsest, each half of the last, rounded down.
+
+    The shorter side ends at 4 to 7, except that there are two halvings at least: 64 -> 4 in four, 28 -> 7 in two.
+    """
+    halvings = max(2, int(math.log2(min(height, width) / 4)))
+    return [(height >> i, width >> i) for i in range(halvings + 1)]
+
+
+def channels(width: int, levels: int) -> list[int]:
+    """Channels at each halved size, finest first."""
+    return [width * min(2**i, 8) for i in range(levels)]
+
+
+class Generator(nn.Module):
+    """(z (b, latent), y (b, classes) or None) -> free output (b, c, h, w)."""
+
+    def __init__(self, latent: int, width: int, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        sizes = ladder(*shape[1:])
+        widths = channels(width, len(sizes) - 1)
+        self.coarsest = (widths[-1], *sizes[-1])
+        self.loudness = math.sqrt(classes)
+        self.project = nn.Linear(latent + classes, math.prod(self.coarsest), bias=False)
+        layers: list[nn.Module] = [nn.BatchNorm2d(widths[-1]), nn.ReLU()]
+        for i in reversed(range(1, len(widths))):
+            up = _up(widths[i], widths[i - 1], sizes[i + 1], sizes[i], bias=False)
+            layers += [up, nn.BatchNorm2d(widths[i - 1]), nn.ReLU()]
+        layers.append(_up(widths[0], shape[0], sizes[1], sizes[0], bias=True))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        z = z if y is None else torch.cat([z, y * self.loudness], dim=1)
+        return self.layers(self.project(z).unflatten(1, self.coarsest))
+
+
+class Critic(nn.Module):
+    """(u (b, c, h, w), y (b, classes) or None) -> scores (b,); the label's part is a projection.
+
+    Miyato & Koyama 2018, eq. 3: score = w . f(u) + (V y) . f(u).
+    """
+
+    def __init__(self, width: int, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        sizes = ladder(*shape[1:])
+        widths = channels(width, len(sizes) - 1)
+        layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(LEAK)]
+        for narrow, wide in pairwise(widths):
+            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(LEAK)]
+        features = widths[-1] * math.prod(sizes[-1])
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Linear(features, 1)
+        self.labels = nn.Linear(classes, features, bias=False) if classes else None
+
+    def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:
+        f = self.layers(u)
+        score = self.head(f).squeeze(1)
+        return score if self.labels is None else score + (self.labels(y) * f).sum(1)
+
+
+def _up(narrow: int, wide: int, size: tuple[int, int], onto: tuple[int, int], *, bias: bool) -> nn.ConvTranspose2d:
+    # an odd size had lost a row or column when it was halved
+    odd = (onto[0] - 2 * size[0], onto[1] - 2 * size[1])
+    return nn.ConvTranspose2d(narrow, wide, 4, 2, 1, output_padding=odd, bias=bias)
+
+
+def picture_shape(space: Space) -> tuple[int, int, int]:
+    """(c, h, w) of a space of one picture; ValueError for anything else, or sides outside 8..256."""
+    shape = Continuum.of(space, "a DCGAN").event
+    if len(shape) != 3:
+        raise ValueError(f"a DCGAN needs pictures of shape (channels, height, width); got {shape}, use gan instead")
+    if not (min(shape[1:]) >= 8 and max(shape[1:]) <= 256):
+        raise ValueError(f"a DCGAN makes pictures of 8 to 256 a side; got {shape[1]}x{shape[2]}, resize them")
+    return shape[0], shape[1], shape[2]
+
+
+class DCGAN(nn.Module):
+    """A convolutional generator and critic; conditional on the class where the space has classes."""
+
+    def __init__(self, config: DCGANConfig, space: Space, *, rng: Rng | int = 0) -> None:
+        super().__init__()
+        self.config, self.space = config, space
+        shape, classes = picture_shape(space), class_count(space)
+        self.duel = Duel(
+            space,
+            Generator(config.latent, config.width, shape, classes),
+            Critic(config.width, shape, classes),
+            latent=config.latent,
+            game=config.game,
+            regularisers=config.regularisers,
+        )
+        self.latent = self.duel.latent
+        initialise(self.duel, Rng.of(rng), linear=normal(0.02))  # section 4
+
+    def players(self) -> Mapping[str, Player]:
+        """The generator, whose average is what samples, and the critic."""
+        return self.duel.players(self.config.generator_optimiser, self.config.critic_optimiser)
+
+    def turns(self) -> Sequence[Turn]:
+        """Critic, lazy regularisers, generator."""
+        return self.duel.turns()
+
+    def fit(self, data: Data) -> None:
+        """Learn the labels' marginal."""
+        self.duel.fit(data)
+
+    def label_log_prob(self) -> Tensor:
+        """log p(y) of every class, nats (classes,)."""
+        return self.duel.label_log_prob()
+
+    def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int = 0) -> Batch:
+        """n pictures, decoded: inside their range and on their levels; y int64 (n,), None: from the marginal."""
+        return self.duel.sample(n, y=y, rng=rng)
+
+    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
+        """z (b, latent) -> pictures, differentiably and not rounded; y None: the labels' average."""
+        return self.duel.decode(z, y=y)
+
+    def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
+        """How real pictures look, (b,), higher is more real; y None: judged against the labels' average."""
+        return self.duel.criticise(x, y=y)

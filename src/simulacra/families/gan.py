@@ -1,0 +1,117 @@
+"""Generative adversarial networks: a generator learns to fool a critic that learns to tell data from its output.
+
+Goodfellow et al. 2014, over dense networks, for examples of any continuous kind. The game is a setting
+(``mathematics.adversarial``); the default pairs each generated example with a real one and keeps the critic smooth
+at both (Huang et al. 2024), which is what makes small networks find every mode. It samples in one pass; it has
+no likelihood and no encoder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from simulacra.core.batch import Batch, Data, Values
+from simulacra.core.optimisers import AdamW
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Space
+from simulacra.core.turns import Player, Turn
+from simulacra.mathematics.adversarial import Game, Relativistic, r1_r2
+from simulacra.nets.adversarial import Duel, Regulariser, class_count
+from simulacra.nets.continuum import Continuum
+from simulacra.nets.dense import mlp
+from simulacra.nets.initialise import initialise
+
+SMOOTH = (Regulariser(penalty=r1_r2, weight=1.0, final=0.1),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANConfig:
+    """Settings of ``GAN``.
+
+    latent        number of latent dimensions.
+    generator, critic  widths of the hidden layers.
+    game          what the players minimise.
+    regularisers  penalties on the critic.
+    """
+
+    latent: int = 32
+    generator: tuple[int, ...] = (256, 256, 256)
+    critic: tuple[int, ...] = (256, 256, 256)
+    game: Game = field(default_factory=Relativistic)
+    regularisers: tuple[Regulariser, ...] = SMOOTH
+    generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=1e-3, betas=(0.0, 0.99)))
+    critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=1e-3, betas=(0.0, 0.99)))
+
+    def __post_init__(self) -> None:
+        if self.latent < 1:
+            raise ValueError(f"latent must be at least 1; got {self.latent}")
+
+
+class Dense(nn.Module):
+    """Linear layers from (b, *into), and y (b, classes) beside it, to (b, *out)."""
+
+    def __init__(self, into: Sequence[int], widths: Sequence[int], out: Sequence[int], classes: int) -> None:
+        super().__init__()
+        self.out = tuple(out)
+        # one-hot entries are raised to unit mean square, so that the label starts out as loud as any other input
+        self.loudness = math.sqrt(classes)
+        sizes = [math.prod(into) + classes, *widths, math.prod(out)]
+        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, 0.2))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        x = x.flatten(1)
+        x = x if y is None else torch.cat([x, y * self.loudness], dim=1)
+        return self.layers(x).reshape(-1, *self.out)
+
+
+class GAN(nn.Module):
+    """A generator and a critic of linear layers; conditional on the class where the space has classes."""
+
+    def __init__(self, config: GANConfig, space: Space, *, rng: Rng | int = 0) -> None:
+        super().__init__()
+        self.config, self.space = config, space
+        event, classes = Continuum.of(space, "a GAN").event, class_count(space)
+        self.duel = Duel(
+            space,
+            Dense((config.latent,), config.generator, event, classes),
+            Dense(event, config.critic, (), classes),
+            latent=config.latent,
+            game=config.game,
+            regularisers=config.regularisers,
+        )
+        self.latent = self.duel.latent
+        initialise(self.duel, Rng.of(rng))
+
+    def players(self) -> Mapping[str, Player]:
+        """The generator, whose average is what samples, and the critic."""
+        return self.duel.players(self.config.generator_optimiser, self.config.critic_optimiser)
+
+    def turns(self) -> Sequence[Turn]:
+        """Critic, lazy regularisers, generator."""
+        return self.duel.turns()
+
+    def fit(self, data: Data) -> None:
+        """Learn the labels' marginal."""
+        self.duel.fit(data)
+
+    def label_log_prob(self) -> Tensor:
+        """log p(y) of every class, nats (classes,)."""
+        return self.duel.label_log_prob()
+
+    def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int = 0) -> Batch:
+        """n examples, decoded: inside their range and on their levels; y int64 (n,), None: from the marginal."""
+        return self.duel.sample(n, y=y, rng=rng)
+
+    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
+        """z (b, latent) -> examples, differentiably and not rounded; y None: the labels' average."""
+        return self.duel.decode(z, y=y)
+
+    def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
+        """How real examples look, (b,), higher is more real; y None: judged against the labels' average."""
+        return self.duel.criticise(x, y=y)

@@ -1,0 +1,127 @@
+"""The data sets known by name: what they are, where they come from, how to know they are whole. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+DIGITS = tuple("0123456789")
+FASHION = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A data set known by name.
+
+    what      one line: what it is, how much of it, licence.
+    modality  "pictures" | "points".
+    folder    its folder's name under SIMULACRA_DATA or the cache; None where it is made, not read.
+    classes   the names of its classes, in their order; () where it has none or they are read from the files.
+    url       what is fetched where the folder is missing: file name -> address. Empty where it cannot be fetched.
+    sha256    file name -> SHA-256 of the file; of its unpacked contents for .gz, which mirrors pack differently.
+    by_hand   how to get what cannot be fetched.
+    binarise  "dynamic" | "threshold" where the pictures are made black and white.
+    licence   as its source states it.
+    consent   whether people are shown or took part, and what they agreed to, as far as its source says.
+    """
+
+    what: str
+    modality: str = "pictures"
+    folder: str | None = None
+    classes: tuple[str, ...] = ()
+    url: Mapping[str, str] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    by_hand: str = ""
+    binarise: str | None = None
+    licence: str = "none needed: drawn by formulas"
+    consent: str = "no people in it"
+
+
+IDX_FILES = tuple(
+    f"{part}-ubyte.gz" for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+)
+MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # the mirror kept by PyTorch; the first host is gone
+FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+MNIST_SHA256 = dict(
+    zip(
+        IDX_FILES,
+        (
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+        strict=True,
+    )
+)
+FASHION_SHA256 = dict(
+    zip(
+        IDX_FILES,
+        (
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+        strict=True,
+    )
+)
+
+KNOWN: dict[str, Known] = {
+    "digits": Known(
+        what="1,797 handwritten digits, 8x8, 17 grey levels, 10 classes; built in (scikit-learn; UCI, CC BY 4.0)",
+        classes=DIGITS,
+        licence="CC BY 4.0",
+        consent="handwriting of people who are not named; consent not stated",
+    ),
+    "mnist": Known(
+        what="70,000 handwritten digits, 28x28 grey, 10 classes, official test split (CC BY-SA 3.0)",
+        folder="mnist",
+        classes=DIGITS,
+        url={name: MNIST_URL + name for name in IDX_FILES},
+        sha256=MNIST_SHA256,
+        licence="CC BY-SA 3.0",
+        consent="handwriting of people who are not named; consent not stated",
+    ),
+    "mnist-binary": Known(
+        what="mnist, each picture drawn black and white afresh with probability its grey level (dynamic binarisation)",
+        folder="mnist",
+        classes=DIGITS,
+        url={name: MNIST_URL + name for name in IDX_FILES},
+        sha256=MNIST_SHA256,
+        binarise="dynamic",
+        licence="CC BY-SA 3.0",
+        consent="handwriting of people who are not named; consent not stated",
+    ),
+    "fashion-mnist": Known(
+        what="70,000 pieces of clothing, 28x28 grey, 10 classes, official test split (MIT)",
+        folder="fashion-mnist",
+        classes=FASHION,
+        url={name: FASHION_URL + name for name in IDX_FILES},
+        sha256=FASHION_SHA256,
+        licence="MIT",
+    ),
+    "cifar10": Known(
+        what="60,000 photographs, 32x32 colour, 10 classes, official test split (for research)",
+        folder="cifar10",
+        classes=CIFAR10,
+        url={"cifar-10-binary.tar.gz": "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"},
+        sha256={"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
+        licence="for research; the photographs' own licences are not stated",
+        consent="photographs from the web; consent not stated",
+    ),
+    "emoji": Known(
+        what="3,583 emoji, 72x72 colour on transparent ground (Noto Emoji, OFL 1.1)",
+        folder="emoji",
+        by_hand="copy the pictures of the folder png/72 of github.com/googlefonts/noto-emoji there",
+        licence="OFL 1.1",
+    ),
+    "ring": Known(what="8 Gaussians on a circle of radius 1, sigma 0.01 (PacGAN's 2D-ring); exact", modality="points"),
+    "grid": Known(what="25 Gaussians on {-4,-2,0,2,4}^2, sigma 0.05 (PacGAN's 2D-grid); exact", modality="points"),
+    "pinwheel": Known(what="5 bent arms in the plane; exact", modality="points"),
+    "checkerboard": Known(what="uniform on 8 squares of a 4x4 board in the plane; exact", modality="points"),
+    "sprites": Known(what="737,280 drawn shapes, 64x64 black and white: shape, scale, orientation, x, y known"),
+}

@@ -1,0 +1,241 @@
+"""From what a person says ("mnist", a path, a hub's name) to data: recognised, read, split and said in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simulacra.core.batch import Data, Stored
+from simulacra.core.randomness import Rng
+from simulacra.modalities import arrays, images, raster, recognise, toys, worlds
+from simulacra.modalities.names import KNOWN, Known
+from simulacra.modalities.reading import Options, Part, Read, fits_memory
+from simulacra.modalities.split import enough, split
+from simulacra.modalities.sprites import Sprites
+
+HELD_OUT_POINTS = 10_000  # drawn once from an endless world, to judge by
+TOYS: dict[str, Callable[[], worlds.World]] = {
+    "ring": toys.ring,
+    "grid": toys.grid,
+    "pinwheel": toys.Pinwheel,
+    "checkerboard": toys.Checkerboard,
+}
+BINARISE = {"dynamic": images.dynamic_binarisation, "threshold": images.threshold_binarisation}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """Data ready to learn from.
+
+    train, held_out  the part to learn from and the part to judge by; their spaces are equal.
+    modality         "pictures" | "points".
+    notes            what was recognised, chosen, ignored and skipped: plain lines for a person.
+    source, options  what opens the same data again: ``open_data(source, **options)``; options are JSON values.
+    licence          of the data, as its source states it; consent: of the people in it, where it is known.
+    """
+
+    train: Data
+    held_out: Stored
+    modality: str
+    notes: tuple[str, ...] = ()
+    source: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = "not stated"
+    consent: str = "not stated"
+
+
+def open_data(
+    text: str,
+    *,
+    size: int | Sequence[int] | None = None,
+    channels: int | None = None,
+    modality: str | None = None,
+    labels: str | None = None,
+    binarise: str | None = None,
+    held_out: float | None = None,
+    skip: float = 0.05,
+) -> Loaded:
+    """The data that ``text`` names: a known name, a path, or OWNER/NAME on the hub.
+
+    size      side, or (h, w), that pictures are cropped and resized to.
+    channels  1 grey, 3 RGB, 4 RGBA.
+    modality  "pictures" or "points", where what is recognised is not what is meant.
+    labels    a label file, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
+    binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
+    held_out  share held out by content hash where there is no official test split; None: 0.1, up to 0.3 of small data.
+    skip      largest share of unreadable pictures that is skipped rather than refused.
+
+    Raises ValueError, in one line, for everything that is wrong with the text, the files or the choices.
+    """
+    given = {
+        "size": size if size is None or isinstance(size, int) else list(size),
+        "channels": channels,
+        "modality": modality,
+        "labels": None if labels is None else str(Path(labels).expanduser().resolve()),
+        "binarise": binarise,
+        "held_out": held_out,
+        "skip": None if skip == Options().skip else skip,
+    }
+    if modality not in (None, "pictures", "points"):
+        raise ValueError(f"no modality {modality!r}; expected pictures or points")
+    if binarise not in (None, *BINARISE):
+        raise ValueError(f"no way to binarise {binarise!r}; expected {' or '.join(BINARISE)}")
+    file = None if labels == "none" else labels
+    options = Options(size=_extent(size), channels=channels, skip=skip, labels=file)
+    loaded = _open(text, options, modality, binarise, held_out)
+    if labels == "none":
+        loaded = replace(loaded, train=_unlabelled(loaded.train), held_out=_unlabelled(loaded.held_out))
+    known = KNOWN.get(text)
+    path = Path(text).expanduser()
+    return replace(
+        loaded,
+        source=text if known is not None or not path.exists() else str(path.resolve()),
+        options={**loaded.options, **{name: value for name, value in given.items() if value is not None}},
+        licence=known.licence if known is not None else "not stated",
+        consent=known.consent if known is not None else "not stated",
+    )
+
+
+def _unlabelled(data: Any) -> Any:
+    """Stored data without its labels; an endless world has none to leave aside."""
+    if not isinstance(data, Stored) or data.space.y is None:
+        return data
+    return replace(data, space=replace(data.space, y=None), y=None, fingerprint="")
+
+
+def _extent(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """A side, or height and width, as (h, w)."""
+    if size is None or isinstance(size, int):
+        return None if size is None else (size, size)
+    if len(size) != 2:
+        raise ValueError(f"a size is a side or height and width; got {list(size)}")
+    return size[0], size[1]
+
+
+def _open(text: str, options: Options, modality: str | None, binarise: str | None, held_out: float | None) -> Loaded:
+    known = KNOWN.get(text)
+    if text in TOYS or text == "sprites":
+        _refuse_choices(text, options, binarise, size=text == "sprites")
+        return _world(text, TOYS[text]()) if text in TOYS else _sprites(options.size)
+    path = recognise.find(text, known)
+    if path is not None and path.suffix in (".npy", ".npz"):
+        found = arrays.read_arrays(path)
+        plain = next(iter(found.values()), None)
+        if plain is not None and (modality == "points" or (modality is None and plain.ndim == 2)):
+            _refuse_choices(text, options, binarise, size=False)
+            return _points(path, plain, held_out)
+        read = arrays.read_picture_arrays(path, found, options)
+    else:
+        read = recognise.read(text, path, options)
+    if modality == "points":
+        raise ValueError(f"{text}: these are pictures; points are read from a .npy or .npz of shape (n, d)")
+    return _finish(read, text, known, options, binarise, held_out)
+
+
+def _refuse_choices(text: str, options: Options, binarise: str | None, *, size: bool) -> None:
+    """ValueError for choices that would change nothing here: a person who makes one expects something else."""
+    asked = {
+        "size": None if size else options.size,
+        "channels": options.channels,
+        "labels": options.labels,
+        "binarise": binarise,
+    }
+    for name, value in asked.items():
+        if value is not None:
+            raise ValueError(f"{text}: {name} means nothing for this data; leave it out")
+
+
+def _finish(
+    read: Read, text: str, known: Known | None, options: Options, binarise: str | None, share: float | None
+) -> Loaded:
+    """Resized, named, split, binarised and described."""
+    name = text if known else Path(text).name or text
+    classes = known.classes if known and known.classes else read.classes
+    levels, notes = read.levels, list(read.notes)
+    changed = options.size is not None and read.train.pictures.shape[2:] != options.size
+    if levels != 256 and (changed or options.channels not in (None, 1)):
+        # resizing blends grey levels, so what comes out is an 8-bit picture
+        read = _at_eight_bits(read)
+        levels = 256
+
+    def data(part: Part, name: str) -> Stored:
+        n, c = part.pictures.shape[:2]
+        fits_memory(n, options.channels or c, options.size or part.pictures.shape[2:], name)
+        pictures = raster.resized(part.pictures, options.size, options.channels)
+        return images.stored(pictures, part.labels, classes=classes, levels=levels, name=name)
+
+    split_at: dict[str, Any] = {}  # written down, so that another default some day splits this data as before
+    if read.test is not None:
+        train, held = data(read.train, name), data(read.test, f"{name} (test)")
+        if train.space != held.space:
+            raise ValueError(
+                f"{name}: train and test differ: {train.space.only.shape} and {held.space.only.shape}; give a size"
+            )
+        kept = f"{len(held):,} held out, the official test split"
+    else:
+        share = enough(len(read.train.pictures)) if share is None else share
+        split_at = {"held_out": share}
+        train, held = split(data(read.train, name), share=share)
+        kept = f"{len(held):,} held out by content hash"
+    how = binarise or (known.binarise if known else None)
+    if how is not None:
+        train = BINARISE[how](train, name=train.name)
+        held = (
+            images.fixed_binarisation(held, name=held.name) if how == "dynamic" else BINARISE[how](held, name=held.name)
+        )
+        notes.append(
+            "drawn black and white afresh in every batch; the held-out ones once"
+            if how == "dynamic"
+            else "black and white from grey level 128"
+        )
+    c, h, w = train.space.only.shape
+    labelled = f", {len(classes)} classes" if train.y is not None else ""
+    first = f"{len(train) + len(held):,} pictures of {c}x{h}x{w}{labelled}; {kept}"
+    return Loaded(train=train, held_out=held, modality="pictures", notes=(first, *notes), options=split_at)
+
+
+def _at_eight_bits(read: Read) -> Read:
+    factor = 255 / (read.levels - 1)
+    wide = (read.train.pictures * factor + 0.5).astype(np.uint8)
+    return Read(train=Part(pictures=wide, labels=read.train.labels), classes=read.classes, notes=read.notes)
+
+
+def _world(name: str, world: worlds.World) -> Loaded:
+    """An endless world to learn from, and points drawn once from it to judge by."""
+    x = world.sample(HELD_OUT_POINTS, rng=Rng(0)("held out")).x
+    held = Stored(space=world.space, x=x, name=f"{name} (held out)")
+    note = f"points in the plane, drawn afresh for every batch; {HELD_OUT_POINTS:,} held out"
+    return Loaded(train=world, held_out=held, modality="points", notes=(note,))
+
+
+def _sprites(size: tuple[int, int] | None) -> Loaded:
+    """The sprites, every one drawn when asked for; a held-out tenth by a hash of the number."""
+    if size is not None and size[0] != size[1]:
+        raise ValueError(f"sprites are square; got size {size[0]}x{size[1]}")
+    world = Sprites(side=size[0] if size else 64)
+    index = Rng(0)("sprites held out").integers(len(world), (1000,))
+    held = Stored(space=world.space, x=world.draw(index), name="sprites (held out)")
+    note = f"{len(world):,} drawn shapes of 1x{world.side}x{world.side}; {len(held):,} of them drawn to judge by"
+    return Loaded(train=world, held_out=held, modality="pictures", notes=(note,))
+
+
+def _points(path: Path, array: np.ndarray, share: float | None) -> Loaded:
+    """Rows of an array as points (n, d)."""
+    if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.number):
+        raise ValueError(f"{path.name}: {array.dtype} {array.shape}; expected points, numbers of shape (n, d)")
+    values = array.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{path.name}: NaN or infinity in {int((~np.isfinite(values)).any(1).sum())} rows; remove them"
+        )
+    spread = float(values.std()) or 1.0
+    space = worlds.points(array.shape[1], centre=float(values.mean()), scale=spread)
+    share = enough(len(values)) if share is None else share
+    train, held = split(Stored(space=space, x=torch.from_numpy(values), name=path.name), share=share)
+    note = f"{len(array):,} points of {array.shape[1]} coordinates; {len(held):,} held out by content hash"
+    return Loaded(train=train, held_out=held, modality="points", notes=(note,), options={"held_out": share})

@@ -1,0 +1,234 @@
+"""A generator and a critic at play: the turns that every adversarial family takes, whatever its networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from simulacra.core.batch import Batch, Data, Loss, Values
+from simulacra.core.optimisers import Optimiser
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Classes, Continuous, Space
+from simulacra.core.turns import Player, Turn
+from simulacra.mathematics.adversarial import CriticFunction, Game
+from simulacra.nets.continuum import Continuum
+
+Penalty = Callable[[CriticFunction, Tensor, Tensor, Rng], Tensor]
+ROWS = 512  # rows sampled or counted at a time: a generator's widest layer for that many fits in memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regulariser:
+    """A penalty on the critic: (critic, real, fake, rng) -> (b,), times a weight.
+
+    weight  gamma for R1 and R2 (``mathematics.adversarial``), lambda for the gradient penalty.
+    final   where the weight ends; it goes there along a cosine over the first ``steps`` steps. None: it stays.
+    every   1: added to the critic's loss. k > 1: a turn of its own every k steps, its loss multiplied by k
+            (lazy regularisation, Karras et al. 2020, appendix B).
+    """
+
+    penalty: Penalty
+    weight: float
+    final: float | None = None
+    steps: int = 10_000
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.weight < 0 or (self.final is not None and self.final < 0):
+            raise ValueError(f"a penalty's weight must not be negative; got {self.weight} to {self.final}")
+        if self.steps < 1:
+            raise ValueError(f"a weight changes over at least 1 step; got steps={self.steps}")
+
+    def at(self, step: Tensor) -> float | Tensor:
+        """The weight at a step, a scalar tensor."""
+        if self.final is None:
+            return self.weight
+        done = (step / self.steps).clamp(max=1)
+        return self.final + (self.weight - self.final) * 0.5 * (1 + (math.pi * done).cos())
+
+
+class Duel(nn.Module):
+    """Two networks and their game, in standardised units u (``Continuum``).
+
+    generator  (z (b, latent), y (b, classes) or None) -> free output (b, *event).
+    critic     (u (b, *event), y likewise) -> scores (b,).
+    y holds probabilities: one-hot where the label is known, the labels' marginal where it is not.
+    """
+
+    steps: Tensor
+    label_log_marginal: Tensor
+
+    def __init__(
+        self,
+        space: Space,
+        generator: nn.Module,
+        critic: nn.Module,
+        *,
+        latent: int,
+        game: Game,
+        regularisers: Sequence[Regulariser],
+    ) -> None:
+        super().__init__()
+        self.generator, self.critic = generator, critic
+        self.continuum = Continuum.of(space, "an adversarial game")
+        self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
+        self.game, self.regularisers = game, tuple(regularisers)
+        self.classes = class_count(space)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("label_log_marginal", torch.full((self.classes,), -math.log(max(self.classes, 1))))
+
+    def players(self, generator: Optimiser, critic: Optimiser) -> dict[str, Player]:
+        """Both players with these optimisers; only the generator is averaged."""
+        return {
+            "critic": Player(module=self.critic, optimiser=critic, averaged=False),
+            "generator": Player(module=self.generator, optimiser=generator),
+        }
+
+    def turns(self) -> list[Turn]:
+        """The critic's turn, the lazy regularisers', the generator's."""
+        joint = any(r.every == 1 for r in self.regularisers)
+        lazy = [(f"{r.penalty.__name__}-{i}", r) for i, r in enumerate(self.regularisers) if r.every > 1]
+        return [
+            Turn(name="critic", player="critic", loss=self.critic_loss, second_order=joint, after=self._advance),
+            *(
+                Turn(name=name, player="critic", loss=self._lazily(r), every=r.every, second_order=True)
+                for name, r in lazy
+            ),
+            Turn(name="generator", player="generator", loss=self.generator_loss),
+        ]
+
+    def critic_loss(self, batch: Batch, rng: Rng) -> Loss:
+        """The game's loss for the critic, and the penalties that are due at every step."""
+        u, y = self.seen(batch)
+        with torch.no_grad():
+            fake = self.fake(u, y, rng)
+        on_real, on_fake = self.critic(u, y), self.critic(fake, y)
+        loss = self.game.critic(on_real, on_fake)
+        terms = {"critic": loss, "real": on_real, "fake": on_fake}
+        for i, r in enumerate(self.regularisers):
+            if r.every == 1:
+                terms[r.penalty.__name__] = penalty = r.penalty(self._critic(y), u, fake, rng("penalty", i))
+                loss = loss + r.at(self.steps) * penalty
+        return Loss.of(loss, **terms)
+
+    def generator_loss(self, batch: Batch, rng: Rng) -> Loss:
+        """The game's loss for the generator."""
+        u, y = self.seen(batch)
+        on_fake = self.critic(self.fake(u, y, rng), y)
+        with torch.no_grad():
+            on_real = self.critic(u, y) if self.game.relative else None
+        loss = self.game.generator(on_fake, on_real)
+        return Loss.of(loss, generator=loss)
+
+    def seen(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """A batch as the networks see it: u (b, *event), y (b, classes) or None."""
+        return self.continuum.inward(batch.x), self.known(batch.y, len(batch))
+
+    def known(self, y: Values | None, n: int) -> Tensor | None:
+        """Labels int64 (n,) as probabilities (n, classes); their marginal for None; None where there are none."""
+        if not self.classes:
+            if y is not None:
+                raise ValueError("this model knows no labels; expected y=None, fit it to data with classes instead")
+            return None
+        if y is None:
+            return self.label_log_marginal.exp().expand(n, -1)
+        if not isinstance(y, Tensor) or y.shape != (n,):
+            raise ValueError(f"y must be one label an example, ({n},); got {getattr(y, 'shape', type(y))}")
+        if y.device.type == "cpu" and n and not (int(y.min()) >= 0 and int(y.max()) < self.classes):
+            raise ValueError(f"labels lie in 0 .. {self.classes - 1}; got {int(y.min())} .. {int(y.max())}")
+        return nn.functional.one_hot(y, self.classes).to(self.label_log_marginal.dtype)
+
+    def fake(self, like: Tensor, y: Tensor | None, rng: Rng) -> Tensor:
+        """Generated examples, u, as many as ``like`` has rows."""
+        z = rng("z").normal((len(like), *self.latent.only.shape), dtype=like.dtype, device=like.device)
+        return self.continuum.within(self.generator(z, y))
+
+    @torch.no_grad()
+    def fit(self, data: Data) -> None:
+        """Learn the labels' marginal: each class counts once more than it was seen, so that none is impossible."""
+        if not self.classes:
+            return
+        counts = torch.ones(self.classes, dtype=torch.float64)
+        for index in torch.arange(len(data)).split(ROWS):
+            y = data.batch(index, Rng(0, ("labels",))).y
+            if not isinstance(y, Tensor):
+                raise ValueError(f"this model expects labels of {self.classes} classes; the data has none")
+            counts += torch.bincount(y.cpu(), minlength=self.classes)
+        self.label_log_marginal.copy_((counts / counts.sum()).log())
+
+    def label_log_prob(self) -> Tensor:
+        """log p(y) of every class, nats (classes,); ValueError where there are none."""
+        if not self.classes:
+            raise ValueError("this model knows no classes; fit data with labels")
+        return self.label_log_marginal
+
+    @torch.no_grad()
+    def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int = 0) -> Batch:
+        """n decoded examples; y int64 (n,), None: from the marginal. Sampling in parts equals sampling at once."""
+        rng, device = Rng.of(rng), self.steps.device
+        if self.classes and y is None:
+            y = rng("y").categorical(self.label_log_marginal.expand(n, -1))
+        known = self.known(None if y is None else y.to(device), n)
+        like = torch.empty((n, 0), dtype=next(self.generator.parameters()).dtype, device=device)
+        with evaluating(self.generator):
+            parts = [
+                self.fake(
+                    like[first : first + ROWS], known if known is None else known[first : first + ROWS], rng.rows(first)
+                )
+                for first in range(0, max(n, 1), ROWS)
+            ]
+        return Batch(x=self.continuum.decoded(torch.cat(parts)), y=y)
+
+    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
+        """z (b, latent) -> examples in their own units, differentiably; y None: the labels' average."""
+        with evaluating(self.generator):
+            return self.continuum.outward(self.continuum.within(self.generator(z, self.known(y, len(z)))))
+
+    def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
+        """Scores (b,), higher is more real; y None: judged against the labels' average."""
+        u = self.continuum.inward(x)
+        with evaluating(self.critic):
+            return self.critic(u, self.known(y, len(u)))
+
+    def _critic(self, y: Tensor | None) -> CriticFunction:
+        # a penalty may look at several points an example, such as the real and the generated one
+        return lambda u: self.critic(u, None if y is None else y.repeat(len(u) // len(y), 1))
+
+    def _lazily(self, r: Regulariser) -> Callable[[Batch, Rng], Loss]:
+        def loss(batch: Batch, rng: Rng) -> Loss:
+            u, y = self.seen(batch)
+            with torch.no_grad():
+                fake = self.fake(u, y, rng)
+            penalty = r.penalty(self._critic(y), u, fake, rng)
+            return Loss.of(penalty * (r.at(self.steps) * r.every), **{r.penalty.__name__: penalty})
+
+        return loss
+
+    def _advance(self, terms: object) -> None:
+        self.steps += 1
+
+
+class evaluating:
+    """A module in evaluation mode for a while: batch norm uses what it has seen, not the batch."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.before = module, module.training
+
+    def __enter__(self) -> None:
+        self.module.eval()
+
+    def __exit__(self, *error: object) -> None:
+        self.module.train(self.before)
+
+
+def class_count(space: Space) -> int:
+    """Number of classes of y, 0 where there is no y; ValueError for a condition that is no class."""
+    if space.y is None:
+        return 0
+    if not isinstance(space.y, Classes):
+        raise ValueError("an adversarial game is conditioned on classes or on nothing; got a space as y")
+    return len(space.y)

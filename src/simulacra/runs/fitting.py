@@ -1,0 +1,219 @@
+"""``fit``: data in, a run directory out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from simulacra.core.batch import Data
+from simulacra.core.checkpoint import save_tensors
+from simulacra.modalities.sources import Loaded, open_data
+from simulacra.recipes.families import FAMILIES
+from simulacra.runs.recipe import NAME, Recipe, read, replace
+from simulacra.runs.run import WEIGHTS, Run
+from simulacra.runs.snapshots import Snapshots
+from simulacra.training.loop import Trained, train
+from simulacra.training.monitors import monitors
+from simulacra.training.settings import Training
+from simulacra.training.state import weights_and_averages
+
+Say = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """Tells nobody."""
+
+
+def fit(
+    family: str,
+    data: str | Loaded,
+    *,
+    out: str | Path | None = None,
+    config: Any = None,
+    training: Training | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    examples: int | None = None,
+    seed: int | None = None,
+    resume: bool = False,
+    hooks: Sequence[Any] = (),
+    say: Say = silent,
+) -> Run:
+    """Learn the distribution of data, and write the run directory.
+
+    family    a name in ``simulacra families``.
+    data      a path or a known name, or what ``open_data`` returned.
+    out       the run directory; runs/FAMILY-DATA unless given. One that holds a run already is refused unless resume.
+    config, training  settings; the family's recipe for this data where they are None.
+    steps, minutes, examples  the budget, whichever comes first; the recipe's where all are None.
+    seed      every draw of the run is a function of it; the recipe's (0) where None.
+    resume    go on where a stopped run left off, bit-identical to never having stopped. A larger budget goes further.
+    hooks     seen by the training loop beside its monitors: progress bars, pictures.
+    say       told what is about to happen, a line at a time.
+
+    Raises ValueError for a family that does not exist, data it cannot model, or a directory in use.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"no family {family!r}; expected one of {', '.join(FAMILIES)}")
+    loaded = open_data(data) if isinstance(data, str) else data
+    folder = Path(out) if out is not None else Path("runs") / f"{family}-{loaded.train.name}"
+    budget = {"steps": steps, "minutes": minutes, "examples": examples}
+    recipe = plan(family, loaded, config=config, training=training, budget=budget, seed=seed)
+    recipe = settle(folder, recipe, budget, resume)
+    model = FAMILIES[family].build(recipe.config, recipe.space, rng=recipe.training.seed)
+    for line in describe(recipe, loaded, model):
+        say(line)
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe.write(folder)
+    watching = [
+        *monitors(model, held_out=loaded.held_out, every=_watch_every(recipe.training)),
+        Snapshots(folder / "samples", loaded.train),
+        *hooks,
+    ]
+    cpu = time.process_time()
+    trained = train(model, loaded.train, recipe.training, hooks=watching, folder=folder, resume=resume)
+    recipe = keep(folder, recipe, trained, time.process_time() - cpu)
+    return Run(folder, recipe, trained.averaged, trained)
+
+
+def plan(
+    family: str,
+    loaded: Loaded,
+    *,
+    config: Any = None,
+    training: Training | None = None,
+    budget: dict[str, Any] | None = None,
+    seed: int | None = None,
+) -> Recipe:
+    """The recipe of a run that is about to be made; nothing is written."""
+    known_config, known_training = FAMILIES[family].recipe(loaded.train.space, len(loaded.train))
+    training = training or known_training
+    if budget and any(value is not None for value in budget.values()):
+        training = dataclasses.replace(training, **budget)
+    if seed is not None:
+        training = dataclasses.replace(training, seed=seed)
+    return Recipe(
+        family=family,
+        config=config or known_config,
+        space=loaded.train.space,
+        data={
+            "name": loaded.train.name,
+            "source": loaded.source,
+            "options": dict(loaded.options),
+            "modality": loaded.modality,
+            "fingerprints": {"train": loaded.train.fingerprint, "held_out": loaded.held_out.fingerprint},
+            "counts": {"train": len(loaded.train), "held_out": len(loaded.held_out)},
+            "licence": loaded.licence,
+            "consent": loaded.consent,
+            "notes": list(loaded.notes),
+        },
+        training=training,
+    )
+
+
+def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) -> Recipe:
+    """The recipe that a run will follow in this folder: the planned one, or the stored one where it goes on.
+
+    Raises ValueError for a folder that holds something else, or a run where none is to be resumed.
+    """
+    stored = (folder / NAME).exists()
+    if resume:
+        if not stored:
+            raise ValueError(f"{folder} holds no run to resume; leave --resume out to start one there")
+        recipe = read(folder)
+        if recipe.family != planned.family:
+            raise ValueError(f"{folder} is a run of {recipe.family}, not of {planned.family}; resume it with its own")
+        if dict(recipe.data["fingerprints"]) != dict(planned.data["fingerprints"]):
+            raise ValueError(
+                f"{folder} was fitted on other data ({recipe.data['source']}); resume it with the same data"
+            )
+        if any(value is not None for value in budget.values()):
+            recipe = replace(recipe, training=dataclasses.replace(recipe.training, **budget))
+        return recipe
+    if stored:
+        raise ValueError(f"{folder} holds a run already; give another folder with --out, or go on with --resume")
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; give an empty or a new folder with --out")
+    return planned
+
+
+def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> Recipe:
+    """Write the weights, and the recipe that names their hash: from now on the run loads."""
+    digest = save_tensors(folder / WEIGHTS, weights_and_averages(trained.model, trained.averaged))
+    recipe = replace(
+        recipe,
+        files={WEIGHTS: digest},
+        cost={
+            "steps": trained.steps,
+            "examples": trained.examples,
+            "seconds": round(trained.seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
+            "parameters": parameters(trained.model),
+        },
+        ended=trained.ended,
+        verdicts=tuple(dataclasses.asdict(verdict) for verdict in trained.verdicts),
+    )
+    recipe.write(folder)
+    return recipe
+
+
+def describe(recipe: Recipe, loaded: Loaded, model: Any) -> list[str]:
+    """What a run is about to do, in plain lines."""
+    counts, space = recipe.data["counts"], recipe.space
+    shapes = ", ".join(f"{name} {'x'.join(map(str, f.shape)) or 'number'}" for name, f in space.fields.items())
+    labels = f", {len(space.classes)} classes" if hasattr(space.y, "names") else ""
+    training = recipe.training
+    wanted = {"steps": training.steps, "minutes": training.minutes, "examples": training.examples}
+    budget = " or ".join(f"{v:g} {n}" for n, v in wanted.items() if v is not None)
+    # weights, gradients, Adam's two moments and the average: five numbers a parameter
+    memory = 5 * 4 * parameters(model) / 2**20
+    return [
+        f"{recipe.family} on {recipe.data['name']}: {loaded.modality}, {shapes}{labels}",
+        *loaded.notes,
+        f"{counts['train']:,} examples to learn from, {counts['held_out']:,} held out to judge by",
+        f"{parameters(model):,} parameters, about {memory:.1f} MB with optimiser and average",
+        f"{budget}, {training.batch} examples a step, seed {training.seed};"
+        f" expected: {expected_time(recipe, loaded.train)}",
+    ]
+
+
+def _watch_every(training: Training) -> int:
+    """Steps between two looks of the monitors: twenty looks at a run, none rarer than every 500 steps."""
+    steps = training.steps or (training.examples or 10_000 * training.batch) // training.batch
+    return max(20, min(500, steps // 20))
+
+
+def parameters(model: Any) -> int:
+    """Number of learnable numbers in a model."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def expected_time(recipe: Recipe, data: Data) -> str:
+    """How long the training will take, from the first steps of a copy of it, in words."""
+    training = recipe.training
+    if training.steps is None and training.examples is None:
+        return f"{training.minutes:g} minutes"
+    trial = FAMILIES[recipe.family].build(recipe.config, recipe.space, rng=training.seed)
+    tried = 4
+    settings = dataclasses.replace(training, steps=tried, minutes=None, examples=None, save_seconds=None)
+    train(trial, data, dataclasses.replace(settings, steps=1))  # the first step pays for what is set up once
+    began = time.perf_counter()
+    train(trial, data, settings)
+    each = (time.perf_counter() - began) / tried
+    steps = min(
+        training.steps if training.steps is not None else 1 << 62,
+        -(-training.examples // training.batch) if training.examples is not None else 1 << 62,
+    )
+    seconds = each * steps
+    if training.minutes is not None:
+        seconds = min(seconds, training.minutes * 60)
+    return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} minutes"
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,109 @@
+"""A run that was fitted: its model with the averaged weights, and what can be asked of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from simulacra.core.batch import Batch
+from simulacra.core.capabilities import Sampler, require
+from simulacra.core.checkpoint import load_tensors
+from simulacra.core.figure import Figure
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Classes
+from simulacra.evaluation.judge import judge
+from simulacra.modalities.sources import Loaded, open_data
+from simulacra.recipes.families import FAMILIES
+from simulacra.runs.extractors import extractors_for
+from simulacra.runs.recipe import Recipe, read
+from simulacra.training.loop import Trained
+from simulacra.training.state import restore
+
+WEIGHTS = "model.safetensors"
+
+
+class Run:
+    """A run directory and the model in it.
+
+    path     the directory.
+    recipe   what the run is made of.
+    model    carries the averaged weights, in eval mode.
+    trained  what the training came to, for a run that was just fitted; None for one that was loaded.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, model: Any, trained: Trained | None = None) -> None:
+        self.path, self.recipe, self.model, self.trained = path, recipe, model, trained
+        self._loaded: Loaded | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, family={self.recipe.family!r}, data={self.recipe.data.get('name')!r})"
+
+    def sample(self, n: int, *, y: str | int | Tensor | None = None, seed: int = 0, **options: Any) -> Batch:
+        """n new examples. y: a class by name or number, an int64 tensor (n,), or None: drawn from the labels' marginal.
+
+        options  the family's own (``temperature=`` ...). Raises ValueError for a class that does not exist.
+        """
+        model = require(self.model, Sampler, "sample")
+        if n < 1:
+            raise ValueError(f"n is how many examples to draw, at least 1; got {n}")
+        with torch.no_grad():
+            return model.sample(n, y=self.labels(y, n), rng=Rng(seed)("sample"), **options)
+
+    def labels(self, y: str | int | Tensor | None, n: int) -> Tensor | None:
+        """A class by name or number as n labels; tensors and None as they are."""
+        if y is None or isinstance(y, Tensor):
+            return y
+        if not isinstance(self.recipe.space.y, Classes):
+            raise ValueError(f"this model was fitted without labels, so it knows no class {y!r}; leave y out")
+        return torch.full((n,), self.recipe.space.y.index(y))
+
+    def data(self) -> Loaded:
+        """The data it was fitted on, opened again; ValueError where it has changed or is gone."""
+        if self._loaded is None:
+            loaded = open_data(self.recipe.data["source"], **self.recipe.data["options"])
+            for part in ("train", "held_out"):
+                now, then = getattr(loaded, part).fingerprint, self.recipe.data["fingerprints"][part]
+                if now != then:
+                    raise ValueError(
+                        f"the data of this run has changed: {part} of {self.recipe.data['source']} has fingerprint"
+                        f" {now[:12]}, expected {then[:12]}; restore the data, or fit again"
+                    )
+            self._loaded = loaded
+        return self._loaded
+
+    def evaluate(self, *, n: int | None = None, seed: int = 0) -> list[Figure]:
+        """Every figure that applies to the model, on its data's held-out part."""
+        loaded = self.data()
+        return judge(
+            self.model,
+            loaded.held_out,
+            train=loaded.train,
+            extractors=extractors_for(loaded),
+            n=n,
+            rng=Rng(seed)("evaluate"),
+        )
+
+
+def load(path: str | Path, *, model: Any = None) -> Run:
+    """A run from its directory. model: a stranger's model, built as it was when it was fitted, to be filled.
+
+    Raises ValueError for a folder that is no run, is damaged, unfinished, or of a newer format.
+    """
+    folder = Path(path)
+    recipe = read(folder)
+    if model is None:
+        if recipe.family not in FAMILIES:
+            raise ValueError(
+                f"{folder} holds a model of the family {recipe.family!r}, which is not ours; give model="
+                " the model to fill, or one of " + ", ".join(FAMILIES)
+            )
+        model = FAMILIES[recipe.family].build(recipe.config, recipe.space)
+    if WEIGHTS not in recipe.files or not (folder / WEIGHTS).is_file():
+        raise ValueError(f"{folder} has no finished weights; finish it with `simulacra fit --resume --out {folder}`")
+    restore(model, load_tensors(folder / WEIGHTS, recipe.files[WEIGHTS]))
+    if isinstance(model, nn.Module):
+        model.eval()
+    return Run(folder, recipe, model)

@@ -1,0 +1,67 @@
+"""How a model is trained, as data: what every family shares. A player's optimiser is the player's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16", "float64"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Settings of a run. At least one budget is needed; the one that is reached first ends the run.
+
+    steps, minutes, examples  budgets: optimiser steps; minutes of training, saving included; examples drawn.
+    batch              examples an optimiser step sees, over all processes and accumulated parts together, so that
+                       neither of them changes the run.
+    accumulate         parts a process takes its share of the batch in, one after the other, to save memory.
+    seed               every draw of the run is a function of it.
+    precision          "float32"; "bfloat16": float32 weights under autocast; "float64".
+    clip               largest norm of a player's gradient, of the loss divided by its weight; None: unlimited.
+    average_half_life  half-life of the weights' moving average, in examples; 0 averages nothing.
+    average_warmup     the half-life is at most this share of the examples seen so far (Karras et al. 2020,
+                       "Analyzing and improving the image quality of StyleGAN", released settings: 0.05).
+    log_every          steps in a line of the log; the non-finite guard looks as often.
+    save_seconds       time between two resume checkpoints; None saves at the end only.
+    compile            whether players' modules are compiled (``torch.compile``).
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    examples: int | None = None
+    batch: int = 128
+    accumulate: int = 1
+    seed: int = 0
+    precision: Precision = "float32"
+    clip: float | None = None
+    average_half_life: float = 10_000.0
+    average_warmup: float = 0.05
+    log_every: int = 50
+    save_seconds: float | None = 60.0
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if all(budget is None for budget in (self.steps, self.minutes, self.examples)):
+            raise ValueError("training needs a budget; give steps=, minutes= or examples=")
+        for name in ("steps", "minutes", "examples", "batch", "accumulate", "log_every", "clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive; got {value}")
+        for name in ("average_half_life", "average_warmup", "save_seconds", "seed"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} must not be negative; got {value}")
+        if self.precision not in ("float32", "bfloat16", "float64"):
+            raise ValueError(f"precision must be float32, bfloat16 or float64; got {self.precision!r}")
+
+    def fraction(self, step: int, seconds: float) -> float:
+        """Share of the budget that is used up after so many steps and seconds, 0 .. 1: the largest of the shares."""
+        done = 0.0
+        if self.steps is not None:
+            done = step / self.steps
+        if self.examples is not None:
+            done = max(done, step * self.batch / self.examples)
+        if self.minutes is not None:
+            done = max(done, seconds / (60 * self.minutes))
+        return min(done, 1.0)

@@ -1,0 +1,115 @@
+"""Arguments become settings, and every fault is one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+import pytest
+
+from simulacra.cli.parse import parse, positionals, setting
+
+
+def double(x: int) -> int:
+    """Twice."""
+    return 2 * x
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Times:
+    """So many times, then something else."""
+
+    k: int = 3
+    then: Callable[[int], int] = double
+
+    def __call__(self, x: int) -> int:
+        return self.then(self.k * x)
+
+
+class Doer(Protocol):
+    """Anything that does."""
+
+    def __call__(self, x: int) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings."""
+
+    n: int = 1
+    work: Callable[[int], int] = double
+    also: Doer | None = None
+
+
+KNOWN = {"tests:double": double, "tests:Times": Times}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], Settings()),
+        (["--n", "5"], Settings(n=5)),
+        (["--work", "Times"], Settings(work=Times())),
+        (["--work", "Times(k=2,then=Times(k=9))"], Settings(work=Times(k=2, then=Times(k=9)))),
+        (["--also", "double"], Settings(also=double)),
+    ],
+)
+def test_arguments_become_settings(arguments, expected):
+    assert parse(Settings, arguments, verb="try", functions=KNOWN) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--n", "many"], "--n"),
+        (["--work", "eval"], "no function 'eval'; expected one of Times, double"),
+        (["--work", "Times(j=1)"], "cannot read 'Times\\(j=1\\)'"),
+        (["--work", "__import__('os')"], "cannot read"),
+        (["--speed", "3"], "--speed"),
+        (["--n"], "--n"),
+    ],
+)
+def test_a_fault_is_one_line(arguments, told):
+    with pytest.raises(ValueError, match=told) as caught:
+        parse(Settings, arguments, verb="try", functions=KNOWN)
+    assert "\n" not in str(caught.value)
+    assert "simulacra try --help" in str(caught.value)
+
+
+def test_a_setting_is_looked_up_and_never_evaluated():
+    for text in ("open('x')", "(lambda: 1)()", "double.__globals__", "[double for _ in (1,)]"):
+        with pytest.raises(ValueError, match="cannot read"):
+            setting(text, KNOWN)
+    with pytest.raises(ValueError, match="no function 'open'"):
+        setting("open()", KNOWN)
+
+
+def test_missing_positionals_are_named():
+    assert positionals(["vae", "digits", "--n", "1"], ("FAMILY", "DATA"), "fit") == (["vae", "digits"], ["--n", "1"])
+    with pytest.raises(ValueError, match="fit needs FAMILY DATA; got vae"):
+        positionals(["vae", "--n", "1"], ("FAMILY", "DATA"), "fit")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "simulacra", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["families"], ["data"], ["families", "--json"], ["--version"]])
+def test_answers_about_simulacra_itself_do_not_import_torch(arguments):
+    code = (
+        "import sys\nfrom simulacra.cli.main import main\n"
+        f"main({arguments!r})\nassert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_an_unknown_verb_is_told_in_one_line():
+    done = run("dance")
+    assert done.returncode == 2
+    assert done.stderr.startswith("simulacra: no verb 'dance'; expected one of quickstart, fit")
+    assert done.stderr.count("\n") == 1

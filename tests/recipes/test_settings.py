@@ -1,0 +1,45 @@
+"""Settings survive JSON, and nothing outside the table can be named."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from simulacra.core.optimisers import AdamW, Warmup
+from simulacra.recipes.families import FAMILIES, SETTINGS
+from simulacra.recipes.settings import from_json, to_json
+from simulacra.training.settings import Training
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_familys_settings_survive_json(family):
+    config = FAMILIES[family].config()
+    assert from_json(json.loads(json.dumps(to_json(config))), SETTINGS) == config
+
+
+def test_nested_settings_functions_and_infinities_survive():
+    for value in (
+        AdamW(lr=1e-5, betas=(0.0, 0.9), schedule=Warmup(steps=7, decay=0.25)),
+        Training(minutes=0.5, clip=None),
+        (1, 2.5, "a", None, True, (math.inf,)),
+        {"a": (1, 2)},
+    ):
+        assert from_json(json.loads(json.dumps(to_json(value))), SETTINGS) == value
+
+
+def test_a_setting_that_no_table_could_name_is_refused():
+    with pytest.raises(ValueError, match="named function"):
+        to_json(lambda x: x)
+
+
+@pytest.mark.parametrize("value", [{"is": "os:system"}, {"function": "subprocess:run"}, {"is": "builtins:eval"}])
+def test_what_the_table_does_not_list_is_not_looked_up(value):
+    with pytest.raises(ValueError, match="no setting is called"):
+        from_json(value, SETTINGS)
+
+
+def test_an_unknown_field_is_named():
+    with pytest.raises(ValueError, match=r"no setting \['speed'\]"):
+        from_json({**to_json(AdamW()), "speed": 3}, SETTINGS)
