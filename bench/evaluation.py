@@ -135,14 +135,14 @@ def run() -> list[Row]:
     rows = []
     for n, least in ((10_000, 4), (1_000, 10)):
         for name in ("torchmetrics", "scipy"):
-            both = against("our_frechet", f"{name}_frechet", 3 if name == "torchmetrics" else 1, n=n, d=2048)
+            both = against("our_frechet", f"{name}_frechet", 2 if name == "torchmetrics" else 1, n=n, d=2048)
             rows.append(faster(f"Frechet distance, N = {n}, D = 2048, against {name}", both, at_least=least))
             rows.append(agreement(f"its value, against {name}", both, 1e-6))
         (exact,) = measure(Side(file=HERE, function="closed_form", settings={"n": n, "d": 2048}), rounds=1, warm_up=0)
         what = f"Frechet distance, N = {n}, D = 2048, against a closed form"
         rows.append(Row(what=what, unit="relative", ours=exact.value, target="<= 1e-9", met=exact.value <= 1e-9))
     for d in (64, 2048):
-        both = against("our_neighbourhoods", "prdc_neighbourhoods", 3, n=10_000, d=d)
+        both = against("our_neighbourhoods", "prdc_neighbourhoods", 3 if d == 64 else 2, n=10_000, d=d)
         what = f"precision, recall, density, coverage, 10k x 10k, D = {d}"
         rows.append(faster(f"{what}, against prdc 0.2", both, at_least=2.5))
         memory = faster(f"{what}, peak memory", both, quantity="peak_rss")
