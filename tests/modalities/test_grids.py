@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from simulacra.core.batch import Batch
+from simulacra.core.randomness import Rng
 from simulacra.modalities import grids, images, plots
 from simulacra.modalities.samples import read_samples, write_samples
 from simulacra.modalities.toys import Pinwheel, ring
@@ -99,15 +100,16 @@ def test_other_refusals(tmp_path):
 LEVELS = pytest.mark.parametrize("levels", [2, 17, 256])
 
 
+@pytest.mark.parametrize("shape", [(3, 6, 5), (3, 3, 3), (1, 4, 4), (4, 3, 1)])
 @LEVELS
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "folder"])
-def test_samples_come_back_as_they_were_written(tmp_path, levels, name):
-    space = images.space(3, 6, 5, levels=levels)
-    x = space.only.value(torch.randint(levels, (40, 3, 6, 5), generator=torch.Generator().manual_seed(levels)).float())
+def test_samples_come_back_as_they_were_written(tmp_path, levels, name, shape):
+    space = images.space(*shape, levels=levels)
+    x = space.only.value(torch.randint(levels, (40, *shape), generator=torch.Generator().manual_seed(levels)).float())
     said = write_samples(Batch(x=x), space, tmp_path / name)
     assert said.startswith(f"{tmp_path / name}: 40 ")
     back = read_samples(tmp_path / name, space)
-    assert torch.allclose(back.batch(torch.arange(40), 0).x, x)
+    assert torch.allclose(back.batch(torch.arange(40), Rng(0)).x, x)
 
 
 def test_labelled_samples_lie_in_folders(tmp_path):
@@ -136,8 +138,8 @@ def test_points_come_back_and_are_drawn(tmp_path):
 
 def test_wrong_samples_are_refused(tmp_path):
     space = images.space(1, 4, 4)
-    np.save(tmp_path / "a.npy", noise(3, 4, 5, 1))
-    with pytest.raises(ValueError, match=r"shape \(1, 4, 5\); expected \(1, 4, 4\)"):
+    np.save(tmp_path / "a.npy", noise(3, 8, 9, 1))
+    with pytest.raises(ValueError, match=r"shape \(1, 8, 9\); expected \(1, 4, 4\)"):
         read_samples(tmp_path / "a.npy", space)
     write_samples(Batch(x=torch.zeros(3, 1, 5, 5)), images.space(1, 5, 5), tmp_path / "b")
     with pytest.raises(ValueError, match=r"expected \(1, 4, 4\)"):

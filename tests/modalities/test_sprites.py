@@ -44,9 +44,11 @@ def test_none_is_cut_off(shape):
             for x, y in ((0, 0), (31, 0), (0, 31), (31, 31))
         ]
     )
-    area = Sprites().draw(edge).sum((1, 2, 3)).double()
-    middle = Sprites().draw(edge - edge % 1024 + 16 * 33).sum((1, 2, 3)).double()
-    assert bool(((area - middle).abs() <= 0.06 * middle).all())
+    drawn = Sprites().draw(edge)
+    assert int(drawn.sum((1, 2, 3)).min()) > 100
+    rim = drawn.clone()
+    rim[:, :, 1:-1, 1:-1] = 0
+    assert int(rim.sum()) == 0
 
 
 def test_position_moves_the_centre_evenly():
@@ -69,12 +71,8 @@ def test_a_square_turned_a_quarter_is_itself_and_a_heart_is_not():
     assert torch.equal(*square)
     heart = [draw(shape=2, scale=5, orientation=o, x=16, y=16) for o in (0, 10)]
     assert float((heart[0] - heart[1]).abs().sum()) > 30
-    assert torch.equal(heart[0], heart[0].flip(1).roll(centre_shift(heart[0]), 1))
-
-
-def centre_shift(sprite: torch.Tensor) -> int:
-    """By how much a mirrored sprite is to be moved to lie where it was."""
-    return round(2 * centre(sprite)[0] - 63)
+    mirrored = heart[0].flip(1).roll(round(2 * centre(heart[0])[0] - 63), 1)
+    assert float((heart[0] - mirrored).abs().sum()) < 0.1 * float(heart[0].sum())
 
 
 def test_pictures_are_black_and_white_and_their_own():
