@@ -88,9 +88,8 @@ def main_denoise(arguments: Sequence[str]) -> None:
         noisy = x + options.sigma * Rng(options.seed)("noise").normal(x.shape)
     clean = denoise(run.model, noisy, options.sigma, y=y, rng=options.seed)
     if options.add:
-        say(
-            f"mean squared error {float(error(x, noisy).mean()):.4g} noisy, {float(error(x, clean).mean()):.4g} denoised"
-        )
+        before, after = (float(error(x, other).mean()) for other in (noisy, clean))
+        say(f"mean squared error {before:.4g} noisy, {after:.4g} denoised")
     _write(run, noisy, clean, options)
 
 

@@ -43,9 +43,9 @@ def main(arguments: Sequence[str]) -> None:
         return
     run = load(path[0])
     own = extra_options(require(run.model, Sampler, "sample").sample, ("n", "y", "rng"))
-    fields = [("options", Annotated[Options, tyro.conf.arg(prefix_name=False)], dataclasses.field(default=Options()))]
+    fields = [("options", Annotated[Options, tyro.conf.arg(name="")], dataclasses.field(default=Options()))]
     if own is not None:
-        fields.append(("own", Annotated[own, tyro.conf.arg(prefix_name=False)], dataclasses.field(default=own())))
+        fields.append(("own", Annotated[own, tyro.conf.arg(name="")], dataclasses.field(default=own())))
     both: Any = parse(dataclasses.make_dataclass("Sample", fields, kw_only=True), rest, verb="sample RUN")
     options: Options = both.options
     batch = run.sample(options.n, y=options.y, seed=options.seed, **({} if own is None else vars(both.own)))

@@ -108,7 +108,7 @@ class Loss:
 class Data(Protocol):
     """Where batches come from: a data set in memory, a stream, an exact world."""
 
-    # properties, so that frozen data fits as well
+    # read-only, so that frozen records are data too
     @property
     def space(self) -> Space: ...
 

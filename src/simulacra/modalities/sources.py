@@ -15,10 +15,9 @@ from simulacra.core.randomness import Rng
 from simulacra.modalities import arrays, images, raster, recognise, toys, worlds
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
-from simulacra.modalities.split import split
+from simulacra.modalities.split import enough, split
 from simulacra.modalities.sprites import Sprites
 
-HELD_OUT_SHARE = 0.1
 HELD_OUT_POINTS = 10_000  # drawn once from an endless world, to judge by
 TOYS: dict[str, Callable[[], worlds.World]] = {
     "ring": toys.ring,
@@ -58,7 +57,7 @@ def open_data(
     modality: str | None = None,
     labels: str | None = None,
     binarise: str | None = None,
-    held_out: float = HELD_OUT_SHARE,
+    held_out: float | None = None,
     skip: float = 0.05,
 ) -> Loaded:
     """The data that ``text`` names: a known name, a path, or OWNER/NAME on the hub.
@@ -66,9 +65,9 @@ def open_data(
     size      side, or (h, w), that pictures are cropped and resized to.
     channels  1 grey, 3 RGB, 4 RGBA.
     modality  "pictures" or "points", where what is recognised is not what is meant.
-    labels    a label file, where none is recognised.
+    labels    a label file, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
     binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
-    held_out  share held out by content hash, where the data has no official test split.
+    held_out  share held out by content hash where there is no official test split; None: 0.1, up to 0.3 of small data.
     skip      largest share of unreadable pictures that is skipped rather than refused.
 
     Raises ValueError, in one line, for everything that is wrong with the text, the files or the choices.
@@ -79,25 +78,34 @@ def open_data(
         "modality": modality,
         "labels": None if labels is None else str(Path(labels).expanduser().resolve()),
         "binarise": binarise,
-        "held_out": None if held_out == HELD_OUT_SHARE else held_out,
+        "held_out": held_out,
         "skip": None if skip == Options().skip else skip,
     }
     if modality not in (None, "pictures", "points"):
         raise ValueError(f"no modality {modality!r}; expected pictures or points")
     if binarise not in (None, *BINARISE):
         raise ValueError(f"no way to binarise {binarise!r}; expected {' or '.join(BINARISE)}")
-    loaded = _open(
-        text, Options(size=_extent(size), channels=channels, skip=skip, labels=labels), modality, binarise, held_out
-    )
+    file = None if labels == "none" else labels
+    options = Options(size=_extent(size), channels=channels, skip=skip, labels=file)
+    loaded = _open(text, options, modality, binarise, held_out)
+    if labels == "none":
+        loaded = replace(loaded, train=_unlabelled(loaded.train), held_out=_unlabelled(loaded.held_out))
     known = KNOWN.get(text)
     path = Path(text).expanduser()
     return replace(
         loaded,
         source=text if known is not None or not path.exists() else str(path.resolve()),
-        options={name: value for name, value in given.items() if value is not None},
+        options={**loaded.options, **{name: value for name, value in given.items() if value is not None}},
         licence=known.licence if known is not None else "not stated",
         consent=known.consent if known is not None else "not stated",
     )
+
+
+def _unlabelled(data: Any) -> Any:
+    """Stored data without its labels; an endless world has none to leave aside."""
+    if not isinstance(data, Stored) or data.space.y is None:
+        return data
+    return replace(data, space=replace(data.space, y=None), y=None, fingerprint="")
 
 
 def _extent(size: int | Sequence[int] | None) -> tuple[int, int] | None:
@@ -109,7 +117,7 @@ def _extent(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     return size[0], size[1]
 
 
-def _open(text: str, options: Options, modality: str | None, binarise: str | None, held_out: float) -> Loaded:
+def _open(text: str, options: Options, modality: str | None, binarise: str | None, held_out: float | None) -> Loaded:
     known = KNOWN.get(text)
     if text in TOYS or text == "sprites":
         _refuse_choices(text, options, binarise, size=text == "sprites")
@@ -142,7 +150,9 @@ def _refuse_choices(text: str, options: Options, binarise: str | None, *, size: 
             raise ValueError(f"{text}: {name} means nothing for this data; leave it out")
 
 
-def _finish(read: Read, text: str, known: Known | None, options: Options, binarise: str | None, share: float) -> Loaded:
+def _finish(
+    read: Read, text: str, known: Known | None, options: Options, binarise: str | None, share: float | None
+) -> Loaded:
     """Resized, named, split, binarised and described."""
     name = text if known else Path(text).name or text
     classes = known.classes if known and known.classes else read.classes
@@ -159,6 +169,7 @@ def _finish(read: Read, text: str, known: Known | None, options: Options, binari
         pictures = raster.resized(part.pictures, options.size, options.channels)
         return images.stored(pictures, part.labels, classes=classes, levels=levels, name=name)
 
+    split_at: dict[str, Any] = {}  # written down, so that another default some day splits this data as before
     if read.test is not None:
         train, held = data(read.train, name), data(read.test, f"{name} (test)")
         if train.space != held.space:
@@ -167,6 +178,8 @@ def _finish(read: Read, text: str, known: Known | None, options: Options, binari
             )
         kept = f"{len(held):,} held out, the official test split"
     else:
+        share = enough(len(read.train.pictures)) if share is None else share
+        split_at = {"held_out": share}
         train, held = split(data(read.train, name), share=share)
         kept = f"{len(held):,} held out by content hash"
     how = binarise or (known.binarise if known else None)
@@ -183,7 +196,7 @@ def _finish(read: Read, text: str, known: Known | None, options: Options, binari
     c, h, w = train.space.only.shape
     labelled = f", {len(classes)} classes" if train.y is not None else ""
     first = f"{len(train) + len(held):,} pictures of {c}x{h}x{w}{labelled}; {kept}"
-    return Loaded(train=train, held_out=held, modality="pictures", notes=(first, *notes))
+    return Loaded(train=train, held_out=held, modality="pictures", notes=(first, *notes), options=split_at)
 
 
 def _at_eight_bits(read: Read) -> Read:
@@ -211,7 +224,7 @@ def _sprites(size: tuple[int, int] | None) -> Loaded:
     return Loaded(train=world, held_out=held, modality="pictures", notes=(note,))
 
 
-def _points(path: Path, array: np.ndarray, share: float) -> Loaded:
+def _points(path: Path, array: np.ndarray, share: float | None) -> Loaded:
     """Rows of an array as points (n, d)."""
     if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.number):
         raise ValueError(f"{path.name}: {array.dtype} {array.shape}; expected points, numbers of shape (n, d)")
@@ -222,6 +235,7 @@ def _points(path: Path, array: np.ndarray, share: float) -> Loaded:
         )
     spread = float(values.std()) or 1.0
     space = worlds.points(array.shape[1], centre=float(values.mean()), scale=spread)
+    share = enough(len(values)) if share is None else share
     train, held = split(Stored(space=space, x=torch.from_numpy(values), name=path.name), share=share)
     note = f"{len(array):,} points of {array.shape[1]} coordinates; {len(held):,} held out by content hash"
-    return Loaded(train=train, held_out=held, modality="points", notes=(note,))
+    return Loaded(train=train, held_out=held, modality="points", notes=(note,), options={"held_out": share})

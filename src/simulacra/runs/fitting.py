@@ -17,7 +17,7 @@ from simulacra.runs.recipe import NAME, Recipe, read, replace
 from simulacra.runs.run import WEIGHTS, Run
 from simulacra.runs.snapshots import Snapshots
 from simulacra.training.loop import Trained, train
-from simulacra.training.monitors import standard
+from simulacra.training.monitors import monitors
 from simulacra.training.settings import Training
 from simulacra.training.state import weights_and_averages
 
@@ -69,7 +69,11 @@ def fit(
         say(line)
     folder.mkdir(parents=True, exist_ok=True)
     recipe.write(folder)
-    watching = [*standard(loaded.held_out), Snapshots(folder / "samples", loaded.train), *hooks]
+    watching = [
+        *monitors(model, held_out=loaded.held_out, every=_watch_every(recipe.training)),
+        Snapshots(folder / "samples", loaded.train),
+        *hooks,
+    ]
     cpu = time.process_time()
     trained = train(model, loaded.train, recipe.training, hooks=watching, folder=folder, resume=resume)
     recipe = keep(folder, recipe, trained, time.process_time() - cpu)
@@ -175,6 +179,12 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any) -> list[str]:
         f"{budget}, {training.batch} examples a step, seed {training.seed};"
         f" expected: {expected_time(recipe, loaded.train)}",
     ]
+
+
+def _watch_every(training: Training) -> int:
+    """Steps between two looks of the monitors: twenty looks at a run, none rarer than every 500 steps."""
+    steps = training.steps or (training.examples or 10_000 * training.batch) // training.batch
+    return max(20, min(500, steps // 20))
 
 
 def parameters(model: Any) -> int:

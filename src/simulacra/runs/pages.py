@@ -132,7 +132,7 @@ def command(run: Run) -> str:
     given = run.recipe.data["options"]
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
-    options += [f"--binarise {given['binarise']}"] if "binarise" in given else []
+    options += [f"--{name} {given[name]}" for name in ("binarise", "labels", "modality") if name in given]
     what = [run.recipe.family, run.recipe.data["source"], *options, *budget]
     return f"simulacra fit {' '.join(what)} --seed {training.seed} --out {run.path}"
 

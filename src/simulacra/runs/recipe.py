@@ -127,5 +127,6 @@ def replace(recipe: Recipe, **changes: Any) -> Recipe:
 
 def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(
-        f"{path} is damaged ({type(error).__name__}: {error}); restore it from a copy, or fit again into another folder"
+        f"{path} is damaged ({type(error).__name__}: {' '.join(str(error).split())[:300]});"
+        " restore it from a copy, or fit again into another folder"
     )

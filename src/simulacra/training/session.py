@@ -108,16 +108,19 @@ class Session:
             model=self.model,
             averaged=self.average.sync,
             data=self.feed.data,
+            ready=self.engine.ready,
+            index=self.engine.index,
             rng=self.rng("hooks", self.step),
             log=self.log[-1] if self.log else {},
             training=self.training,
-            verdicts=tuple(self.verdicts),
+            verdicts=self.verdicts,
             main=self.engine.rank == 0,
             done=done,
         )
-        said = [verdict for hook in due for verdict in hook(moment) or ()]
-        self.verdicts += said
-        return any(verdict.level == "stop" for verdict in said)
+        before = len(self.verdicts)
+        for hook in due:
+            self.verdicts += hook(moment) or ()
+        return any(verdict.level == "stop" for verdict in self.verdicts[before:])
 
     # --- the non-finite guard ---
 

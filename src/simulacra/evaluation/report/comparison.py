@@ -184,29 +184,32 @@ def comparison_json(comparison: Comparison) -> str:
 def _columns(runs: Sequence[Report]) -> tuple[list[Column], list[Board]]:
     """Columns of the leaderboard, and tables of the figures refused a place in it, each with the reason.
 
-    Of the ways in which one figure was measured, the one most runs share keeps its place, and with it any other that
-    only those runs have. The rest is refused: its cells would invite the comparison that may not be made.
+    Two ways of measuring one figure are rivals where some run has only the first and another only the second: their
+    columns would invite the comparison that may not be made. Of rivals, the way that most runs share keeps its place.
     """
     by_key: dict[Key, dict[str, Figure]] = {}
     for run in runs:
         for f in run.figures:
             by_key.setdefault(f.compared_in, {})[run.name] = f
-    main: list[Column] = []
+    placed: list[Key] = []
     refused: dict[tuple[Any, ...], list[Column]] = {}
-    reasons: dict[tuple[Any, ...], str] = {}
-    for key, figures in by_key.items():
-        first = max((k for k in by_key if k[0] == key[0]), key=lambda k: len(by_key[k]))  # the earliest of the largest
-        if figures.keys() <= by_key[first].keys():
-            main.append(column(figures))
-            continue
-        group = (tuple(figures), key[1:], first[1:])
-        refused.setdefault(group, []).append(column(figures))
-        reasons[group] = _difference(figures, by_key[first])
+    for key in sorted(by_key, key=lambda k: -len(by_key[k])):  # stable: the earliest first among equals
+        rival = next((k for k in placed if k[0] == key[0] and _rivals(by_key[k], by_key[key])), None)
+        if rival is None:
+            placed.append(key)
+        else:
+            group = (tuple(by_key[key]), _difference(by_key[key], by_key[rival]))
+            refused.setdefault(group, []).append(column(by_key[key]))
+    main = [column(figures) for key, figures in by_key.items() if key in placed]
     tables = [
-        Board(runs=list(group[0]), columns=c, subject=subject(c[0].figure), reason=reasons[group])
-        for group, c in refused.items()
+        Board(runs=list(names), columns=columns, subject=subject(columns[0].figure), reason=reason)
+        for (names, reason), columns in refused.items()
     ]
     return main, tables
+
+
+def _rivals(a: Mapping[str, Figure], b: Mapping[str, Figure]) -> bool:
+    return bool(a.keys() - b.keys()) and bool(b.keys() - a.keys())
 
 
 def _difference(ours: Mapping[str, Figure], theirs: Mapping[str, Figure]) -> str:

@@ -6,13 +6,15 @@ import base64
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from simulacra.core.figure import Figure
+from simulacra.evaluation.report.numbers import Number
 
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"GIF87a": "image/gif", b"GIF89a": "image/gif"}
 
 
+@runtime_checkable
 class Verdict(Protocol):
     """What a monitor said: any object with these will do.
 
@@ -43,7 +45,7 @@ class Neighbour:
 
     sample: bytes
     real: bytes
-    ratio: float
+    ratio: Number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +56,13 @@ class Costs:
     machine                     processor, cores, device: what the seconds are worth.
     """
 
-    wall_seconds: float | None = None
-    cpu_seconds: float | None = None
+    wall_seconds: Number | None = None
+    cpu_seconds: Number | None = None
     steps: int | None = None
     examples: int | None = None
-    steps_per_second: float | None = None
+    steps_per_second: Number | None = None
     parameters: int | None = None
-    seconds_per_sample: float | None = None
+    seconds_per_sample: Number | None = None
     machine: str = ""
 
 
@@ -96,7 +98,7 @@ class Report:
     nearest: Sequence[Neighbour] = ()
     progress: Sequence[tuple[int, bytes]] = ()
     animation: bytes | None = None
-    log: Sequence[Mapping[str, float]] = ()
+    log: Sequence[Mapping[str, Number]] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     figures: Sequence[Figure] = ()
     costs: Costs = Costs()

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulacra.evaluation.report.numbers import short
+from simulacra.evaluation.report.numbers import Number, short
 
 STEP = "step"
+LOSS = "loss"  # what a turn's own value is called
 # what counts along with the steps and has no shape worth drawing
 CLOCKS = frozenset({STEP, "examples", "seconds", "cpu_seconds", "wall_seconds", "time", "epoch"})
 POINTS_DRAWN = 240  # about one for each pixel of a panel's width
@@ -25,7 +26,7 @@ FEWEST_TO_SMOOTH = 24
 class Tick:
     """A mark at ``at`` in view box units, and what it says."""
 
-    at: float
+    at: Number
     text: str
 
 
@@ -33,12 +34,12 @@ class Tick:
 class Axis:
     """A linear map from values low .. high to view box units start .. end, with round ticks."""
 
-    low: float
-    high: float
-    start: float
-    end: float
+    low: Number
+    high: Number
+    start: Number
+    end: Number
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: Number) -> float:
         """Where a value lies."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
@@ -51,12 +52,12 @@ class Axis:
 class Frame:
     """A view box and the edges of its plotting area."""
 
-    width: float = 300
-    height: float = 170
-    left: float = 44
-    right: float = 232
-    top: float = 12
-    bottom: float = 136
+    width: Number = 300
+    height: Number = 170
+    left: Number = 44
+    right: Number = 232
+    top: Number = 12
+    bottom: Number = 136
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +75,14 @@ class Panel:
     frame: Frame
     raw: str
     line: str
-    end: tuple[float, float]
+    end: tuple[Number, Number]
     last: str
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
     summary: str
 
 
-def curves(log: Sequence[Mapping[str, float]], units: Mapping[str, str] | None = None) -> list[Panel]:
+def curves(log: Sequence[Mapping[str, Number]], units: Mapping[str, str] | None = None) -> list[Panel]:
     """One panel for each thing logged, the terms of a turn together, in the order in which the log first names them.
 
     log    rows with "step" and "turn/term" -> number, or "turn" -> its loss; any other key stands for itself.
@@ -94,7 +95,7 @@ def curves(log: Sequence[Mapping[str, float]], units: Mapping[str, str] | None =
     turns = {k.rpartition("/")[0] for k in keys}
     groups: dict[str, list[Panel]] = {}
     for key in keys:
-        turn, term = (key, "loss") if key in turns else ("", key)
+        turn, term = (key, LOSS) if key in turns else ("", key)
         if "/" in key:
             turn, _, term = key.rpartition("/")
         points = [(r[STEP], r[key]) for r in log if STEP in r and _number(r.get(key))]
@@ -102,7 +103,8 @@ def curves(log: Sequence[Mapping[str, float]], units: Mapping[str, str] | None =
             continue
         unit = units.get(key, units.get(term, ""))
         groups.setdefault(turn, []).append(panel(turn, term.replace("_", " "), unit, np.array(points, dtype=float)))
-    return [p for group in groups.values() for p in group]
+    # a turn's loss stands before the terms it is the sum of
+    return [p for group in groups.values() for p in sorted(group, key=lambda p: p.title != LOSS)]
 
 
 def panel(turn: str, title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> Panel:
@@ -140,7 +142,7 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     return total / np.convolve(np.ones_like(values), weights, mode="full")[reach : reach + len(values)]
 
 
-def limits(values: np.ndarray, smooth: np.ndarray) -> tuple[float, float]:
+def limits(values: np.ndarray, smooth: np.ndarray) -> tuple[Number, Number]:
     """The values a panel shows: all but the outermost hundredth and the first steps' plunge, and all that follows."""
     settled = smooth[len(smooth) // 20 :]
     low = min(float(settled.min()), float(np.quantile(values, 0.01)))
@@ -178,7 +180,7 @@ def path(x: Axis, y: Axis, xs: np.ndarray, ys: np.ndarray) -> str:
     return "M" + "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in zip(xs, ys, strict=True))
 
 
-def round_numbers(low: float, high: float, most: int) -> list[float]:
+def round_numbers(low: Number, high: Number, most: int) -> list[Number]:
     """Multiples of 1, 2 or 5 times a power of ten within low .. high: as many as fit into ``most``, at least one."""
     if not (math.isfinite(low) and math.isfinite(high) and high > low):
         raise ValueError(f"an axis needs finite ends, low below high; got {low} and {high}")
