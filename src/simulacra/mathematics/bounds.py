@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -40,7 +41,7 @@ class Bound:
     step: Tensor
     examples: Tensor
 
-    @property
+    @cached_property
     def kl(self) -> Tensor:
         """KL(q(z | x) || N(0, I)), nats (b,)."""
         return kl_standard(self.mean, self.log_scale)
