@@ -16,8 +16,8 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig, ladder
 from simulacra.families.gan import GAN, GANConfig
-from simulacra.mathematics.adversarial import Hinge, Relativistic, Wasserstein, gradient_penalty, r1, r1_r2, r2
-from simulacra.nets.adversarial import Duel, Regulariser
+from simulacra.mathematics.adversarial import Hinge, Relativistic, Wasserstein, gradient_penalty, r1, r2
+from simulacra.nets.adversarial import Duel, Look, Regulariser
 
 SMALL = GANConfig(latent=3, generator=(8,), critic=(8,))
 TINY = DCGANConfig(latent=3, width=4)
@@ -255,10 +255,20 @@ def test_penalties_of_a_linear_critic_come_through_a_turn(every: int):
             assert math.isclose(terms["gradient_penalty"] / 6, 16, rel_tol=1e-5)
 
 
-def test_a_weight_falls_along_a_cosine_and_its_clock_is_saved():
-    rule = Regulariser(penalty=r1_r2, weight=1.0, final=0.2, steps=10)
+def test_remembered_slopes_are_those_of_a_second_look():
+    model = GAN(SMALL, pictures(classes=3))
+    batch = examples(model.space)
+    real, fake, y = model.duel.opponents(batch, Rng(0))
+    look = Look(model.duel.critic, y)
+    look(real.requires_grad_())
+    assert torch.equal(look.slope(real), look.slope(real.clone()))
+    assert look.slope(fake).shape == (6, 64)
+
+
+def test_a_weight_falls_geometrically_and_its_clock_is_saved():
+    rule = Regulariser(penalty=r1, weight=1.0, final=0.25, steps=10)
     weights = [float(rule.at(torch.tensor(step))) for step in (0, 5, 10, 1000)]
-    assert all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(weights, [1.0, 0.6, 0.2, 0.2], strict=True))
+    assert all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(weights, [1.0, 0.5, 0.25, 0.25], strict=True))
     model = GAN(replace(SMALL, regularisers=(rule,)), plane())
     after = model.turns()[0].after
     assert after is not None
@@ -296,6 +306,7 @@ def test_a_custom_game_plays():
         (lambda: DCGANConfig(width=0), "at least 1"),
         (lambda: GANConfig(latent=0), "at least 1"),
         (lambda: Regulariser(penalty=r1, weight=-1.0), "negative"),
+        (lambda: Regulariser(penalty=r1, weight=1.0, final=0.0), "positive"),
         (lambda: GAN(SMALL, plane()).sample(2, y=torch.zeros(2, dtype=torch.int64)), "no labels"),
         (lambda: GAN(SMALL, plane()).label_log_prob(), "no classes"),
         (lambda: GAN(SMALL, pictures(classes=3)).sample(2, y=torch.full((2,), 3)), "0 .. 2"),
