@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from simulacra.core.randomness import Rng
 from simulacra.mathematics.distributions import Bernoulli, Categories, DiscretisedLogistics, Gaussian, soft_floor
 

@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
+
 from simulacra.core.randomness import Rng
 from simulacra.mathematics.divergences import (
     decompose,
@@ -16,7 +18,6 @@ from simulacra.mathematics.divergences import (
     stratified,
     weighted,
 )
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 F64 = torch.float64
 

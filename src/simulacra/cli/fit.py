@@ -88,7 +88,7 @@ def _arguments(kind: type[Any], default: Any) -> Any:
     """The arguments of fit for one family, as a dataclass: what to do, how to read, and the family's settings."""
 
     def part(what: type[Any], value: Any) -> tuple[Any, Any]:
-        return Annotated[what, tyro.conf.arg(prefix_name=False)], dataclasses.field(default=value)
+        return Annotated[what, tyro.conf.arg(name="")], dataclasses.field(default=value)
 
     fields = [
         ("options", *part(Options, Options())),

@@ -6,15 +6,16 @@ import importlib
 import os
 import sys
 
+# verb -> (its file, and its function there; what it does)
 VERBS: dict[str, tuple[str, str]] = {
     "quickstart": ("quickstart", "fit several families on the built-in digits, judge them, write a report"),
     "fit": ("fit", "fit FAMILY DATA: learn the distribution of your data"),
     "sample": ("sample", "sample RUN -n N --out FILE: draw new examples"),
     "evaluate": ("evaluate", "evaluate RUN|FOLDER|ARRAY --real DATA: figures with intervals"),
     "compare": ("compare", "compare RUN...: one page, one table"),
-    "reconstruct": ("reconstruct", "reconstruct RUN INPUT --out FILE: through the latent space and back"),
-    "interpolate": ("interpolate", "interpolate RUN --out FILE: walks between examples"),
-    "denoise": ("denoise", "denoise RUN INPUT --sigma S --out FILE: remove noise of known strength"),
+    "reconstruct": ("pictures:main_reconstruct", "reconstruct RUN INPUT --out FILE: through the latent space and back"),
+    "interpolate": ("pictures:main_interpolate", "interpolate RUN --out FILE: walks between examples"),
+    "denoise": ("pictures:main_denoise", "denoise RUN INPUT --sigma S --out FILE: remove noise of known strength"),
     "laws": ("laws", "laws RUN|MODULE:FACTORY: the conformance battery"),
     "families": ("families", "the families of models, and what each can do"),
     "data": ("data", "the data sets known by name"),
@@ -45,7 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments[0] not in VERBS:
         _fail(f"no verb {arguments[0]!r}; expected one of {', '.join(VERBS)}", 2)
     try:
-        importlib.import_module(f"simulacra.cli.{VERBS[arguments[0]][0]}").main(arguments[1:])
+        file, _, function = VERBS[arguments[0]][0].partition(":")
+        getattr(importlib.import_module(f"simulacra.cli.{file}"), function or "main")(arguments[1:])
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except BrokenPipeError:

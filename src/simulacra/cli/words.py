@@ -14,11 +14,13 @@ class Loading:
     Attributes:
         size: side of the pictures, or HEIGHTxWIDTH; others are cropped to its shape and resized. None: their own.
         binarise: black and white pictures: "threshold" at half, "dynamic" drawn anew each time from the grey level.
+        labels: a file of labels, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
         modality: what the data is, where that is not recognised.
     """
 
     size: str | None = None
     binarise: Literal["threshold", "dynamic"] | None = None
+    labels: str | None = None
     modality: str | None = None
 
     def options(self) -> dict[str, Any]:
@@ -26,6 +28,7 @@ class Loading:
         given: dict[str, Any] = {
             "size": None if self.size is None else extent(self.size),
             "binarise": self.binarise,
+            "labels": self.labels,
             "modality": self.modality,
         }
         return {name: value for name, value in given.items() if value is not None}

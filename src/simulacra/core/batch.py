@@ -108,9 +108,17 @@ class Loss:
 class Data(Protocol):
     """Where batches come from: a data set in memory, a stream, an exact world."""
 
-    space: Space
-    name: str
-    fingerprint: str  # SHA-256 of the contents, hexadecimal
+    # read-only, so that frozen records are data too
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the contents, hexadecimal."""
+        ...
 
     def __len__(self) -> int: ...
 

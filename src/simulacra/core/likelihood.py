@@ -31,17 +31,17 @@ class LogLikelihood:
 
     def mean(self) -> float:
         """Mean over the examples, nats."""
-        return float(self.nats.double().mean())
+        return float(self.nats.detach().double().mean())
 
     def standard_error(self) -> float:
         """Standard error of that mean, nats; infinite for one example."""
         n = len(self.nats)
-        return float(self.nats.double().std() / math.sqrt(n)) if n > 1 else math.inf
+        return float(self.nats.detach().double().std() / math.sqrt(n)) if n > 1 else math.inf
 
     def bits_per_element(self) -> float:
         """-log2 p over all examples, divided by the number of elements in them: bits per dim, per byte, per frame."""
         count = self.count.double().sum() if isinstance(self.count, Tensor) else self.count * len(self.nats)
-        return float(-self.nats.double().sum() / count / math.log(2))
+        return float(-self.nats.detach().double().sum() / count / math.log(2))
 
     def better_than(self, other: LogLikelihood) -> bool | None:
         """Whether this one is larger for certain: True, False, or None where the kinds leave it open.

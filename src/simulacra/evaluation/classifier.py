@@ -48,6 +48,8 @@ class ClassifierConfig:
 class Network(nn.Module):
     """Pictures (b, c, h, w) to features (b, features) and to logits (b, classes)."""
 
+    spread: Tensor
+
     def __init__(self, config: ClassifierConfig, space: Space) -> None:
         super().__init__()
         into, height, width = space.only.shape
@@ -64,9 +66,14 @@ class Network(nn.Module):
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(into * height * width, config.features))
         # features are taken before the last activation: saturated ones would not see how far off a sample is
         self.head = nn.Sequential(nn.SiLU(), nn.Linear(config.features, len(space.classes)))
+        self.register_buffer("spread", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last hidden layer in units of its own spread over held-out data: the kernel distance has a scale."""
+        return self.body(x) / self.spread
 
 
 def classifier(data: Data, *, folder: Path | None = None, config: ClassifierConfig | None = None) -> Extractor:
@@ -96,7 +103,7 @@ def classifier(data: Data, *, folder: Path | None = None, config: ClassifierConf
     return Extractor(
         name="classifier",
         hash=fingerprint(dict(sorted(network.state_dict().items()))),
-        features=network.body,
+        features=network.features,
         classify=lambda x: network(x).softmax(1),
         accuracy=(right / tried, tried),
     )
@@ -121,14 +128,16 @@ def _train(network: Network, data: Data, config: ClassifierConfig) -> tuple[int,
         for group in optimiser.param_groups:
             group["lr"] = config.lr * min(1.0, (step + 1) / 50) * (1 - step / steps)
         optimiser.zero_grad(set_to_none=True)
-        F.cross_entropy(network(tensor(batch.x)), tensor(batch.y), label_smoothing=0.05).backward()
+        F.cross_entropy(network(tensor(batch.x)), tensor(batch.y)).backward()
         optimiser.step()
     network.eval()
-    right = 0
-    with torch.inference_mode():
+    right, hidden = 0, []
+    with torch.no_grad():
         for start in range(0, kept, BATCH):
             batch = data.batch(test[start : start + BATCH], rng("test").rows(start))
-            right += int((network(tensor(batch.x)).argmax(1) == tensor(batch.y)).sum())
+            hidden.append(network.body(tensor(batch.x)))
+            right += int((network.head(hidden[-1]).argmax(1) == tensor(batch.y)).sum())
+        network.spread.copy_(torch.cat(hidden).std().clamp(min=1e-6))
     return right, kept
 
 

@@ -132,25 +132,36 @@ def kernel(fake: Tensor, real: Tensor, *, origin: Origin = NOWHERE) -> Figure:
 def neighbourhoods(fake: Tensor, real: Tensor, *, k: int = NEIGHBOURS, origin: Origin = NOWHERE) -> list[Figure]:
     """Precision, recall, density and coverage at k neighbours; what they tend to depends on both numbers of rows."""
     check(fake, real)
+    n, m = len(fake), len(real)
+    note = "" if n == m else f"{n} samples against {m} real: comparable only at the same numbers"
+    found = neighbourhood_intervals(fake, real, k=k, seed=origin.seed or 0)
+    return [
+        origin.figure(f"{name} (k={k})", value, "higher", interval, n=n, n_real=m, note=note)
+        for name, (value, interval, _) in zip(("precision", "recall", "density", "coverage"), found, strict=True)
+    ]
+
+
+def neighbourhood_intervals(
+    fake: Tensor, real: Tensor, *, k: int, seed: int, always: bool = False
+) -> list[tuple[float, Interval, str | None]]:
+    """Value, interval and the reason against it, of precision, recall, density and coverage.
+
+    always  takes the interval even where there is a reason against it: for the simulation that finds the reasons.
+    """
 
     def statistic(a: Tensor, b: Tensor) -> Tensor:
         found = manifolds(a, b, k=k)
         return torch.stack([t.mean() for t in (found.precise, found.recalled, found.dense, found.covered)])
 
-    n, m = len(fake), len(real)
-    note = "" if n == m else f"{n} samples against {m} real: comparable only at the same numbers"
     values = statistic(fake, real).tolist()
-    reasons = [intervals.neighbourhood_reason(v, n, m, k) for v in values]
-    # twenty halves cost five times the statistic itself: only where one of them will be used
-    wanted = None in reasons
-    errors = intervals.halving_error(statistic, fake, real, Rng(origin.seed or 0)("halves")) if wanted else values
-    figures = []
-    for name, value, reason, error in zip(
-        ("precision", "recall", "density", "coverage"), values, reasons, errors, strict=True
-    ):
-        interval = intervals.none(reason) if reason else intervals.of_neighbourhood(value, float(error))
-        figures.append(origin.figure(f"{name} (k={k})", value, "higher", interval, n=n, n_real=m, note=note))
-    return figures
+    reasons = [intervals.neighbourhood_reason(v, len(fake), len(real), k) for v in values]
+    errors = values
+    if always or None in reasons:  # twenty halves cost five times the statistic itself
+        errors = intervals.halving_error(statistic, fake, real, Rng(seed)("halves")).tolist()
+    return [
+        (v, intervals.none(r) if r and not always else intervals.of_neighbourhood(v, e), r)
+        for v, r, e in zip(values, reasons, errors, strict=True)
+    ]
 
 
 def score(probabilities: Tensor, *, origin: Origin = NOWHERE) -> Figure:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from simulacra.core.batch import Batch, Data, Loss, Values, rows
+from simulacra.core.batch import Batch, Data, Loss, Stored, Values, rows
 from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.optimisers import AdamW, Optimiser, Warmup
 from simulacra.core.randomness import Rng
@@ -100,13 +100,7 @@ class VAE(nn.Module):
         self.examples.fill_(len(data))
         if self.classes is None:
             return
-        counts = torch.zeros(len(self.classes), dtype=torch.int64)
-        for part in torch.arange(len(data)).split(4096):
-            y = data.batch(part, Rng(0)).y
-            if not isinstance(y, Tensor):
-                raise ValueError(f"this model expects labels of {len(self.classes)} classes; the data has none")
-            counts += torch.bincount(y.cpu(), minlength=len(self.classes))
-        self.label_counts.copy_(counts)
+        self.label_counts.copy_(label_counts(data, len(self.classes)))
 
     def players(self) -> Mapping[str, Player]:
         return {"vae": Player(module=self, optimiser=self.config.optimiser)}
@@ -296,6 +290,19 @@ class VAE(nn.Module):
         mean, log_scale = self._encode(state, given)
         log_px = self._decode(z, given).log_prob(state.x, None, state.length)
         return log_px + log_normal(z).sum(-1) - log_normal(z, mean, log_scale).sum(-1)
+
+
+def label_counts(data: Data, classes: int) -> Tensor:
+    """How many examples each class has, int64 (classes,); ValueError for data without labels."""
+    counts = torch.zeros(classes, dtype=torch.int64)
+    parts = [torch.arange(len(data))] if isinstance(data, Stored) else torch.arange(len(data)).split(4096)
+    for part in parts:
+        # labels that are stored need no examples drawn beside them
+        y = data.y if isinstance(data, Stored) else data.batch(part, Rng(0)).y
+        if not isinstance(y, Tensor):
+            raise ValueError(f"this model expects labels of {classes} classes; the data has none")
+        counts += torch.bincount(y.cpu(), minlength=classes)
+    return counts
 
 
 def merged(known: Values, x: Values, other: Values) -> Values:

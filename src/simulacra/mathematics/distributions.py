@@ -47,7 +47,7 @@ def broadcast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Both tensors in the shape that arithmetic between them would have, without a copy."""
     if a.shape == b.shape:
         return a, b
-    shape = cast(torch.Size, torch.broadcast_shapes(a.shape, b.shape))
+    shape = cast(torch.Size, torch.broadcast_shapes(a.shape, b.shape))  # pyright: ignore[reportUnknownMemberType]
     return a.expand(shape), b.expand(shape)
 
 

@@ -11,9 +11,8 @@ import threading
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
 
-from simulacra.modalities.folders import Item
+from simulacra.modalities.reading import Item
 
 MOST_BYTES = 1 << 32  # unpacked, all members together: 4 GiB
 MOST_MEMBERS = 2_000_000
@@ -75,32 +74,35 @@ def _reader(content: zipfile.ZipFile, info: zipfile.ZipInfo, lock: threading.Loc
 def _tar(path: Path) -> list[Item]:
     items, total = [], 0
     unpack = UNPACKERS.get(path.suffix.lower())
-    # read from front to back, counting: a compressed stream says nowhere how large it is
-    with (
-        unpack(path, "rb") if unpack else path.open("rb") as packed,
-        tarfile.open(fileobj=_Counted(packed, path), mode="r|") as tar,
-    ):
-        for count, member in enumerate(tar):
-            total += member.size
-            _check_size(total, count, path)
-            _check_name(member.name, path)
-            if not (member.isfile() or member.isdir()):
-                raise ValueError(f"{path.name}: member {member.name!r} is a link or a device; expected files only")
-            file = tar.extractfile(member) if member.isfile() else None
-            if file is not None:
-                items.append(Item(member.name.removeprefix("./"), io.BytesIO(file.read()).getvalue))
+    with unpack(path, "rb") if unpack else path.open("rb") as packed:
+        # read from front to back, counting: a compressed stream says nowhere how large it is
+        counted = _Counted(packed, path)
+        with tarfile.open(fileobj=counted, mode="r|") as tar:
+            for count, member in enumerate(tar):
+                total += member.size
+                _check_size(total, count, path)
+                _check_name(member.name, path)
+                if not (member.isfile() or member.isdir()):
+                    raise ValueError(f"{path.name}: member {member.name!r} is a link or a device; expected files only")
+                file = tar.extractfile(member) if member.isfile() else None
+                if file is not None:
+                    items.append(Item(member.name.removeprefix("./"), io.BytesIO(file.read()).getvalue))
+        if any(counted.tail):
+            # a file cut off between two members reads as a whole one otherwise
+            raise ValueError(f"{path.name}: ends without a tar's closing block of zeros; it is cut off, fetch it again")
     return items
 
 
 class _Counted(io.RawIOBase):
-    """A stream that refuses to give more than the most that is unpacked."""
+    """A stream that refuses to give more than the most that is unpacked, and remembers how it ended."""
 
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self.stream, self.path, self.given = stream, path, 0
+    def __init__(self, stream: io.BufferedIOBase, path: Path) -> None:
+        self.stream, self.path, self.given, self.tail = stream, path, 0, b""
 
     def read(self, size: int = -1, /) -> bytes:
         data = self.stream.read(size)
         self.given += len(data)
+        self.tail = data[-tarfile.BLOCKSIZE :] or self.tail
         _check_size(self.given, 0, self.path)
         return data
 

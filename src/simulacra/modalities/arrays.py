@@ -38,6 +38,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def read_picture_arrays(path: Path, arrays: dict[str, np.ndarray], options: Options) -> Read:
     """Pictures from an array file; labels and a test split from the keys or files beside that name them."""
+    if not arrays:
+        raise ValueError(f"{path.name}: holds no array; expected pictures or points")
     key = next((k for k in PICTURE_KEYS if k in arrays), next(iter(arrays)))
     train, notes = pictures_from(arrays[key], f"{path.name}[{key}]" if len(arrays) > 1 else path.name)
     labels, said = _labels(path, arrays, options)

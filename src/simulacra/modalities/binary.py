@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import math
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -18,7 +18,7 @@ IDX_UINT8 = 0x08  # the third byte of an IDX magic number; the fourth is the num
 CIFAR_RECORD = 1 + 3 * 32 * 32  # a label, then 1,024 red, green and blue levels, row by row
 
 
-def open_packed(path: Path) -> IO[bytes]:
+def open_packed(path: Path) -> io.BufferedIOBase:
     """A file opened for reading bytes, unpacked on the way where its name ends in .gz or .xz."""
     if path.suffix == ".gz":
         return gzip.open(path, "rb")
@@ -68,7 +68,7 @@ def read_cifars(paths: list[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
         return list(pool.map(read_cifar, paths))
 
 
-def _exactly(file: IO[bytes], size: int, path: Path) -> bytes:
+def _exactly(file: io.BufferedIOBase, size: int, path: Path) -> bytes:
     """size bytes and then the end of the file; ValueError otherwise. Never unpacks more than one byte too many."""
     if size > MOST_BYTES:
         raise ValueError(f"{path.name}: says it holds {size:,} bytes; the most that is read is {MOST_BYTES:,}")

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from simulacra.modalities import raster
-from simulacra.modalities.reading import Options, Part, Read, fits_memory
+from simulacra.modalities.reading import Options, Part, Read, common_shape, fits_memory
 
 TRAIN_SPLITS = ("train",)
 TEST_SPLITS = ("test", "validation", "valid", "val")
@@ -37,19 +37,19 @@ def read_hub(name: str, options: Options) -> Read:
         said = str(error).split("\n")[0]
         raise ValueError(f"{name}: cannot be had from the hub ({type(error).__name__}: {said})") from error
     if isinstance(found, datasets.Dataset):
-        train, classes = _part(found, name, options)
-        return Read(train=train, classes=classes, notes=("saved by datasets",))
+        train, classes, notes = _part(found, name, options)
+        return Read(train=train, classes=classes, notes=("saved by datasets", *notes))
     first = next((s for s in TRAIN_SPLITS if s in found), next(iter(found)))
     held = next((s for s in TEST_SPLITS if s in found and s != first), None)
-    train, classes = _part(found[first], name, options)
+    train, classes, notes = _part(found[first], name, options)
     size = train.pictures.shape[2:]
     same = Options(size=(size[0], size[1]), channels=train.pictures.shape[1], skip=options.skip)
     test = None if held is None else _part(found[held], name, same)[0]
-    return Read(train=train, test=test, classes=classes, notes=(f"splits of the hub: {', '.join(found)}",))
+    return Read(train=train, test=test, classes=classes, notes=(f"splits: {', '.join(map(str, found))}", *notes))
 
 
-def _part(rows: Any, name: str, options: Options) -> tuple[Part, tuple[str, ...]]:
-    """One split as pictures and labels, and the names of the classes."""
+def _part(rows: Any, name: str, options: Options) -> tuple[Part, tuple[str, ...], list[str]]:
+    """One split as pictures and labels, the names of the classes, and what was chosen."""
     import datasets
 
     column = next((n for n, f in rows.features.items() if isinstance(f, datasets.Image)), None)
@@ -59,15 +59,12 @@ def _part(rows: Any, name: str, options: Options) -> tuple[Part, tuple[str, ...]
         raise ValueError(f"{name}: an empty split; expected at least one picture")
     named = next((n for n, f in rows.features.items() if isinstance(f, datasets.ClassLabel)), None)
     pictures: list[Image.Image] = [row[column] for row in rows.select_columns([column])]
-    channels = options.channels or (1 if all(p.mode in raster.GREY_MODES for p in pictures) else 3)
-    sizes = {p.size[::-1] for p in pictures}
-    if options.size is None and len(sizes) > 1:
-        raise ValueError(f"{name}: pictures of {len(sizes)} sizes; give a size to crop and resize them to")
-    size = options.size or next(iter(sizes))
+    seen = [raster.Seen(h=p.height, w=p.width, grey=raster.is_grey(p), alpha=p.has_transparency_data) for p in pictures]
+    size, channels, notes = common_shape(seen, options)
     fits_memory(len(pictures), channels, size, name)
     array = np.empty((len(pictures), channels, *size), np.uint8)
     for i, picture in enumerate(pictures):
         array[i] = raster.fitted(raster.with_channels(picture, channels), size)
     if named is None:
-        return Part(pictures=array), ()
-    return Part(pictures=array, labels=np.asarray(rows[named])), tuple(rows.features[named].names)
+        return Part(pictures=array), (), notes
+    return Part(pictures=array, labels=np.asarray(rows[named])), tuple(rows.features[named].names), notes

@@ -24,6 +24,8 @@ class Known:
     sha256    file name -> SHA-256 of the file; of its unpacked contents for .gz, which mirrors pack differently.
     by_hand   how to get what cannot be fetched.
     binarise  "dynamic" | "threshold" where the pictures are made black and white.
+    licence   as its source states it.
+    consent   whether people are shown or took part, and what they agreed to, as far as its source says.
     """
 
     what: str
@@ -34,6 +36,8 @@ class Known:
     sha256: Mapping[str, str] = field(default_factory=dict)
     by_hand: str = ""
     binarise: str | None = None
+    licence: str = "none needed: drawn by formulas"
+    consent: str = "no people in it"
 
 
 IDX_FILES = tuple(
@@ -70,6 +74,8 @@ KNOWN: dict[str, Known] = {
     "digits": Known(
         what="1,797 handwritten digits, 8x8, 17 grey levels, 10 classes; built in (scikit-learn; UCI, CC BY 4.0)",
         classes=DIGITS,
+        licence="CC BY 4.0",
+        consent="handwriting of people who are not named; consent not stated",
     ),
     "mnist": Known(
         what="70,000 handwritten digits, 28x28 grey, 10 classes, official test split (CC BY-SA 3.0)",
@@ -77,6 +83,8 @@ KNOWN: dict[str, Known] = {
         classes=DIGITS,
         url={name: MNIST_URL + name for name in IDX_FILES},
         sha256=MNIST_SHA256,
+        licence="CC BY-SA 3.0",
+        consent="handwriting of people who are not named; consent not stated",
     ),
     "mnist-binary": Known(
         what="mnist, each picture drawn black and white afresh with probability its grey level (dynamic binarisation)",
@@ -85,6 +93,8 @@ KNOWN: dict[str, Known] = {
         url={name: MNIST_URL + name for name in IDX_FILES},
         sha256=MNIST_SHA256,
         binarise="dynamic",
+        licence="CC BY-SA 3.0",
+        consent="handwriting of people who are not named; consent not stated",
     ),
     "fashion-mnist": Known(
         what="70,000 pieces of clothing, 28x28 grey, 10 classes, official test split (MIT)",
@@ -92,6 +102,7 @@ KNOWN: dict[str, Known] = {
         classes=FASHION,
         url={name: FASHION_URL + name for name in IDX_FILES},
         sha256=FASHION_SHA256,
+        licence="MIT",
     ),
     "cifar10": Known(
         what="60,000 photographs, 32x32 colour, 10 classes, official test split (for research)",
@@ -99,11 +110,14 @@ KNOWN: dict[str, Known] = {
         classes=CIFAR10,
         url={"cifar-10-binary.tar.gz": "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"},
         sha256={"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
+        licence="for research; the photographs' own licences are not stated",
+        consent="photographs from the web; consent not stated",
     ),
     "emoji": Known(
         what="3,583 emoji, 72x72 colour on transparent ground (Noto Emoji, OFL 1.1)",
         folder="emoji",
         by_hand="copy the pictures of the folder png/72 of github.com/googlefonts/noto-emoji there",
+        licence="OFL 1.1",
     ),
     "ring": Known(what="8 Gaussians on a circle of radius 1, sigma 0.01 (PacGAN's 2D-ring); exact", modality="points"),
     "grid": Known(what="25 Gaussians on {-4,-2,0,2,4}^2, sigma 0.05 (PacGAN's 2D-grid); exact", modality="points"),

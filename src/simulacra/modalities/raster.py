@@ -50,8 +50,12 @@ def look(data: bytes) -> Seen:
         # a PNG's EXIF would cost decoding it; where it comes before the pixels it is there already
         swapped = ("exif" in image.info or image.format != "PNG") and image.getexif().get(ORIENTATION, 1) >= 5
         w, h = image.size[::-1] if swapped else image.size
-        grey = image.mode in GREY_MODES or image.mode.startswith("I;16")
-        return Seen(h=h, w=w, grey=grey, alpha=image.has_transparency_data)
+        return Seen(h=h, w=w, grey=is_grey(image), alpha=image.has_transparency_data)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether an image has a mode without colour; a palette counts as colour."""
+    return image.mode in GREY_MODES or image.mode.startswith("I;16")
 
 
 def decode(data: bytes, *, size: tuple[int, int], channels: int) -> np.ndarray:
@@ -111,11 +115,12 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 def resized(pictures: np.ndarray, size: tuple[int, int] | None, channels: int | None = None) -> np.ndarray:
     """Pictures (n, c, h, w) of uint8 at another size (h, w) and number of channels; as they are where None."""
     n, c, h, w = pictures.shape
-    size, channels = size or (h, w), channels or c
-    if size == (h, w) and channels == c:
+    high, wide = size or (h, w)
+    planes: int = c if channels is None else channels
+    if (high, wide) == (h, w) and planes == c:
         return pictures
-    out = np.empty((n, channels, *size), np.uint8)
+    out = np.empty((n, planes, high, wide), np.uint8)
     for i, picture in enumerate(pictures):
         image = Image.fromarray(picture[0] if c == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0)))
-        out[i] = fitted(with_channels(image, channels), size)
+        out[i] = fitted(with_channels(image, planes), (high, wide))
     return out

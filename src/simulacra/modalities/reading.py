@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from simulacra.modalities.raster import Seen
+
 MOST_BYTES = 1 << 33  # decoded pictures are kept in memory: more than 8 GiB of them are refused before they are read
+
+CHOSEN_SIDES = (8, 64)  # where sizes are mixed and none is asked for: what a small computer trains in minutes
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file: its path below the root, "/" between the parts, and how to read it."""
+
+    path: str
+    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +66,31 @@ class Read:
     classes: tuple[str, ...] = ()
     levels: int = 256
     notes: tuple[str, ...] = ()
+
+
+def common_shape(seen: Sequence[Seen], options: Options) -> tuple[tuple[int, int], int, list[str]]:
+    """(h, w), channels, and what was chosen, in words, for pictures whose headers are given."""
+    channels = options.channels or (1 if all(s.grey for s in seen) else 3)
+    notes = []
+    if channels != 4 and any(s.alpha for s in seen):
+        notes.append(
+            f"{sum(s.alpha for s in seen):,} pictures have transparent parts: laid over white (channels=4 keeps them)"
+        )
+    sizes = Counter((s.h, s.w) for s in seen)
+    if options.size is not None:
+        if set(sizes) != {options.size}:
+            notes.append(f"cropped about the centre and resized to {options.size[0]}x{options.size[1]}")
+        return options.size, channels, notes
+    if len(sizes) == 1:
+        return next(iter(sizes)), channels, notes
+    middle = statistics.median_low(min(s.h, s.w) for s in seen)
+    side = min(max(1 << (middle.bit_length() - 1), CHOSEN_SIDES[0]), CHOSEN_SIDES[1])
+    (h0, w0), (h1, w1) = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
+    notes.append(
+        f"sizes are mixed, {h0}x{w0} to {h1}x{w1}: cropped about the centre and resized to {side}x{side}"
+        " (size= changes it)"
+    )
+    return (side, side), channels, notes
 
 
 def fits_memory(n: int, channels: int, size: tuple[int, int], name: str) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from simulacra.core.batch import Data, Stored
 from simulacra.core.randomness import Rng
-from simulacra.modalities import archives, arrays, binary, folders, hub, images, raster, toys, worlds
-from simulacra.modalities.fetch import folder_of
+from simulacra.modalities import arrays, images, raster, recognise, toys, worlds
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
-from simulacra.modalities.split import split
+from simulacra.modalities.split import enough, split
 from simulacra.modalities.sprites import Sprites
 
 HELD_OUT_POINTS = 10_000  # drawn once from an endless world, to judge by
@@ -37,23 +35,29 @@ class Loaded:
     train, held_out  the part to learn from and the part to judge by; their spaces are equal.
     modality         "pictures" | "points".
     notes            what was recognised, chosen, ignored and skipped: plain lines for a person.
+    source, options  what opens the same data again: ``open_data(source, **options)``; options are JSON values.
+    licence          of the data, as its source states it; consent: of the people in it, where it is known.
     """
 
     train: Data
     held_out: Stored
     modality: str
     notes: tuple[str, ...] = ()
+    source: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = "not stated"
+    consent: str = "not stated"
 
 
 def open_data(
     text: str,
     *,
-    size: int | tuple[int, int] | None = None,
+    size: int | Sequence[int] | None = None,
     channels: int | None = None,
     modality: str | None = None,
     labels: str | None = None,
     binarise: str | None = None,
-    held_out: float = 0.1,
+    held_out: float | None = None,
     skip: float = 0.05,
 ) -> Loaded:
     """The data that ``text`` names: a known name, a path, or OWNER/NAME on the hub.
@@ -61,137 +65,94 @@ def open_data(
     size      side, or (h, w), that pictures are cropped and resized to.
     channels  1 grey, 3 RGB, 4 RGBA.
     modality  "pictures" or "points", where what is recognised is not what is meant.
-    labels    a label file, where none is recognised.
+    labels    a label file, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
     binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
-    held_out  share held out by content hash, where the data has no official test split.
+    held_out  share held out by content hash where there is no official test split; None: 0.1, up to 0.3 of small data.
     skip      largest share of unreadable pictures that is skipped rather than refused.
 
     Raises ValueError, in one line, for everything that is wrong with the text, the files or the choices.
     """
+    given = {
+        "size": size if size is None or isinstance(size, int) else list(size),
+        "channels": channels,
+        "modality": modality,
+        "labels": None if labels is None else str(Path(labels).expanduser().resolve()),
+        "binarise": binarise,
+        "held_out": held_out,
+        "skip": None if skip == Options().skip else skip,
+    }
     if modality not in (None, "pictures", "points"):
         raise ValueError(f"no modality {modality!r}; expected pictures or points")
     if binarise not in (None, *BINARISE):
         raise ValueError(f"no way to binarise {binarise!r}; expected {' or '.join(BINARISE)}")
-    sides = (size, size) if isinstance(size, int) else size
-    options = Options(size=sides, channels=channels, skip=skip, labels=labels)
+    file = None if labels == "none" else labels
+    options = Options(size=_extent(size), channels=channels, skip=skip, labels=file)
+    loaded = _open(text, options, modality, binarise, held_out)
+    if labels == "none":
+        loaded = replace(loaded, train=_unlabelled(loaded.train), held_out=_unlabelled(loaded.held_out))
     known = KNOWN.get(text)
-    if text in TOYS:
-        return _world(text, TOYS[text]())
-    if text == "sprites":
-        return _sprites(sides)
-    path = _find(text, known)
+    path = Path(text).expanduser()
+    return replace(
+        loaded,
+        source=text if known is not None or not path.exists() else str(path.resolve()),
+        options={**loaded.options, **{name: value for name, value in given.items() if value is not None}},
+        licence=known.licence if known is not None else "not stated",
+        consent=known.consent if known is not None else "not stated",
+    )
+
+
+def _unlabelled(data: Any) -> Any:
+    """Stored data without its labels; an endless world has none to leave aside."""
+    if not isinstance(data, Stored) or data.space.y is None:
+        return data
+    return replace(data, space=replace(data.space, y=None), y=None, fingerprint="")
+
+
+def _extent(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """A side, or height and width, as (h, w)."""
+    if size is None or isinstance(size, int):
+        return None if size is None else (size, size)
+    if len(size) != 2:
+        raise ValueError(f"a size is a side or height and width; got {list(size)}")
+    return size[0], size[1]
+
+
+def _open(text: str, options: Options, modality: str | None, binarise: str | None, held_out: float | None) -> Loaded:
+    known = KNOWN.get(text)
+    if text in TOYS or text == "sprites":
+        _refuse_choices(text, options, binarise, size=text == "sprites")
+        return _world(text, TOYS[text]()) if text in TOYS else _sprites(options.size)
+    path = recognise.find(text, known)
     if path is not None and path.suffix in (".npy", ".npz"):
         found = arrays.read_arrays(path)
-        plain = next(iter(found.values()))
-        if modality == "points" or (modality is None and plain.ndim == 2):
+        plain = next(iter(found.values()), None)
+        if plain is not None and (modality == "points" or (modality is None and plain.ndim == 2)):
+            _refuse_choices(text, options, binarise, size=False)
             return _points(path, plain, held_out)
         read = arrays.read_picture_arrays(path, found, options)
     else:
-        read = _read(text, path, options)
+        read = recognise.read(text, path, options)
     if modality == "points":
         raise ValueError(f"{text}: these are pictures; points are read from a .npy or .npz of shape (n, d)")
     return _finish(read, text, known, options, binarise, held_out)
 
 
-def _find(text: str, known: Known | None) -> Path | None:
-    """The path that a text means; None for what is built in or on the hub."""
-    if known is not None:
-        return None if known.folder is None else folder_of(text, known)
-    path = Path(text).expanduser()
-    if path.exists():
-        return path
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not path.suffix:
-        return None
-    near = difflib.get_close_matches(text, KNOWN, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known names are {', '.join(KNOWN)}"
-    raise ValueError(f"no data {text!r}: no such file or folder, and no known name; {hint}")
+def _refuse_choices(text: str, options: Options, binarise: str | None, *, size: bool) -> None:
+    """ValueError for choices that would change nothing here: a person who makes one expects something else."""
+    asked = {
+        "size": None if size else options.size,
+        "channels": options.channels,
+        "labels": options.labels,
+        "binarise": binarise,
+    }
+    for name, value in asked.items():
+        if value is not None:
+            raise ValueError(f"{text}: {name} means nothing for this data; leave it out")
 
 
-def _read(text: str, path: Path | None, options: Options) -> Read:
-    """The reader that fits what lies at a path, applied."""
-    if path is None:
-        return _digits() if text == "digits" else hub.read_hub(text, options)
-    try:
-        if path.is_dir():
-            return _read_folder(path, options)
-        if archives.is_archive(path):
-            return folders.read_items(archives.items_of_archive(path), path.name, options)
-        if re.search(r"\.bin(\.[gx]z)?$", path.name):
-            pictures, labels = binary.read_cifar(path)
-            return Read(train=Part(pictures=pictures, labels=labels), classes=KNOWN["cifar10"].classes)
-        if "idx" in path.name or path.suffix in (".gz", ".idx"):
-            return _read_idx_pair(path, options)
-        if path.suffix.lower() in raster.SUFFIXES:
-            return folders.read_items([folders.Item(path.name, path.read_bytes)], path.name, options)
-    except OSError as error:
-        raise ValueError(f"{text}: cannot be read ({error.strerror or error})") from error
-    raise ValueError(
-        f"{text}: not recognised; expected a folder of pictures, .zip, .tar, IDX, CIFAR .bin, .npy or .npz"
-    )
-
-
-def _read_folder(folder: Path, options: Options) -> Read:
-    """A folder: of IDX files, of CIFAR files, saved by ``datasets``, or of pictures."""
-    names = sorted(path.name for path in folder.iterdir())
-    if not names:
-        raise ValueError(f"{folder}: an empty folder; expected pictures, or subfolders of them")
-    if hub.is_saved(names):
-        return hub.read_hub(str(folder), options)
-    idx = [n for n in names if "images" in n and "idx3" in n]
-    if idx:
-        train = _read_idx_pair(folder / next((n for n in idx if n.startswith("train")), idx[0]), options)
-        held = next((n for n in idx if n.startswith(("t10k", "test"))), None)
-        if held is None or len(idx) == 1:
-            return train
-        test = _read_idx_pair(folder / held, options)
-        classes = train.classes if len(train.classes) >= len(test.classes) else test.classes
-        return Read(train=train.train, test=test.train, classes=classes, notes=("IDX files",))
-    batches = [n for n in names if re.fullmatch(r"data_batch.*\.bin(\.[gx]z)?", n)]
-    tests = [n for n in names if re.fullmatch(r"test_batch.*\.bin(\.[gx]z)?", n)]
-    if batches:
-        parts = binary.read_cifars([folder / n for n in (*batches, *tests[:1])])
-        n_test = parts[-1][0].shape[0] if tests else 0
-        pictures = np.concatenate([p for p, _ in parts[: len(batches)]])
-        labels = np.concatenate([y for _, y in parts[: len(batches)]])
-        test = Part(pictures=parts[-1][0], labels=parts[-1][1]) if tests else None
-        short = (f"the official test split is cut to its first {n_test:,} pictures",) if 0 < n_test < 10_000 else ()
-        return Read(
-            train=Part(pictures=pictures, labels=labels),
-            test=test,
-            classes=KNOWN["cifar10"].classes,
-            notes=("CIFAR-10 binary files", *short),
-        )
-    return folders.read_items(folders.items_of_folder(folder), str(folder), options)
-
-
-def _read_idx_pair(path: Path, options: Options) -> Read:
-    """IDX pictures, and the labels in the file beside them where there is one."""
-    pictures = binary.read_idx(path)
-    if pictures.ndim not in (3, 4):
-        raise ValueError(f"{path.name}: {pictures.ndim} dimensions; expected pictures, 3 or 4")
-    pictures = pictures[:, None] if pictures.ndim == 3 else pictures
-    given = (
-        Path(options.labels) if options.labels else path.with_name(re.sub("images.idx[34]", "labels-idx1", path.name))
-    )
-    if given == path or not given.exists():
-        return Read(train=Part(pictures=pictures), notes=("no labels",))
-    labels = binary.read_idx(given)
-    top = int(labels.max()) if labels.size else 0
-    classes = tuple(str(i) for i in range(top + 1))
-    images.check_labels(labels, len(pictures), len(classes), given.name)
-    return Read(train=Part(pictures=pictures, labels=labels), classes=classes, notes=("IDX files",))
-
-
-def _digits() -> Read:
-    """scikit-learn's digits, grey levels 0 .. 16."""
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    pictures = found.images.astype(np.uint8)[:, None]
-    return Read(train=Part(pictures=pictures, labels=found.target), levels=17, notes=("17 grey levels, as scanned",))
-
-
-def _finish(read: Read, text: str, known: Known | None, options: Options, binarise: str | None, share: float) -> Loaded:
+def _finish(
+    read: Read, text: str, known: Known | None, options: Options, binarise: str | None, share: float | None
+) -> Loaded:
     """Resized, named, split, binarised and described."""
     name = text if known else Path(text).name or text
     classes = known.classes if known and known.classes else read.classes
@@ -208,6 +169,7 @@ def _finish(read: Read, text: str, known: Known | None, options: Options, binari
         pictures = raster.resized(part.pictures, options.size, options.channels)
         return images.stored(pictures, part.labels, classes=classes, levels=levels, name=name)
 
+    split_at: dict[str, Any] = {}  # written down, so that another default some day splits this data as before
     if read.test is not None:
         train, held = data(read.train, name), data(read.test, f"{name} (test)")
         if train.space != held.space:
@@ -216,6 +178,8 @@ def _finish(read: Read, text: str, known: Known | None, options: Options, binari
             )
         kept = f"{len(held):,} held out, the official test split"
     else:
+        share = enough(len(read.train.pictures)) if share is None else share
+        split_at = {"held_out": share}
         train, held = split(data(read.train, name), share=share)
         kept = f"{len(held):,} held out by content hash"
     how = binarise or (known.binarise if known else None)
@@ -232,7 +196,7 @@ def _finish(read: Read, text: str, known: Known | None, options: Options, binari
     c, h, w = train.space.only.shape
     labelled = f", {len(classes)} classes" if train.y is not None else ""
     first = f"{len(train) + len(held):,} pictures of {c}x{h}x{w}{labelled}; {kept}"
-    return Loaded(train=train, held_out=held, modality="pictures", notes=(first, *notes))
+    return Loaded(train=train, held_out=held, modality="pictures", notes=(first, *notes), options=split_at)
 
 
 def _at_eight_bits(read: Read) -> Read:
@@ -260,7 +224,7 @@ def _sprites(size: tuple[int, int] | None) -> Loaded:
     return Loaded(train=world, held_out=held, modality="pictures", notes=(note,))
 
 
-def _points(path: Path, array: np.ndarray, share: float) -> Loaded:
+def _points(path: Path, array: np.ndarray, share: float | None) -> Loaded:
     """Rows of an array as points (n, d)."""
     if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.number):
         raise ValueError(f"{path.name}: {array.dtype} {array.shape}; expected points, numbers of shape (n, d)")
@@ -271,6 +235,7 @@ def _points(path: Path, array: np.ndarray, share: float) -> Loaded:
         )
     spread = float(values.std()) or 1.0
     space = worlds.points(array.shape[1], centre=float(values.mean()), scale=spread)
+    share = enough(len(values)) if share is None else share
     train, held = split(Stored(space=space, x=torch.from_numpy(values), name=path.name), share=share)
     note = f"{len(array):,} points of {array.shape[1]} coordinates; {len(held):,} held out by content hash"
-    return Loaded(train=train, held_out=held, modality="points", notes=(note,))
+    return Loaded(train=train, held_out=held, modality="points", notes=(note,), options={"held_out": share})

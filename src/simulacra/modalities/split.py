@@ -14,7 +14,7 @@ from simulacra.core.batch import Stored
 def split(data: Stored, *, share: float = 0.1) -> tuple[Stored, Stored]:
     """(train, held out): an example is held out where the hash of its contents, as a fraction, lies below share.
 
-    Equal examples fall on the same side, labels are not looked at, and adding examples moves none of the others.
+    Equal examples fall on the same side, labels are not looked at; with the same share, adding examples moves no others.
     Where that leaves one side empty, the examples nearest to crossing cross, so that each side has at least one.
     Raises ValueError for a share outside (0, 1), and where fewer than two different examples leave nothing to split.
     """
@@ -41,5 +41,13 @@ def split(data: Stored, *, share: float = 0.1) -> tuple[Stored, Stored]:
 def content_fractions(examples: np.ndarray) -> np.ndarray:
     """A number in [0, 1) for each row, (n,) float64: BLAKE2b of its bytes, so that it is the same everywhere."""
     rows = np.ascontiguousarray(examples).reshape(len(examples), -1)
-    words = [int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "little") for row in rows]
+    words = [int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in rows]
     return (np.array(words, np.uint64) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def enough(n: int) -> float:
+    """The share held out of n examples where nobody says, 0.1 .. 0.3: more of small data, so that it can judge.
+
+    600 examples are what the intervals of most figures ask for (``evaluation.intervals``).
+    """
+    return min(0.3, max(0.1, 600 / max(n, 1)))

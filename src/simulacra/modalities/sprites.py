@@ -16,7 +16,7 @@ from torch import Tensor
 
 from simulacra.core.batch import Batch
 from simulacra.core.randomness import Rng
-from simulacra.modalities.images import space
+from simulacra.modalities.images import picture_field, space
 
 SHAPES = ("square", "ellipse", "heart")
 FACTORS = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
@@ -41,7 +41,8 @@ class Sprites:
 
     def batch(self, index: Tensor, rng: Rng) -> Batch:
         """The pictures with these numbers, int64 (b,); nothing is random."""
-        return Batch(x=self.space.only.value(self.draw(index).to(index.device, torch.get_default_dtype())))
+        white = self.draw(index).to(index.device, torch.get_default_dtype())
+        return Batch(x=picture_field(self.space).value(white))
 
     def factors(self, index: Int[Tensor, " b"]) -> Int[Tensor, "b 5"]:
         """Which shape, scale, orientation, x and y a number stands for; each counted from 0."""
@@ -64,8 +65,8 @@ class Sprites:
         shape, scale, orientation, across, down = factors.unbind(1)
         # centres of the pixels in [-1, 1], and of the sprites far enough inside that none is cut
         ticks = (torch.arange(self.side) + 0.5) * (2 / self.side) - 1
-        centre = lambda i: (i / (FACTORS["x"] - 1) * 2 - 1)[:, None, None] * 0.66  # noqa: E731
-        radius = (0.5 + 0.1 * scale)[:, None, None] * 0.32  # scales 0.5, 0.6 ... 1
+        centre = lambda i: (i / (FACTORS["x"] - 1) * 2 - 1)[:, None, None] * 0.54  # noqa: E731
+        radius = (0.5 + 0.1 * scale)[:, None, None] * 0.45  # scales 0.5, 0.6 ... 1
         u, v = (ticks[None, None, :] - centre(across)) / radius, (ticks[None, :, None] - centre(down)) / radius
         angle = (orientation * (2 * math.pi / FACTORS["orientation"]))[:, None, None]
         c, s = angle.cos(), angle.sin()

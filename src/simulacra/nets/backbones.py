@@ -86,7 +86,7 @@ class Temporal:
     """Residual convolutions along a sequence up to a length; what lies beyond an example's length is never seen.
 
     width   channels at every step.
-    blocks  residual blocks of two convolutions over ``reach`` steps.
+    blocks  residual blocks of two convolutions over ``reach`` steps, an odd number.
     """
 
     width: int = 64
@@ -94,6 +94,10 @@ class Temporal:
     reach: int = 5
     hidden: int = 256
     activation: Activation = silu
+
+    def __post_init__(self) -> None:
+        if self.reach % 2 == 0:
+            raise ValueError(f"reach must be odd, so that a convolution has a middle; got {self.reach}")
 
     def encoder(self, embed: Embed, given: int, outputs: int) -> nn.Module:
         return SequenceEncoder(embed.shape, given, outputs, self)
@@ -152,9 +156,10 @@ class Residual(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None:
             return x + self.body(x)
-        for i, layer in enumerate(self.body):
-            h = layer(x if i == 0 else h) * mask  # type: ignore[possibly-undefined]
-        return x + h  # type: ignore[possibly-undefined]
+        h = x
+        for layer in self.body:
+            h = layer(h) * mask
+        return x + h
 
 
 class GridEncoder(nn.Module):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simulacra.core import across
+from simulacra.core.randomness import Rng
 
 
 class BatchNorm(nn.Module):
@@ -32,6 +33,16 @@ class BatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}"
+
+    @torch.no_grad()
+    def initialise(self, rng: Rng) -> None:
+        """Start as the identity on standardised values; nothing is drawn."""
+        if self.weight is not None and self.bias is not None:
+            self.weight.fill_(1.0)
+            self.bias.zero_()
+        self.running_mean.zero_()
+        self.running_var.fill_(1.0)
+        self.num_batches_tracked.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (b, channels, ...) -> the same shape."""

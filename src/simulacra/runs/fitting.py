@@ -9,18 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from simulacra.core.batch import Data
-from simulacra.core.checkpoint import save_tensors, sha256
+from simulacra.core.checkpoint import save_tensors
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
-from simulacra.runs.progress import Snapshots
 from simulacra.runs.recipe import NAME, Recipe, read, replace
 from simulacra.runs.run import WEIGHTS, Run
+from simulacra.runs.snapshots import Snapshots
 from simulacra.training.loop import Trained, train
-from simulacra.training.monitors import standard
+from simulacra.training.monitors import monitors
 from simulacra.training.settings import Training
+from simulacra.training.state import weights_and_averages
 
 Say = Callable[[str], None]
 
@@ -70,7 +69,11 @@ def fit(
         say(line)
     folder.mkdir(parents=True, exist_ok=True)
     recipe.write(folder)
-    watching = [*standard(loaded.held_out), Snapshots(folder / "samples", recipe.training), *hooks]
+    watching = [
+        *monitors(model, held_out=loaded.held_out, every=_watch_every(recipe.training)),
+        Snapshots(folder / "samples", loaded.train),
+        *hooks,
+    ]
     cpu = time.process_time()
     trained = train(model, loaded.train, recipe.training, hooks=watching, folder=folder, resume=resume)
     recipe = keep(folder, recipe, trained, time.process_time() - cpu)
@@ -140,20 +143,16 @@ def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) 
 
 def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> Recipe:
     """Write the weights, and the recipe that names their hash: from now on the run loads."""
-    averaged = trained.averaged
-    assert isinstance(averaged, nn.Module)
-    tensors = {f"average/{name}": tensor for name, tensor in averaged.state_dict().items()}
-    tensors |= {f"last/{name}": tensor for name, tensor in trained.model.state_dict().items()}
-    save_tensors(folder / WEIGHTS, tensors)
+    digest = save_tensors(folder / WEIGHTS, weights_and_averages(trained.model, trained.averaged))
     recipe = replace(
         recipe,
-        files={WEIGHTS: sha256(folder / WEIGHTS)},
+        files={WEIGHTS: digest},
         cost={
             "steps": trained.steps,
             "examples": trained.examples,
             "seconds": round(trained.seconds, 3),
             "cpu_seconds": round(cpu_seconds, 3),
-            "parameters": parameters(averaged),
+            "parameters": parameters(trained.model),
         },
         ended=trained.ended,
         verdicts=tuple(dataclasses.asdict(verdict) for verdict in trained.verdicts),
@@ -180,6 +179,12 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any) -> list[str]:
         f"{budget}, {training.batch} examples a step, seed {training.seed};"
         f" expected: {expected_time(recipe, loaded.train)}",
     ]
+
+
+def _watch_every(training: Training) -> int:
+    """Steps between two looks of the monitors: twenty looks at a run, none rarer than every 500 steps."""
+    steps = training.steps or (training.examples or 10_000 * training.batch) // training.batch
+    return max(20, min(500, steps // 20))
 
 
 def parameters(model: Any) -> int:

@@ -56,7 +56,7 @@ class Recipe:
             "family": self.family,
             "config": to_json(self.config),
             "space": self.space.to_json(),
-            "data": dict(self.data),
+            "data": {**self.data, "options": to_json(self.data.get("options", {}))},
             "training": to_json(self.training),
             "versions": dict(self.versions),
             "files": dict(self.files),
@@ -93,7 +93,7 @@ def read(folder: Path) -> Recipe:
             family=value["family"],
             config=from_json(value["config"], SETTINGS),
             space=Space.from_json(value["space"]),
-            data=value["data"],
+            data={**value["data"], "options": from_json(value["data"].get("options", {}), SETTINGS)},
             training=from_json(value["training"], SETTINGS),
             versions=value["versions"],
             files=value["files"],
@@ -127,5 +127,6 @@ def replace(recipe: Recipe, **changes: Any) -> Recipe:
 
 def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(
-        f"{path} is damaged ({type(error).__name__}: {error}); restore it from a copy, or fit again into another folder"
+        f"{path} is damaged ({type(error).__name__}: {' '.join(str(error).split())[:300]});"
+        " restore it from a copy, or fit again into another folder"
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from simulacra.core.batch import Batch
 from simulacra.core.capabilities import Sampler, require
-from simulacra.core.checkpoint import load_tensors, sha256
+from simulacra.core.checkpoint import load_tensors
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
@@ -20,6 +20,7 @@ from simulacra.recipes.families import FAMILIES
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import Recipe, read
 from simulacra.training.loop import Trained
+from simulacra.training.state import restore
 
 WEIGHTS = "model.safetensors"
 
@@ -27,14 +28,15 @@ WEIGHTS = "model.safetensors"
 class Run:
     """A run directory and the model in it.
 
-    path    the directory.
-    recipe  what the run is made of.
-    model   carries the averaged weights, in eval mode.
-    trained what the training came to, for a run that was just fitted; None for one that was loaded.
+    path     the directory.
+    recipe   what the run is made of.
+    model    carries the averaged weights, in eval mode.
+    trained  what the training came to, for a run that was just fitted; None for one that was loaded.
     """
 
     def __init__(self, path: Path, recipe: Recipe, model: Any, trained: Trained | None = None) -> None:
         self.path, self.recipe, self.model, self.trained = path, recipe, model, trained
+        self._loaded: Loaded | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, family={self.recipe.family!r}, data={self.recipe.data.get('name')!r})"
@@ -60,15 +62,17 @@ class Run:
 
     def data(self) -> Loaded:
         """The data it was fitted on, opened again; ValueError where it has changed or is gone."""
-        loaded = open_data(self.recipe.data["source"], **self.recipe.data["options"])
-        for part in ("train", "held_out"):
-            now, then = getattr(loaded, part).fingerprint, self.recipe.data["fingerprints"][part]
-            if now != then:
-                raise ValueError(
-                    f"the data of this run has changed: {part} of {self.recipe.data['source']} has fingerprint"
-                    f" {now[:12]}, expected {then[:12]}; restore the data, or fit again"
-                )
-        return loaded
+        if self._loaded is None:
+            loaded = open_data(self.recipe.data["source"], **self.recipe.data["options"])
+            for part in ("train", "held_out"):
+                now, then = getattr(loaded, part).fingerprint, self.recipe.data["fingerprints"][part]
+                if now != then:
+                    raise ValueError(
+                        f"the data of this run has changed: {part} of {self.recipe.data['source']} has fingerprint"
+                        f" {now[:12]}, expected {then[:12]}; restore the data, or fit again"
+                    )
+            self._loaded = loaded
+        return self._loaded
 
     def evaluate(self, *, n: int | None = None, seed: int = 0) -> list[Figure]:
         """Every figure that applies to the model, on its data's held-out part."""
@@ -97,27 +101,9 @@ def load(path: str | Path, *, model: Any = None) -> Run:
                 " the model to fill, or one of " + ", ".join(FAMILIES)
             )
         model = FAMILIES[recipe.family].build(recipe.config, recipe.space)
-    fill(model, folder, recipe)
-    return Run(folder, recipe, model)
-
-
-def fill(model: Any, folder: Path, recipe: Recipe) -> None:
-    """Put a run's averaged weights into a model built like it; ValueError where they do not fit or are damaged."""
-    weights = folder / WEIGHTS
-    if WEIGHTS not in recipe.files or not weights.is_file():
+    if WEIGHTS not in recipe.files or not (folder / WEIGHTS).is_file():
         raise ValueError(f"{folder} has no finished weights; finish it with `simulacra fit --resume --out {folder}`")
-    if (found := sha256(weights)) != recipe.files[WEIGHTS]:
-        raise ValueError(
-            f"{weights} is damaged or not this run's: SHA-256 {found[:12]}, the recipe says"
-            f" {recipe.files[WEIGHTS][:12]}; restore it, or write it anew with `simulacra fit --resume --out {folder}`"
-        )
-    tensors = {n.removeprefix("average/"): t for n, t in load_tensors(weights).items() if n.startswith("average/")}
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"a run's model is a torch Module; got {type(model).__name__}")
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    if missing or unexpected:
-        raise ValueError(
-            f"the weights in {weights} are of another model: missing {missing[:3]}, unexpected {unexpected[:3]};"
-            " build the model with the settings in recipe.json"
-        )
-    model.eval()
+    restore(model, load_tensors(folder / WEIGHTS, recipe.files[WEIGHTS]))
+    if isinstance(model, nn.Module):
+        model.eval()
+    return Run(folder, recipe, model)

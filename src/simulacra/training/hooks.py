@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from simulacra.core.batch import Data
+from torch import Tensor
+
+from simulacra.core.batch import Batch, Data
 from simulacra.core.randomness import Rng
 from simulacra.training.settings import Training
 
@@ -32,9 +34,12 @@ class Moment:
     step, examples, seconds  done so far, over all sittings of a resumed run.
     fraction  share of the budget used up, 0 .. 1.
     model     with its present weights; averaged() is a copy in evaluation mode that carries the moving averages.
+    data      what it learns from, wherever the run keeps it: data.batch(index(numbers), rng) draws from it.
+    ready     a batch of other data -> the same on the run's device, in its type.
     rng       a stream of this step's own.
     log       last row of the log; empty before the first.
     main      whether this process is the one that writes.
+    verdicts  all there were; it grows as hooks speak.
     done      whether this was the last step of this sitting.
     """
 
@@ -45,6 +50,8 @@ class Moment:
     model: Any
     averaged: Callable[[], Any]
     data: Data
+    ready: Callable[[Batch], Batch]
+    index: Callable[[Tensor], Tensor]
     rng: Rng
     log: Mapping[str, int | float]
     training: Training

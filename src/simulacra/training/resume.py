@@ -36,7 +36,7 @@ def lock(folder: Path) -> Iterator[None]:
 
     The lock is the kernel's: it ends with the process, however that ends.
     """
-    path = folder / "lock"
+    path = folder / ".lock"
     with told(f"write {path}"):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -88,7 +88,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], notes: Mapping[
                 sync(temporary)
                 os.replace(temporary, final)
                 sync(home)
-        except OSError:
+        except BaseException:
             if engine.rank == 0:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -106,7 +106,8 @@ def _write(folder: Path, tensors: dict[str, Any]) -> None:
     except CheckpointException as error:
         # what went wrong in any process, as the operating system said it
         faults = [fault[0] for fault in error.failures.values()]
-        raise next((f for f in faults if isinstance(f, OSError)), faults[0]) from error
+        told_by_system = [fault for fault in faults if isinstance(fault, OSError)]
+        raise told_by_system[0] if told_by_system else OSError(f"{faults[0]!r:.200}") from error
 
 
 def load(state: Path, tensors: dict[str, Tensor], seats: Mapping[str, Seat], engine: Engine) -> dict[str, Any]:
@@ -127,6 +128,9 @@ def load(state: Path, tensors: dict[str, Tensor], seats: Mapping[str, Seat], eng
     reader = checkpoint.FileSystemReader(state)
     try:
         saved = reader.read_metadata().state_dict_metadata
+    except Exception as error:  # unpickling damaged bytes may raise anything
+        raise ValueError(f"{state} is damaged ({error!r:.80}); remove it, or fit anew") from error
+    try:
         ours = {name for name in saved if not name.startswith("optimiser/")}
         if different := sorted(ours ^ set(tensors)):
             raise ValueError(f"{state} is a run of another model: {different[0]!r} is in one of them only")

@@ -108,16 +108,19 @@ class Session:
             model=self.model,
             averaged=self.average.sync,
             data=self.feed.data,
+            ready=self.engine.ready,
+            index=self.engine.index,
             rng=self.rng("hooks", self.step),
             log=self.log[-1] if self.log else {},
             training=self.training,
-            verdicts=tuple(self.verdicts),
+            verdicts=self.verdicts,
             main=self.engine.rank == 0,
             done=done,
         )
-        said = [verdict for hook in due for verdict in hook(moment) or ()]
-        self.verdicts += said
-        return any(verdict.level == "stop" for verdict in said)
+        before = len(self.verdicts)
+        for hook in due:
+            self.verdicts += hook(moment) or ()
+        return any(verdict.level == "stop" for verdict in self.verdicts[before:])
 
     # --- the non-finite guard ---
 
@@ -199,7 +202,9 @@ class Session:
         now = json.loads(json.dumps(asdict(self.training)))
         for name, value in notes["training"].items():
             if name not in MAY_CHANGE and now.get(name) != value:
-                raise ValueError(f"{state} was trained with {name}={value}; a resumed run cannot change it to {now[name]}")
+                raise ValueError(
+                    f"{state} was trained with {name}={value}; a resumed run cannot change it to {now[name]}"
+                )
         if notes["data"] != self.feed.data.fingerprint:
             raise ValueError(
                 f"{state} was trained on other data (fingerprint {notes['data'][:12]}, not"
@@ -210,4 +215,3 @@ class Session:
 def _memory(hook: Hook) -> dict[str, Any] | None:
     state = getattr(hook, "state", None)
     return None if state is None else {"of": type(hook).__name__, "state": state()}
-

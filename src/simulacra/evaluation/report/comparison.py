@@ -11,9 +11,10 @@ from typing import Any
 
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report.contents import Report
-from simulacra.evaluation.report.figures import extractor_text, finite
+from simulacra.evaluation.report.figures import extractor_text, finite, subject
 
 # estimates whose expectation moves with the number of examples: at unequal N the smaller set is at a disadvantage
+UNBIASED = "without bias"
 BIASED_BY_N = ("frechet", "precision", "recall", "density", "coverage", "score")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run such a cell
 
@@ -71,10 +72,15 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A table: rows are runs, columns are measures that all agree in what they measure. reason: why it stands apart."""
+    """A table: rows are runs, columns are measures that look at the same features.
+
+    subject  what they look at: "Features: classifier (3fa92c1b)", or "" for what needs no extractor.
+    reason   why the table stands apart from the leaderboard; "" for the leaderboard itself.
+    """
 
     runs: Sequence[str]
     columns: Sequence[Column]
+    subject: str = ""
     reason: str = ""
 
 
@@ -90,7 +96,7 @@ def column(figures: Mapping[str, Figure]) -> Column:
 
 
 def boards(comparison: Comparison) -> list[Board]:
-    """The leaderboard, then one small table for each group of figures that may not stand in it, with the reason.
+    """The leaderboard, a table for each extractor; then the figures that may not stand in it, each with the reason.
 
     A run judged against other data than the first run starts a table of its own, since every figure depends on it.
     """
@@ -100,13 +106,15 @@ def boards(comparison: Comparison) -> list[Board]:
     for identity in identities:
         runs = [r for r in comparison.runs if r.data_identity == identity]
         main, refused = _columns(runs)
-        names = [r.name for r in runs]
         reason = ""
         if len(identities) > 1:
             short = identity[:12] or "no fingerprint"
             reason = f"Judged against {runs[0].data} ({short}); figures on different data are not set side by side"
-        if main:
-            found.append(Board(runs=names, columns=main, reason=reason))
+        subjects = dict.fromkeys(subject(c.figure) for c in main)
+        for wanted in subjects:
+            of_it = [c for c in main if subject(c.figure) == wanted]
+            names = [r.name for r in runs if any(f.compared_in[0] == c.figure.name for f in r.figures for c in of_it)]
+            found.append(Board(runs=names, columns=of_it, subject=wanted, reason=reason))
         apart += refused
     return found + apart
 
@@ -176,26 +184,32 @@ def comparison_json(comparison: Comparison) -> str:
 def _columns(runs: Sequence[Report]) -> tuple[list[Column], list[Board]]:
     """Columns of the leaderboard, and tables of the figures refused a place in it, each with the reason.
 
-    Of the ways in which one figure was measured, the one most runs share keeps its place, and with it any other that
-    only those runs have. The rest is refused: its cells would invite the comparison that may not be made.
+    Two ways of measuring one figure are rivals where some run has only the first and another only the second: their
+    columns would invite the comparison that may not be made. Of rivals, the way that most runs share keeps its place.
     """
     by_key: dict[Key, dict[str, Figure]] = {}
     for run in runs:
         for f in run.figures:
             by_key.setdefault(f.compared_in, {})[run.name] = f
-    main: list[Column] = []
+    placed: list[Key] = []
     refused: dict[tuple[Any, ...], list[Column]] = {}
-    reasons: dict[tuple[Any, ...], str] = {}
-    for key, figures in by_key.items():
-        first = max((k for k in by_key if k[0] == key[0]), key=lambda k: len(by_key[k]))  # the earliest of the largest
-        if figures.keys() <= by_key[first].keys():
-            main.append(column(figures))
-            continue
-        group = (tuple(figures), key[1:], first[1:])
-        refused.setdefault(group, []).append(column(figures))
-        reasons[group] = _difference(figures, by_key[first])
-    tables = [Board(runs=list(group[0]), columns=c, reason=reasons[group]) for group, c in refused.items()]
+    for key in sorted(by_key, key=lambda k: -len(by_key[k])):  # stable: the earliest first among equals
+        rival = next((k for k in placed if k[0] == key[0] and _rivals(by_key[k], by_key[key])), None)
+        if rival is None:
+            placed.append(key)
+        else:
+            group = (tuple(by_key[key]), _difference(by_key[key], by_key[rival]))
+            refused.setdefault(group, []).append(column(by_key[key]))
+    main = [column(figures) for key, figures in by_key.items() if key in placed]
+    tables = [
+        Board(runs=list(names), columns=columns, subject=subject(columns[0].figure), reason=reason)
+        for (names, reason), columns in refused.items()
+    ]
     return main, tables
+
+
+def _rivals(a: Mapping[str, Figure], b: Mapping[str, Figure]) -> bool:
+    return bool(a.keys() - b.keys()) and bool(b.keys() - a.keys())
 
 
 def _difference(ours: Mapping[str, Figure], theirs: Mapping[str, Figure]) -> str:
@@ -215,7 +229,7 @@ def _best(figures: Mapping[str, Figure]) -> tuple[str | None, str, list[str]]:
         return None, "", []
     if some[0].direction == "neither":
         return None, "neither direction is better", []
-    if len({(f.n, f.n_real) for f in some}) > 1 and any(word in some[0].name.casefold() for word in BIASED_BY_N):
+    if len({(f.n, f.n_real) for f in some}) > 1 and _biased_by_n(some[0].name):
         return None, "not comparable: N differs, and this figure depends on it", []
     sign = 1 if some[0].direction == "lower" else -1
     order = sorted(figures, key=lambda name: sign * figures[name].value)
@@ -229,6 +243,11 @@ def _best(figures: Mapping[str, Figure]) -> tuple[str | None, str, list[str]]:
     if first.kind != "bound" and any(figures[name].kind == "bound" for name in rivals):
         return None, "not distinguishable: a bound never loses to an exact value", tied
     return None, "not distinguishable: intervals overlap", tied
+
+
+def _biased_by_n(name: str) -> bool:
+    plain = name.casefold()
+    return UNBIASED not in plain and any(word in plain for word in BIASED_BY_N)
 
 
 def _harmless(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from simulacra.evaluation.report import figures as text
@@ -29,14 +29,14 @@ def render_comparison(comparison: Comparison) -> str:
         "comparison.html",
         title=f"{comparison.title} · simulacra",
         comparison=comparison,
-        boards=[{"board": b, "rows": _cells(b, comparison.runs)} for b in tables],
+        sections=_sections(tables),
         colours=colours,
         anchors={r.name: anchor(r.name, i) for i, r in enumerate(comparison.runs)},
         families={r.name: r.family for r in comparison.runs},
         real=picture(real, "Held-out real data, not seen in training") if real else None,
         grids=[(r, picture(r.samples, f"Samples of {r.name}")) for r in comparison.runs if r.samples],
-        ladders=[_ladder(c, b.runs, colours) for b in tables if not b.reason for c in b.columns if len(c.figures) > 1],
-        plots=_plots(comparison.runs, tables[0].columns if tables else (), colours),
+        ladders=[_ladder(c, b.runs, colours) for b in tables if not b.reason for c in b.columns if _worth_drawing(c)],
+        plots=_plots(comparison.runs, [c for b in tables if not b.reason for c in b.columns], colours),
         runs=[run_view(r) for r in comparison.runs],
     )
 
@@ -47,25 +47,34 @@ def anchor(name: str, number: int) -> str:
     return f"run-{number + 1}-{readable}".rstrip("-")
 
 
-def _cells(board: Board, runs: Sequence[Report]) -> list[tuple[str, list[Any]]]:
-    """Table rows: run name and, column by column, what to print, whether it is best, and a number to sort by.
+def _sections(tables: Sequence[Board]) -> list[dict[str, Any]]:
+    """Tables under one heading where one reason holds for them; the leaderboard's own come first."""
+    apart = {(name, c.figure.name) for b in tables if b.reason for c in b.columns for name in c.figures}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for b in tables:
+        found.setdefault(b.reason, []).append({"board": b, "rows": [(n, _cells(n, b, apart)) for n in b.runs]})
+    return [{"reason": reason, "tables": several} for reason, several in found.items()]
 
-    An empty cell says whether the run lacks the figure ("—") or measured it otherwise ("apart").
+
+def _cells(name: str, board: Board, apart: Container[tuple[str, str]]) -> list[Any]:
+    """A run's row, column by column: what to print, whether it is best, and a number to sort by.
+
+    An empty cell says whether the run lacks the figure ("") or has it in a table of its own ("apart").
     """
-    measured = {r.name: {f.name for f in r.figures} for r in runs}
-    standing = {(name, c.figure.name) for c in board.columns for name in c.figures}
-    table = []
-    for name in board.runs:
-        cells: list[Any] = []
-        for c in board.columns:
-            if (f := c.figures.get(name)) is not None:
-                bare = row(dataclasses.replace(f, unit=""))  # the heading has the unit
-                cells.append({"row": bare, "best": c.best == name, "sort": repr(float(f.value))})
-            else:
-                otherwise = c.figure.name in measured[name] and (name, c.figure.name) not in standing
-                cells.append("apart" if otherwise else "")
-        table.append((name, cells))
-    return table
+    cells: list[Any] = []
+    for c in board.columns:
+        if (f := c.figures.get(name)) is not None:
+            bare = row(dataclasses.replace(f, unit=""))  # the heading has the unit
+            cells.append({"row": bare, "best": c.best == name, "sort": repr(float(f.value))})
+        else:
+            cells.append("apart" if (name, c.figure.name) in apart else "")
+    return cells
+
+
+def _worth_drawing(c: Column) -> bool:
+    """Whether a picture tells more than the table: two runs or more, a better direction and an interval."""
+    intervals = any(f.interval is not None for f in c.figures.values())
+    return len(c.figures) > 1 and c.figure.direction != "neither" and intervals
 
 
 def _ladder(c: Column, runs: Sequence[str], colours: Mapping[str, int]) -> Ladder:
@@ -108,7 +117,10 @@ def _plots(runs: Sequence[Report], columns: Sequence[Column], colours: Mapping[s
 
 
 def _find(columns: Sequence[Column], word: str) -> Column | None:
-    return next((c for c in columns if word in c.figure.name.casefold()), None)
+    """The column of that name; one whose figures have intervals, where there is one."""
+    found = [c for c in columns if word in c.figure.name.casefold() and len(c.figures) > 1]
+    with_interval = [c for c in found if c.figure.interval is not None]
+    return next(iter(with_interval or found), None)
 
 
 def _against_cost(

@@ -6,18 +6,20 @@ import base64
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from simulacra.core.figure import Figure
+from simulacra.evaluation.report.numbers import Number
 
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"GIF87a": "image/gif", b"GIF89a": "image/gif"}
 
 
+@runtime_checkable
 class Verdict(Protocol):
     """What a monitor said: any object with these will do.
 
     name   what was watched: "mode collapse".
-    level  "ok" | "note" | "warning" | "error"; see ``page.LEVELS`` for the other words understood.
+    level  "ok" | "note" | "attention" | "stop"; see ``page.LEVELS`` for the other words understood.
     text   the finding in plain words, a sentence.
     step   when, or None.
     """
@@ -37,13 +39,13 @@ class Neighbour:
     """A sample beside its nearest training picture.
 
     sample, real  PNGs of one picture each, of equal size.
-    ratio         the sample's distance to its nearest training picture over the typical (median) distance of a
-                  held-out picture to its own: about 1 for something new, near 0 for a copy.
+    ratio         the sample's distance to its nearest training picture over that to the second nearest: near 1 for
+                  something new, far below 1 for a copy of that one picture.
     """
 
     sample: bytes
     real: bytes
-    ratio: float
+    ratio: Number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +56,13 @@ class Costs:
     machine                     processor, cores, device: what the seconds are worth.
     """
 
-    wall_seconds: float | None = None
-    cpu_seconds: float | None = None
+    wall_seconds: Number | None = None
+    cpu_seconds: Number | None = None
     steps: int | None = None
     examples: int | None = None
-    steps_per_second: float | None = None
+    steps_per_second: Number | None = None
     parameters: int | None = None
-    seconds_per_sample: float | None = None
+    seconds_per_sample: Number | None = None
     machine: str = ""
 
 
@@ -74,7 +76,7 @@ class Report:
     reconstructions, interpolations  PNG grids; the first has each original above (or before) its reconstruction.
     nearest         samples beside their nearest training pictures.
     progress        (step, PNG) pairs, the same noise drawn at each; animation a GIF of them.
-    log             rows with "step" and "turn/term" -> number; units: key or term -> unit.
+    log             rows with "step", "turn" -> its loss and "turn/term" -> number; units: key or term -> unit.
     figures         what was measured.
     recipe          what the run is made of: family, config, data, fingerprint, seed, versions; any JSON value.
     data_identity   the fingerprint of the data that was judged against: figures of runs in which it differs are not
@@ -96,7 +98,7 @@ class Report:
     nearest: Sequence[Neighbour] = ()
     progress: Sequence[tuple[int, bytes]] = ()
     animation: bytes | None = None
-    log: Sequence[Mapping[str, float]] = ()
+    log: Sequence[Mapping[str, Number]] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     figures: Sequence[Figure] = ()
     costs: Costs = Costs()

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulacra.evaluation.report.numbers import short
+from simulacra.evaluation.report.numbers import Number, short
 
 STEP = "step"
+LOSS = "loss"  # what a turn's own value is called
 # what counts along with the steps and has no shape worth drawing
 CLOCKS = frozenset({STEP, "examples", "seconds", "cpu_seconds", "wall_seconds", "time", "epoch"})
-RUN = ""  # the group of what belongs to no turn
 POINTS_DRAWN = 240  # about one for each pixel of a panel's width
 SMOOTHED_OVER = 0.02  # of the run: the standard deviation of the Gaussian weights
 FEWEST_TO_SMOOTH = 24
@@ -26,7 +26,7 @@ FEWEST_TO_SMOOTH = 24
 class Tick:
     """A mark at ``at`` in view box units, and what it says."""
 
-    at: float
+    at: Number
     text: str
 
 
@@ -34,12 +34,12 @@ class Tick:
 class Axis:
     """A linear map from values low .. high to view box units start .. end, with round ticks."""
 
-    low: float
-    high: float
-    start: float
-    end: float
+    low: Number
+    high: Number
+    start: Number
+    end: Number
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: Number) -> float:
         """Where a value lies."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
@@ -52,56 +52,62 @@ class Axis:
 class Frame:
     """A view box and the edges of its plotting area."""
 
-    width: float = 300
-    height: float = 170
-    left: float = 44
-    right: float = 232
-    top: float = 12
-    bottom: float = 136
+    width: Number = 300
+    height: Number = 170
+    left: Number = 44
+    right: Number = 232
+    top: Number = 12
+    bottom: Number = 136
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
     """One term against the steps.
 
+    turn, title  the turn it belongs to ("" for none) and the term's own name; unit of the value, "" if it has none.
     raw, line   SVG paths: every logged value, and its running mean ("" for raw where there is too little to smooth).
     end         where the line ends; last is that value as text, first_step .. last_step the range drawn.
     """
 
+    turn: str
     title: str
     unit: str
     frame: Frame
     raw: str
     line: str
-    end: tuple[float, float]
+    end: tuple[Number, Number]
     last: str
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
     summary: str
 
 
-def curves(log: Sequence[Mapping[str, float]], units: Mapping[str, str] | None = None) -> dict[str, list[Panel]]:
-    """Turn -> one panel for each of its terms, in the order in which the log first names them.
+def curves(log: Sequence[Mapping[str, Number]], units: Mapping[str, str] | None = None) -> list[Panel]:
+    """One panel for each thing logged, the terms of a turn together, in the order in which the log first names them.
 
-    log    rows with "step" and any of "turn/term" -> number; a key without "/" belongs to no turn (group "").
+    log    rows with "step" and "turn/term" -> number, or "turn" -> its loss; any other key stands for itself.
     units  key, or term alone -> unit of its axis.
 
     Terms with fewer than two finite values have no curve and are left out.
     """
     units = units or {}
     keys = dict.fromkeys(k for row in log for k in row if k not in CLOCKS)
+    turns = {k.rpartition("/")[0] for k in keys}
     groups: dict[str, list[Panel]] = {}
     for key in keys:
-        turn, _, term = key.rpartition("/")
+        turn, term = (key, LOSS) if key in turns else ("", key)
+        if "/" in key:
+            turn, _, term = key.rpartition("/")
         points = [(r[STEP], r[key]) for r in log if STEP in r and _number(r.get(key))]
         if len({x for x, _ in points}) < 2:
             continue
         unit = units.get(key, units.get(term, ""))
-        groups.setdefault(turn, []).append(panel(term.replace("_", " "), unit, np.array(points, dtype=float)))
-    return groups
+        groups.setdefault(turn, []).append(panel(turn, term.replace("_", " "), unit, np.array(points, dtype=float)))
+    # a turn's loss stands before the terms it is the sum of
+    return [p for group in groups.values() for p in sorted(group, key=lambda p: p.title != LOSS)]
 
 
-def panel(title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> Panel:
+def panel(turn: str, title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> Panel:
     """One curve. points: (n, 2) steps and values, n >= 2, at least two different steps."""
     points = points[np.argsort(points[:, 0], kind="stable")]
     steps, values = points[:, 0], points[:, 1]
@@ -112,6 +118,7 @@ def panel(title: str, unit: str, points: np.ndarray, frame: Frame = Frame()) -> 
     last = short(float(smooth[-1]))
     story = f"{title} from {short(smooth[0])} at step {short(steps[0])} to {last} at step {short(steps[-1])}"
     return Panel(
+        turn=turn,
         title=title,
         unit=unit,
         frame=frame,
@@ -135,7 +142,7 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     return total / np.convolve(np.ones_like(values), weights, mode="full")[reach : reach + len(values)]
 
 
-def limits(values: np.ndarray, smooth: np.ndarray) -> tuple[float, float]:
+def limits(values: np.ndarray, smooth: np.ndarray) -> tuple[Number, Number]:
     """The values a panel shows: all but the outermost hundredth and the first steps' plunge, and all that follows."""
     settled = smooth[len(smooth) // 20 :]
     low = min(float(settled.min()), float(np.quantile(values, 0.01)))
@@ -173,7 +180,7 @@ def path(x: Axis, y: Axis, xs: np.ndarray, ys: np.ndarray) -> str:
     return "M" + "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in zip(xs, ys, strict=True))
 
 
-def round_numbers(low: float, high: float, most: int) -> list[float]:
+def round_numbers(low: Number, high: Number, most: int) -> list[Number]:
     """Multiples of 1, 2 or 5 times a power of ten within low .. high: as many as fit into ``most``, at least one."""
     if not (math.isfinite(low) and math.isfinite(high) and high > low):
         raise ValueError(f"an axis needs finite ends, low below high; got {low} and {high}")

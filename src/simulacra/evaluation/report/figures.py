@@ -7,22 +7,25 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report.numbers import count, write
 
+MOST_NAME = 40  # characters of a name in a terminal's line; longer ones are folded
 HASH_SHOWN = 8  # characters: enough to tell extractors apart by eye, the whole is in the JSON
 
 # what each figure means to someone who has to decide by it; looked up by ``explain``
 EXPLANATIONS = {
     "frechet distance": "How far the samples' features lie from real ones, comparing mean and covariance only; 0 when"
-    " both agree. It shrinks with more samples, so compare it at equal N.",
-    "kid": "Squared kernel distance between the features of samples and of real data; unbiased, so it may fall a"
+    " both agree. Few examples make it larger, so it compares models only at equal N.",
+    "frechet distance without bias": "The Frechet distance as it would be with examples without end.",
+    "kid": "The squared kernel distance between the features of samples and of real data; unbiased, so it may fall a"
     " little below 0 when the two cannot be told apart.",
-    "kernel distance": "Squared kernel distance between the features of samples and of real data; unbiased, so it may"
-    " fall a little below 0 when the two cannot be told apart.",
+    "kernel distance": "Also called KID: the squared kernel distance between the features of samples and of real data;"
+    " unbiased, so it may fall a little below 0 when the two cannot be told apart.",
     "precision": "The share of samples that fall where real data lies: how believable single samples are.",
     "recall": "The share of real data that falls where samples lie: how much of the variety is reached.",
     "density": "How crowded with real data the places are where samples fall, on average; 1 for a perfect model, and"
@@ -32,11 +35,13 @@ EXPLANATIONS = {
     " number of classes at best. It never looks at real data.",
     "inception-style score": "How sure a classifier is of each sample and how evenly the classes are used: 1 at worst,"
     " the number of classes at best. It never looks at real data.",
-    "classifier score": "How sure a classifier is of each sample and how evenly the classes are used: 1 at worst, the"
+    "class score": "How sure a classifier is of each sample and how evenly the classes are used: 1 at worst, the"
     " number of classes at best. It never looks at real data.",
     "nll": "Surprise at examples it never saw, in nats an example: the smaller, the more probable it finds real data.",
     "negative log-likelihood": "Surprise at examples it never saw, in nats an example: the smaller, the more probable"
     " it finds real data.",
+    "bits per element": "The bits needed to store one value of a held-out example without loss, using the model as the"
+    " code.",
     "bits per dimension": "The bits needed to store one value of a held-out example without loss, using the model as"
     " the code.",
     "bits/dim": "The bits needed to store one value of a held-out example without loss, using the model as the code.",
@@ -48,6 +53,8 @@ EXPLANATIONS = {
     "reconstruction": "How far held-out examples come back changed from their trip through the latent code.",
     "modes": "How many of the true distribution's modes received samples.",
     "reverse kl": "How unevenly the samples share themselves among the true modes; 0 when exactly in proportion.",
+    "closer to training than held-out": "The share of samples that lie closer to the training data than the median"
+    " unseen example does: about one half is innocent, far above it the samples hug what was learnt.",
     "nearest": "How far samples lie from their nearest training examples, beside how far unseen real ones do; well"
     " below 1 hints at copying.",
     "accuracy": "The share of held-out examples whose class is named rightly.",
@@ -112,6 +119,11 @@ def extractor_text(figure: Figure) -> str:
     return f"{figure.extractor} ({figure.extractor_hash[:HASH_SHOWN]})" if figure.extractor_hash else figure.extractor
 
 
+def subject(figure: Figure) -> str:
+    """What a figure looks at, as a heading: "Features: classifier (3fa92c1b)", or "" for one without an extractor."""
+    return f"Features: {extractor_text(figure)}" if figure.extractor is not None else ""
+
+
 def format_figure(figure: Figure) -> str:
     """A figure as one plain line.
 
@@ -130,21 +142,28 @@ def format_figure(figure: Figure) -> str:
     return f"{figure.name} {value_text(figure)} {interval_text(figure)} ({'; '.join(a for a in about if a)})"
 
 
-def text_table(figures: Sequence[Figure], *, title: str | None = None) -> Table:
-    """The figures as a table for the terminal; print it with a rich console."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0))
-    table.add_column("figure")
-    table.add_column("", width=1)
-    table.add_column("value", justify="right")
-    table.add_column("interval", overflow="fold")
-    table.add_column("kind")
-    table.add_column("of", overflow="fold")
+def text_table(figures: Sequence[Figure], *, title: str = "") -> Group:
+    """The figures for a rich console: one table for all that rest on the same examples, features and seed."""
+    groups: dict[str, list[Figure]] = {}
     for f in figures:
-        of = "; ".join(p for p in (basis(f), extractor_text(f), "" if f.seed is None else f"seed {f.seed}") if p)
-        # Text, not markup: an interval's square brackets would be read as a style
-        cells = (f.name, ARROWS[f.direction], value_text(f), interval_text(f), f.kind, of)
-        table.add_row(*(Text(c) for c in cells))
-    return table
+        seed = "" if f.seed is None else f"seed {f.seed}"
+        groups.setdefault("; ".join(p for p in (extractor_text(f), basis(f), seed) if p), []).append(f)
+    # columns of equal width, so that the tables line up
+    names = max((len(f.name) for f in figures), default=0)
+    values = max((len(value_text(f)) for f in figures), default=0)
+    parts: list[RenderableType] = [Text(title, style="bold")] if title else []
+    for about, several in groups.items():
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+        table.add_column(width=min(names, MOST_NAME))
+        table.add_column(width=1)
+        table.add_column(justify="right", width=values)
+        table.add_column(overflow="fold")
+        for f in several:
+            # Text, not markup: an interval's square brackets would be read as a style
+            told = interval_text(f) + (f"; {f.note}" if f.note else "")
+            table.add_row(Text(f.name), ARROWS[f.direction], Text(value_text(f), style="bold"), Text(told))
+        parts += [Text(about, style="dim"), table]
+    return Group(*parts)
 
 
 def figures_to_json(figures: Sequence[Figure]) -> str:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
+Number = int | float
+
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -39,7 +41,7 @@ class Written:
         return power_of_ten(self.exponent) if self.exponent else ""
 
 
-def write(value: float, interval: tuple[float, float] | None = None) -> Written:
+def write(value: Number, interval: tuple[Number, Number] | None = None) -> Written:
     """A value to the digits its interval supports: the last digit is the second one of the interval's half width.
 
     Three significant digits where there is no interval, or one without a width. All three numbers share one power of
@@ -55,7 +57,7 @@ def write(value: float, interval: tuple[float, float] | None = None) -> Written:
     return Written(value=texts[0], low=texts[1], high=texts[2], exponent=exponent)
 
 
-def short(value: float) -> str:
+def short(value: Number) -> str:
     """A number for an axis or a label: three significant digits, "12.3", "0.0041", "12,400", "1.3 × 10⁻⁶"."""
     if value == 0 or not math.isfinite(value):
         return _decimal(value, 0, 0)
@@ -77,7 +79,7 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: Number) -> str:
     """ "0.8 ms", "12.3 s", "3 min 05 s", "2 h 07 min", "3 d 4 h"."""
     if seconds < 1e-3:
         return f"{seconds * 1e6:.3g} µs"
@@ -93,7 +95,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
-def _places(value: float, interval: tuple[float, float] | None) -> int:
+def _places(value: Number, interval: tuple[Number, Number] | None) -> int:
     """Decimal places worth writing; negative where even the units' digit is uncertain."""
     if interval is not None:
         ends = [v for v in interval if math.isfinite(v)]
@@ -105,7 +107,7 @@ def _places(value: float, interval: tuple[float, float] | None) -> int:
     return DIGITS_ALONE - 1 - math.floor(math.log10(abs(value)))
 
 
-def _decimal(value: float, exponent: int, places: int) -> str:
+def _decimal(value: Number, exponent: int, places: int) -> str:
     """value / 10**exponent to so many places, thousands set apart, with a true minus sign."""
     if math.isnan(value):
         return "not a number"

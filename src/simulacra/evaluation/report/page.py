@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -21,13 +21,11 @@ from simulacra.evaluation.report.numbers import count, duration, short, write
 
 # a monitor's level -> how the page shows it; the shown word and the icon carry the meaning, colour only repeats it
 LEVELS = {
-    "ok": "good", "good": "good", "fine": "good", "pass": "good", "healthy": "good",
-    "note": "note", "info": "note", "hint": "note",
-    "warning": "warning", "warn": "warning", "caution": "warning",
-    "error": "problem", "bad": "problem", "problem": "problem", "stop": "problem", "fail": "problem",
-    "critical": "problem",
+    "ok": "good", "good": "good", "fine": "good", "info": "note", "note": "note",
+    "attention": "attention", "warning": "attention", "warn": "attention",
+    "stop": "problem", "error": "problem", "problem": "problem", "bad": "problem", "critical": "problem",
 }  # fmt: skip
-SEVERITY = {"problem": 0, "warning": 1, "note": 2, "good": 3}
+SEVERITY = {"problem": 0, "attention": 1, "note": 2, "good": 3}
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,8 @@ def run_view(report: Report) -> dict[str, Any]:
         ],
         "progress": [(count(s), picture(p, f"Samples at step {count(s)}")) for s, p in report.progress],
         "animation": picture(report.animation, "Samples as training went on") if report.animation else None,
-        "curves": [(turn or "Run", panels) for turn, panels in curves(report.log, report.units).items()],
-        "rows": [row(f) for f in report.figures],
+        "curves": curves(report.log, report.units),
+        "tables": _by_subject(report.figures),
         "costs": _costs(report),
         "recipe": _flat(report.recipe),
         "provenance": [
@@ -118,6 +116,17 @@ def run_view(report: Report) -> dict[str, Any]:
             ("Consent for the data", report.consent or "not stated"),
         ],
     }
+
+
+def _by_subject(figures: Sequence[Figure]) -> list[tuple[str, list[Row]]]:
+    """Rows by what they look at, each meaning told only where it is first needed."""
+    found: dict[str, list[Row]] = {}
+    told: set[str] = set()
+    for f in figures:
+        one = row(f)
+        found.setdefault(text.subject(f), []).append(replace(one, meaning="") if one.meaning in told else one)
+        told.add(one.meaning)
+    return list(found.items())
 
 
 def row(f: Figure) -> Row:

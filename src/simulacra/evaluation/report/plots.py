@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simulacra.evaluation.report.curves import Axis, Frame, Tick
-from simulacra.evaluation.report.numbers import MINUS, power_of_ten
+from simulacra.evaluation.report.numbers import MINUS, Number, power_of_ten
 
 COLOURS = 8  # that the style sheet has; later runs begin again, and every mark carries its name besides
 LABEL_HEIGHT = 13.0
@@ -21,10 +21,10 @@ class Point:
 
     name: str
     colour: int
-    x: float
-    y: float
-    x_interval: tuple[float, float] | None = None
-    y_interval: tuple[float, float] | None = None
+    x: Number
+    y: Number
+    x_interval: tuple[Number, Number] | None = None
+    y_interval: tuple[Number, Number] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +33,11 @@ class Mark:
 
     name: str
     colour: int
-    x: float
-    y: float
-    whiskers: Sequence[tuple[float, float, float, float]]
-    label_x: float
-    label_y: float
+    x: Number
+    y: Number
+    whiskers: Sequence[tuple[Number, Number, Number, Number]]
+    label_x: Number
+    label_y: Number
     anchor: str
 
 
@@ -61,10 +61,10 @@ class Bar:
 
     name: str
     colour: int
-    y: float
-    x: float
-    low: float | None
-    high: float | None
+    y: Number
+    x: Number
+    low: Number | None
+    high: Number | None
     text: str
     best: bool
 
@@ -108,7 +108,7 @@ def scatter(
 
 
 def ladder(
-    rows: Sequence[tuple[str, int, float, tuple[float, float] | None, str, bool]], *, title: str, subtitle: str
+    rows: Sequence[tuple[str, int, Number, tuple[Number, Number] | None, str, bool]], *, title: str, subtitle: str
 ) -> Ladder:
     """rows: (run, colour, value, interval, value as text, is it the best)."""
     height = 26.0
@@ -134,7 +134,7 @@ def ladder(
     return Ladder(title=title, subtitle=subtitle, frame=frame, bars=bars, ticks=x.ticks(4))
 
 
-def _axis(values: Sequence[float], start: float, end: float) -> Axis:
+def _axis(values: Sequence[Number], start: Number, end: Number) -> Axis:
     low, high = min(values), max(values)
     room = 0.1 * (high - low) or 0.1 * abs(low) or 1.0
     # a quantity that is never negative does not get an axis that is
@@ -158,7 +158,7 @@ def _plain(factor: int, power: int) -> str:
     return f"{factor} {power_of_ten(power)}"
 
 
-def _whiskers(p: Point, x: Axis, y: Axis, along) -> list[tuple[float, float, float, float]]:
+def _whiskers(p: Point, x: Axis, y: Axis, along) -> list[tuple[Number, Number, Number, Number]]:
     found = []
     if p.y_interval is not None:
         found.append((x(along(p.x)), y(p.y_interval[0]), x(along(p.x)), y(p.y_interval[1])))
@@ -167,16 +167,18 @@ def _whiskers(p: Point, x: Axis, y: Axis, along) -> list[tuple[float, float, flo
     return found
 
 
-def _labelled(p: Point, x: float, y: float, whiskers, before: Sequence[Mark], frame: Frame) -> Mark:
+def _labelled(p: Point, x: Number, y: Number, whiskers, before: Sequence[Mark], frame: Frame) -> Mark:
     """The mark with its label at the first of a few places that no earlier label and no edge disputes."""
     width = CHARACTER * len(p.name)
     level = [(9, 4, "start"), (-9, 4, "end")]
     aside = [(9, -9, "start"), (9, 17, "start"), (-9, -9, "end"), (-9, 17, "end")]
     places = aside + level if p.x_interval else level + aside  # a label does not lie on its own whisker
+    for further in range(2, 2 + len(before)):  # in a crowd, above or below it
+        places += [(9, 4 - further * LABEL_HEIGHT, "start"), (9, 4 + further * LABEL_HEIGHT, "start")]
     chosen = places[0]
     for dx, dy, anchor in places:
         left = x + dx if anchor == "start" else x + dx - width
-        inside = left >= frame.left and left + width <= frame.width and y + dy <= frame.bottom
+        inside = left >= frame.left and left + width <= frame.width and 0 <= y + dy <= frame.bottom
         if inside and not any(_overlap(left, y + dy, width, m) for m in before):
             chosen = (dx, dy, anchor)
             break
@@ -186,7 +188,7 @@ def _labelled(p: Point, x: float, y: float, whiskers, before: Sequence[Mark], fr
     )
 
 
-def _overlap(left: float, y: float, width: float, other: Mark) -> bool:
+def _overlap(left: Number, y: Number, width: Number, other: Mark) -> bool:
     other_width = CHARACTER * len(other.name)
     other_left = other.label_x if other.anchor == "start" else other.label_x - other_width
     labels = left < other_left + other_width and other_left < left + width and abs(y - other.label_y) < LABEL_HEIGHT

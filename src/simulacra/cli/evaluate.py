@@ -1,0 +1,75 @@
+"""``simulacra evaluate RUN|FOLDER|ARRAY``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from simulacra.cli.parse import JsonFlag, parse, positionals
+from simulacra.cli.words import Loading, say, warn
+from simulacra.core.figure import Figure
+from simulacra.core.randomness import Rng
+from simulacra.evaluation.extractors import values
+from simulacra.evaluation.judge import figures_of_samples
+from simulacra.evaluation.report import text_table
+from simulacra.modalities.samples import read_samples
+from simulacra.modalities.sources import open_data
+from simulacra.runs import load
+from simulacra.runs.extractors import extractors_for
+from simulacra.runs.pages import write_report
+from simulacra.runs.recipe import NAME
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Loading):
+    """What to judge by.
+
+    Attributes:
+        real: the data that samples from elsewhere are judged against: a path or a known name. A run knows its own.
+        n: number of samples to draw from a run; as many as are held out, to 10,000, unless given.
+        seed: of the samples that are drawn.
+        json: print the figures as JSON.
+    """
+
+    real: str | None = None
+    n: int | None = None
+    seed: int = 0
+    json: JsonFlag = False
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Figures with intervals, of a run or of any samples."""
+    what, rest = positionals(arguments, ("RUN|FOLDER|ARRAY",), "evaluate")
+    options = parse(Options, rest, verb="evaluate RUN|FOLDER|ARRAY")
+    figures = _of_run(what[0], options) if (Path(what[0]) / NAME).exists() else _of_samples(what[0], options)
+    if options.json:
+        print(json_.dumps([figure.to_json() for figure in figures], indent=1))
+    else:
+        Console().print(text_table(figures))
+
+
+def _of_run(path: str, options: Options) -> list[Figure]:
+    run = load(path)
+    if options.real is not None:
+        raise ValueError("a run is judged on the held-out part of its own data; leave --real out, or give its samples")
+    figures = run.evaluate(n=options.n, seed=options.seed)
+    (warn if options.json else say)(f"wrote {write_report(run, figures=figures)}")
+    return figures
+
+
+def _of_samples(path: str, options: Options) -> list[Figure]:
+    if not Path(path).exists():
+        raise ValueError(f"{path} does not exist; expected a run, a folder of pictures, .npy or .npz")
+    if options.real is None:
+        raise ValueError(f"samples are judged against real data; say which with --real DATA ({path} is no run)")
+    loaded = open_data(options.real, **options.options())
+    samples = read_samples(path, loaded.train.space)
+    fake = samples.batch(torch.arange(len(samples)), Rng(0)).x
+    real = values(loaded.held_out, len(loaded.held_out), Rng(options.seed)("held out"))
+    train = values(loaded.train, min(len(loaded.train), 60_000), Rng(options.seed)("train"))
+    return figures_of_samples(fake, real, train=train, extractors=extractors_for(loaded), seed=options.seed)

@@ -1,0 +1,144 @@
+"""``reconstruct``, ``interpolate`` and ``denoise``: uses that turn examples into examples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simulacra.cli.parse import parse, positionals
+from simulacra.cli.words import say
+from simulacra.core.batch import Batch
+from simulacra.core.capabilities import Labelled
+from simulacra.core.randomness import Rng
+from simulacra.modalities import grids
+from simulacra.modalities.images import to_uint8
+from simulacra.modalities.samples import is_pictures, read_samples, write_samples
+from simulacra.runs import Run, load
+from simulacra.uses.denoise import denoise
+from simulacra.uses.interpolate import interpolate, interpolate_latents
+from simulacra.uses.reconstruct import error, reconstruct
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where to, and for which class.
+
+    Attributes:
+        out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures.
+        y: the class of the examples, by name or number, where the model was fitted with labels.
+        n: at most so many of the examples.
+        seed: of whatever is drawn.
+    """
+
+    out: Path = Path("out.png")
+    y: str | None = None
+    n: int = 64
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Walk(Output):
+    """Walks between examples.
+
+    Attributes:
+        steps: pictures on each walk, its ends included.
+        between: examples to walk between, each to the next; codes drawn at random unless given.
+    """
+
+    n: int = 8
+    steps: int = 10
+    between: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Noise(Output):
+    """Noise of known strength.
+
+    Attributes:
+        sigma: standard deviation of the noise, in units of the pixel range -1 .. 1.
+        add: add such noise first (to see what denoising does to clean pictures) and write both.
+    """
+
+    sigma: float = 0.5
+    add: bool = False
+
+
+def main_reconstruct(arguments: Sequence[str]) -> None:
+    """Examples through the latent space and back; INPUT "held-out" takes the run's own held-out part."""
+    (path, source), options = _given(arguments, ("RUN", "INPUT"), Output, "reconstruct")
+    run = load(path)
+    x, y = _examples(run, source, options)
+    again = reconstruct(run.model, x, y=y)
+    say(f"mean squared error {float(error(x, again).mean()):.4g} over {len(x)} examples")
+    _write(run, x, again, options)
+
+
+def main_denoise(arguments: Sequence[str]) -> None:
+    """Remove noise of known strength."""
+    (path, source), options = _given(arguments, ("RUN", "INPUT"), Noise, "denoise")
+    run = load(path)
+    x, y = _examples(run, source, options)
+    noisy = x
+    if options.add:
+        noisy = x + options.sigma * Rng(options.seed)("noise").normal(x.shape)
+    clean = denoise(run.model, noisy, options.sigma, y=y, rng=options.seed)
+    if options.add:
+        before, after = (float(error(x, other).mean()) for other in (noisy, clean))
+        say(f"mean squared error {before:.4g} noisy, {after:.4g} denoised")
+    _write(run, noisy, clean, options)
+
+
+def main_interpolate(arguments: Sequence[str]) -> None:
+    """Walks between examples in latent space."""
+    (path,), options = _given(arguments, ("RUN",), Walk, "interpolate")
+    run = load(path)
+    if options.between is None:
+        y = run.labels(options.y, options.n)
+        if y is None and isinstance(run.model, Labelled):
+            y = torch.arange(options.n) % len(run.recipe.space.classes)
+        walks = interpolate_latents(run.model, options.n, steps=options.steps, y=y, rng=options.seed)
+    else:
+        x, y = _examples(run, options.between, options)
+        if len(x) < 2:
+            raise ValueError(f"a walk needs two examples to go between; {options.between} has {len(x)}")
+        walks = interpolate(run.model, x[:-1], x[1:], steps=options.steps, y=None if y is None else y[:-1])
+    flat = walks.flatten(0, 1)
+    say(write_samples(Batch(x=flat), run.recipe.space, options.out, columns=options.steps))
+
+
+def _given(arguments: Sequence[str], names: Sequence[str], kind: type, verb: str) -> tuple[list[str], Any]:
+    found, rest = positionals(arguments, names, verb)
+    return found, parse(kind, rest, verb=f"{verb} {' '.join(names)}")
+
+
+def _examples(run: Run, source: str, options: Output) -> tuple[Tensor, Tensor | None]:
+    """Examples from a file, or the run's own held-out part with its labels."""
+    if source == "held-out":
+        batch = run.data().held_out.batch(torch.arange(min(options.n, len(run.data().held_out))), Rng(options.seed))
+        assert isinstance(batch.x, Tensor)
+        y = batch.y if isinstance(batch.y, Tensor) else None
+        return batch.x, y if options.y is None else run.labels(options.y, len(batch))
+    stored = read_samples(source, run.recipe.space)
+    x = stored.batch(torch.arange(min(options.n, len(stored))), Rng(options.seed)).x
+    assert isinstance(x, Tensor)
+    y = run.labels(options.y, len(x))
+    if y is None and isinstance(run.model, Labelled):
+        names = ", ".join(run.recipe.space.classes.names[:12])
+        raise ValueError(f"this model was fitted with labels; say the class of the examples with --y, one of {names}")
+    return x, y
+
+
+def _write(run: Run, before: Tensor, after: Tensor, options: Output) -> None:
+    """A grid shows both; an array or a folder holds the result alone."""
+    space = run.recipe.space
+    if options.out.suffix.lower() in (".png", ".jpg", ".jpeg", ".gif") and is_pictures(space):
+        image = grids.pairs(to_uint8(before, space), to_uint8(after, space))
+        image.save(options.out)
+        say(f"{options.out}: {len(before)} pairs, before and after")
+    else:
+        say(write_samples(Batch(x=after), space, options.out))

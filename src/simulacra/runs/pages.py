@@ -1,0 +1,216 @@
+"""A run's report: what was measured and what can be seen, gathered from its directory into one page."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simulacra.core.batch import Data
+from simulacra.core.capabilities import Codec, Decoder, Sampler
+from simulacra.core.checkpoint import read_json, write, write_json
+from simulacra.core.figure import Figure
+from simulacra.core.randomness import Rng
+from simulacra.evaluation.extractors import values
+from simulacra.evaluation.judge import draw, nearest_training
+from simulacra.evaluation.report import Comparison, Costs, Neighbour, Report, render, render_comparison
+from simulacra.modalities import grids
+from simulacra.modalities.images import to_uint8
+from simulacra.modalities.samples import is_pictures, show
+from simulacra.recipes.settings import to_json
+from simulacra.runs.extractors import extractors_for
+from simulacra.runs.run import Run
+from simulacra.runs.snapshots import SHOWN, animate, progress
+from simulacra.runs.snapshots import draw as drawn
+from simulacra.uses.interpolate import interpolate_latents
+from simulacra.uses.reconstruct import reconstruct
+
+Say = Callable[[str], None]
+FIGURES = "figures.json"
+NEIGHBOURS = 12
+MOST_TRAIN = 20_000  # training pictures searched for the nearest one
+
+
+def write_report(run: Run, *, figures: Sequence[Figure] | None = None, say: Say = lambda line: None) -> Path:
+    """Measure a run (unless figures are given), and write report.html and figures.json into its directory."""
+    if figures is None:
+        say("judging on the held-out part")
+        figures = run.evaluate()
+    write_json(run.path / FIGURES, [figure.to_json() for figure in figures])
+    path = run.path / "report.html"
+    write(path, render(report(run, figures)).encode())
+    return path
+
+
+def stored_figures(run: Run) -> list[Figure] | None:
+    """The figures of the last evaluation; None where there was none."""
+    path = run.path / FIGURES
+    return [Figure.from_json(value) for value in read_json(path)] if path.exists() else None
+
+
+def write_comparison(runs: Sequence[Run], path: Path, *, title: str, say: Say = lambda line: None) -> Path:
+    """One page of several runs: the leaderboard first, then each run's own report."""
+    reports = []
+    for run in runs:
+        figures = stored_figures(run)
+        if figures is None:
+            say(f"judging {run.path}")
+            figures = run.evaluate()
+            write_json(run.path / FIGURES, [figure.to_json() for figure in figures])
+        reports.append(report(run, figures))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, render_comparison(Comparison(title=title, runs=reports)).encode())
+    return path
+
+
+def report(run: Run, figures: Sequence[Figure]) -> Report:
+    """What a run's page shows."""
+    recipe, loaded = run.recipe, run.data()
+    pictures = is_pictures(recipe.space)
+    real = None
+    if pictures:
+        real = grids.png(
+            show(loaded.held_out.batch(torch.arange(min(SHOWN, len(loaded.held_out))), Rng(0)), recipe.space)
+        )
+    samples = drawn(run.model, loaded.train) if isinstance(run.model, Sampler) else None
+    frames = progress(run.path / "samples")
+    with contextlib.suppress(ValueError):  # frames of several sizes, where settings changed between sittings
+        animate(frames, run.path / "samples" / "training.gif")
+    cost = dict(recipe.cost)
+    return Report(
+        name=run.path.name,
+        family=recipe.family,
+        data=str(recipe.data["name"]),
+        learnt=_sentence(run),
+        date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        verdicts=[SimpleNamespace(**verdict) for verdict in recipe.verdicts],
+        samples=None if samples is None else grids.png(samples),
+        real=real,
+        reconstructions=_reconstructions(run, loaded.held_out) if pictures else None,
+        interpolations=_interpolations(run) if pictures else None,
+        nearest=_nearest(run) if pictures and isinstance(run.model, Sampler) else (),
+        progress=frames[:: max(1, len(frames) // 5)] if frames else (),
+        log=_log(run.path),
+        figures=list(figures),
+        costs=Costs(
+            wall_seconds=cost.get("seconds"),
+            cpu_seconds=cost.get("cpu_seconds"),
+            steps=_whole(cost.get("steps")),
+            examples=_whole(cost.get("examples")),
+            steps_per_second=cost["steps"] / cost["seconds"] if cost.get("seconds") else None,
+            parameters=_whole(cost.get("parameters")),
+            seconds_per_sample=_seconds_per_sample(run.model),
+            machine=machine(),
+        ),
+        recipe={
+            "family": recipe.family,
+            "config": to_json(recipe.config),
+            "training": to_json(recipe.training),
+            "data": dict(recipe.data),
+            "versions": dict(recipe.versions),
+        },
+        data_identity=str(recipe.data["fingerprints"]["held_out"]),
+        licence=recipe.data.get("licence"),
+        consent=recipe.data.get("consent"),
+        command=command(run),
+    )
+
+
+def command(run: Run) -> str:
+    """The line that fits this run again, budget and seed stated; other settings stand in its recipe.json."""
+    training = run.recipe.training
+    budget = [f"--{n} {v:g}" for n in ("steps", "minutes", "examples") if (v := getattr(training, n)) is not None]
+    given = run.recipe.data["options"]
+    size = given.get("size")
+    options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
+    options += [f"--{name} {given[name]}" for name in ("binarise", "labels", "modality") if name in given]
+    what = [run.recipe.family, run.recipe.data["source"], *options, *budget]
+    return f"simulacra fit {' '.join(what)} --seed {training.seed} --out {run.path}"
+
+
+def machine() -> str:
+    """Processor, cores and device, in words."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        name = names[0] if names else name
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{name}, {torch.get_num_threads()} threads, {device}"
+
+
+def _sentence(run: Run) -> str:
+    counts, space = run.recipe.data["counts"], run.recipe.space
+    given = " and their class" if hasattr(space.y, "names") else ""
+    return f"The distribution of {counts['train']:,} {run.recipe.data['modality']}{given}, in {space.measure}."
+
+
+def _log(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _reconstructions(run: Run, held_out: Data) -> bytes | None:
+    if not isinstance(run.model, Codec):
+        return None
+    batch = held_out.batch(torch.arange(min(20, len(held_out))), Rng(0))
+    again = reconstruct(run.model, batch.x, y=batch.y)
+    assert isinstance(batch.x, Tensor)
+    assert isinstance(again, Tensor)
+    space = run.recipe.space
+    return grids.png(grids.pairs(to_uint8(batch.x, space), to_uint8(again, space), columns=5))
+
+
+def _interpolations(run: Run) -> bytes | None:
+    if not isinstance(run.model, Decoder):
+        return None
+    rows = 5
+    y = torch.arange(rows) % len(run.recipe.space.classes) if run.recipe.space.y is not None else None
+    walks = interpolate_latents(run.model, rows, steps=10, y=y)
+    return grids.png(grids.strips([to_uint8(walk, run.recipe.space) for walk in walks]))
+
+
+def _nearest(run: Run) -> list[Neighbour]:
+    """Samples beside the training pictures nearest to them, by the first extractor."""
+    loaded, space = run.data(), run.recipe.space
+    extract = extractors_for(loaded)[-1]
+    train = values(loaded.train, min(len(loaded.train), MOST_TRAIN), Rng(0)("train"))
+    held = values(loaded.held_out, min(len(loaded.held_out), 500), Rng(0)("held out"))
+    fake = draw(run.model, NEIGHBOURS, Rng(0)("nearest"))
+    features = extract(train)
+    found = nearest_training(extract(fake), features)
+    typical = float(nearest_training(extract(held), features).distance.median())
+    shown, real = to_uint8(fake, space), to_uint8(train[found.index], space)
+    return [
+        Neighbour(
+            sample=grids.png(grids.grid(shown[i : i + 1], gap=0)),
+            real=grids.png(grids.grid(real[i : i + 1], gap=0)),
+            ratio=float(found.distance[i]) / max(typical, 1e-12),
+        )
+        for i in range(NEIGHBOURS)
+    ]
+
+
+def _seconds_per_sample(model: Any, n: int = 100) -> float | None:
+    if not isinstance(model, Sampler):
+        return None
+    with torch.no_grad():
+        model.sample(n, rng=0)
+        began = time.perf_counter()
+        model.sample(n, rng=1)
+    return (time.perf_counter() - began) / n

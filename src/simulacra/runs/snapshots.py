@@ -1,0 +1,78 @@
+"""What a model draws as it learns, from the same noise every time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from simulacra.core.batch import Data
+from simulacra.core.capabilities import Sampler
+from simulacra.core.checkpoint import write
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Classes
+from simulacra.modalities import grids
+from simulacra.modalities.samples import is_pictures, show
+from simulacra.training.hooks import Moment
+
+SHOWN = 36
+FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # denser at first, where most changes
+
+
+class Snapshots:
+    """A hook that keeps a grid of samples at fixed fractions of the budget, as samples/step-NNNNNNN.png."""
+
+    every = 1
+
+    def __init__(self, folder: Path, data: Data) -> None:
+        self.folder, self.data, self.taken = folder, data, -1
+
+    def __call__(self, moment: Moment) -> None:
+        due = sum(moment.fraction >= f for f in FRACTIONS)
+        if due <= self.taken or not moment.main or not isinstance(moment.model, Sampler):
+            return
+        self.taken = due
+        if picture := draw(moment.averaged(), self.data, seed=moment.training.seed):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write(self.folder / f"step-{moment.step:07d}.png", grids.png(picture))
+
+    def state(self) -> int:
+        """How many were taken."""
+        return self.taken
+
+    def restore(self, value: int) -> None:
+        """Go on counting there."""
+        self.taken = value
+
+
+def draw(model: Any, data: Data, *, seed: int = 0, n: int = SHOWN) -> Image.Image | None:
+    """Samples as a person looks at them, classes in turn; None for examples that are neither pictures nor points."""
+    space = data.space
+    points = space.layout == "vector" and len(space.fields) == 1 and space.only.shape == (2,)
+    if not (is_pictures(space) or points):
+        return None
+    n = n if not points else 2_000
+    y = torch.arange(n) % len(space.y) if isinstance(space.y, Classes) else None
+    with torch.no_grad():
+        batch = model.sample(n, y=y, rng=Rng(seed)("look"))
+    real = None
+    if points:
+        x = data.batch(torch.arange(min(n, len(data))), Rng(seed)("look at data")).x
+        real = x if isinstance(x, torch.Tensor) else None
+    return show(batch, space, real=real)
+
+
+def progress(folder: Path) -> list[tuple[int, bytes]]:
+    """The snapshots of a run in order: (step, PNG)."""
+    return [(int(path.stem.split("-")[1]), path.read_bytes()) for path in sorted(folder.glob("step-*.png"))]
+
+
+def animate(frames: Sequence[tuple[int, bytes]], path: Path) -> None:
+    """The snapshots as a GIF; nothing for fewer than two."""
+    images = [Image.open(io.BytesIO(data)) for _, data in frames]
+    if len(images) > 1 and len({image.size for image in images}) == 1:
+        grids.gif(images, path)

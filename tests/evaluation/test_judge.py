@@ -1,0 +1,113 @@
+"""The whole judgement: of models that draw, that score, of samples alone; and copies."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from simulacra.core.batch import Batch, Stored
+from simulacra.core.likelihood import LogLikelihood
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Categorical, Continuous, Space
+from simulacra.evaluation.extractors import pixels, plain, points
+from simulacra.evaluation.judge import copying, draw, figures_of_samples, judge, nearest_training
+from simulacra.evaluation.statistics import Origin
+
+PLANE = Space(fields={"point": Continuous(low=-math.inf, high=math.inf, shape=(2,))}, measure="plane")
+
+
+class Gaussian:
+    """Draws from N(shift, I)."""
+
+    def __init__(self, shift: float = 0.0) -> None:
+        self.space, self.shift = PLANE, shift
+
+    def sample(self, n, *, y=None, rng) -> Batch:
+        return Batch(x=Rng.of(rng)("z").normal((n, 2)) + self.shift)
+
+
+class ScoredGaussian(Gaussian):
+    def log_likelihood(self, x, *, y=None, known=None, length=None, rng=None) -> LogLikelihood:
+        nats = -0.5 * (x - self.shift).double().square().sum(1) - math.log(2 * math.pi)
+        return LogLikelihood(nats=nats, kind="exact", measure="plane", count=2.0)
+
+
+def plane(n: int, seed: int = 1) -> Stored:
+    return Stored(space=PLANE, x=Rng(seed)("x").normal((n, 2)), name="plane")
+
+
+def by_name(figures):
+    return {f.name: f for f in figures}
+
+
+def test_a_better_model_is_judged_better():
+    good, bad = (by_name(judge(ScoredGaussian(s), plane(600), n=600, rng=4)) for s in (0.0, 1.5))
+    for name in good:
+        if good[name].direction == "lower":
+            assert good[name].value < bad[name].value, name
+        elif good[name].direction == "higher":
+            assert good[name].value > bad[name].value, name
+    assert "negative log-likelihood of plane" in good
+    assert good["Frechet distance"].extractor == "points"
+
+
+def test_figures_are_those_of_the_seed():
+    first, again, other = (judge(Gaussian(), plane(100), rng=s) for s in (1, 1, 2))
+    assert first == again
+    assert first[0].value != other[0].value
+    assert first[0].seed == 1
+
+
+def test_what_a_model_lacks_is_left_out_and_what_has_nothing_is_refused():
+    assert not any("likelihood" in f.name for f in judge(Gaussian(), plane(60)))
+    with pytest.raises(ValueError, match="needs a Sampler or a Likelihood; int is nothing we know of"):
+        judge(3, plane(60))
+
+
+def test_samples_do_not_depend_on_the_batch():
+    assert torch.equal(draw(Gaussian(), 20, 5, batch=3), draw(Gaussian(), 20, 5))
+    assert torch.equal(draw(Gaussian(), 20, 5)[:8], draw(Gaussian(), 8, 5))
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        draw(Gaussian(), 0, 5)
+
+
+def test_own_values_are_features_where_they_are_numbers():
+    assert plain(PLANE) is points
+    assert plain(Space(fields={"p": Continuous(low=-1, high=1, levels=256, shape=(1, 8, 8))})) is pixels
+    assert plain(Space(fields={"t": Categorical(k=5, shape=(9,), varying=True)})) is None
+    assert pixels.hash != points.hash
+    assert pixels(torch.zeros(3, 1, 8, 8)).shape == (3, 64)
+    with pytest.raises(ValueError, match="at least one example"):
+        pixels(torch.zeros(0, 1, 8, 8))
+    with pytest.raises(ValueError, match=r"got fields \['a'\]"):
+        pixels({"a": torch.zeros(3)})
+
+
+def test_copies_are_found():
+    train = plane(500, 2).x
+    fresh = plane(200, 3).x
+    copied = train[:200] + 1e-4
+    found = nearest_training(copied, train)
+    assert torch.equal(found.index, torch.arange(200))
+    assert found.ratio.median() < 0.01 < 0.2 < nearest_training(fresh, train).ratio.median()
+    torch.testing.assert_close(found.distance, torch.full((200,), 1e-4 * 2**0.5).double(), rtol=0.02, atol=0)
+    origin, held = Origin(), plane(200, 4).x
+    assert copying(copied, held, train, origin=origin).value == 1.0
+    assert 0.35 < copying(fresh, held, train, origin=origin).value < 0.65
+
+
+def test_copies_of_doubled_examples_are_not_marked_as_of_one():
+    train = torch.cat([plane(50).x, plane(50).x])
+    assert (nearest_training(train[:50], train).ratio == 1).all()
+
+
+def test_training_data_adds_the_figure_of_copying():
+    names = by_name(judge(Gaussian(), plane(100), train=plane(300, 2)))
+    assert names["closer to training than held-out"].direction == "neither"
+
+
+def test_plain_arrays_of_samples():
+    figures = figures_of_samples(torch.zeros(40, 1, 4, 4), torch.ones(30, 1, 4, 4), extractors=[pixels])
+    assert figures[0].value == pytest.approx(16.0)

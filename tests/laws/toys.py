@@ -1,0 +1,273 @@
+"""Tiny models that are right by construction, at least one for every capability."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
+from torch.nn import functional as F
+
+from simulacra.core.batch import Batch, Data, Loss
+from simulacra.core.likelihood import LogLikelihood
+from simulacra.core.optimisers import AdamW
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Categorical, Classes, Continuous, Space
+from simulacra.core.turns import Player, Turn
+from simulacra.nets.dense import mlp
+from simulacra.nets.initialise import initialise
+
+CODE = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(2,))}, measure="codes")
+POINT = Continuous(low=-math.inf, high=math.inf, shape=(2,))
+
+
+class Mixture(nn.Module):
+    """p(y) N(x; mean of y, 0.5^2): exact density on the plane, fitted in closed form."""
+
+    space = Space(fields={"point": POINT}, y=Classes(names=("a", "b", "c")), measure="plane")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("means", torch.tensor([[-2.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+        self.register_buffer("log_prob", torch.tensor([0.6, 0.3, 0.1]).log())
+
+    def fit(self, data: Data) -> None:
+        batch = data.batch(torch.arange(len(data)), Rng(0))
+        self.means.copy_(torch.stack([batch.x[batch.y == c].mean(0) for c in range(3)]))
+
+    def label_log_prob(self) -> Tensor:
+        return self.log_prob
+
+    def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int) -> Batch:
+        rng = Rng.of(rng)
+        y = rng("y").categorical(self.log_prob.expand(n, 3)) if y is None else y
+        return Batch(x=self.means[y] + 0.5 * rng("x").normal((n, 2)), y=y)
+
+    def log_likelihood(self, x, *, y=None, known=None, length=None, rng=None) -> LogLikelihood:
+        given = Normal(self.means, 0.5).log_prob(x[:, None]).sum(-1)
+        nats = given.gather(1, y[:, None]).squeeze(1) if y is not None else self.summed_out(given)
+        return LogLikelihood(nats=nats, kind="exact", measure="plane", count=2)
+
+    def summed_out(self, given: Tensor) -> Tensor:
+        return (given + self.log_prob).logsumexp(1)
+
+
+class LinearCodec(nn.Module):
+    """x = 0.3 z + noise of deviation 0.2 in the square [-1, 1]^2, beginning with its exact posterior."""
+
+    space = Space(fields={"point": Continuous(low=-1, high=1, shape=(2,))}, measure="square")
+    latent = CODE
+    deviation = 0.2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(2, 4), nn.Linear(2, 2)
+        with torch.no_grad():
+            # the exact posterior of W = 0.3 I: variance s^2 / (w^2 + s^2), mean w x / (w^2 + s^2)
+            evidence = 0.3**2 + self.deviation**2
+            self.decoder.weight.copy_(0.3 * torch.eye(2))
+            self.encoder.weight.copy_(torch.cat([0.3 / evidence * torch.eye(2), torch.zeros(2, 2)]))
+            log_scale = math.log(self.deviation**2 / evidence) / 2
+            self.encoder.bias.copy_(torch.tensor([0.0, 0.0, log_scale, log_scale]))
+            self.decoder.bias.zero_()
+
+    def players(self) -> Mapping[str, Player]:
+        return {"both": Player(module=self, optimiser=AdamW())}
+
+    def turns(self) -> Sequence[Turn]:
+        return [Turn(name="elbo", player="both", loss=self.loss)]
+
+    def loss(self, batch: Batch, rng: Rng) -> Loss:
+        return Loss.of(-self.elbo(batch.x, rng))
+
+    def elbo(self, x: Tensor, rng: Rng) -> Tensor:
+        q = self.q(x)
+        z = q.mean + q.stddev * rng("z").normal(q.mean.shape)
+        log_px = Normal(self.decoder(z), self.deviation).log_prob(x).sum(1)
+        return log_px + self.minus_kl(z, q)
+
+    def minus_kl(self, z: Tensor, q: Any) -> Tensor:
+        return Normal(0.0, 1.0).log_prob(z).sum(1) - q.log_prob(z)
+
+    def posterior(self, x: Tensor, *, y=None) -> Any:
+        return self.q(x)
+
+    def q(self, x: Tensor) -> Independent:
+        mean, log_scale = self.encoder(x).chunk(2, 1)
+        return Independent(Normal(mean, log_scale.exp()), 1)
+
+    def encode(self, x: Tensor, *, y=None) -> Tensor:
+        return self.encoder(x)[:, :2]
+
+    def decode(self, z: Tensor, *, y=None) -> Tensor:
+        return self.decoder(z).clamp(-1, 1)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, y=None, rng: Rng | int) -> Batch:
+        rng = Rng.of(rng)
+        x = self.decoder(rng("z").normal((n, 2))) + self.deviation * rng("x").normal((n, 2))
+        return Batch(x=x.clamp(-1, 1))
+
+    @torch.no_grad()
+    def log_likelihood(self, x, *, y=None, known=None, length=None, rng=None) -> LogLikelihood:
+        return LogLikelihood(nats=self.elbo(x, Rng.of(rng)), kind="bound", measure="square", count=2)
+
+
+class Columns(nn.Module):
+    """A table of independent columns, some of them missing: normal, categorical, and five marks out of five."""
+
+    space = Space(
+        fields={
+            "age": Continuous(low=-math.inf, high=math.inf, centre=40, scale=10),
+            "job": Categorical(k=4),
+            "mark": Continuous(low=1, high=5, levels=5),
+        },
+        missing=("age", "job"),
+        measure="columns",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("job", torch.tensor([0.4, 0.3, 0.2, 0.1]).log())
+
+    def each_column(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        mark = torch.full_like(x["mark"], -math.log(5))
+        return {"age": Normal(40.0, 10.0).log_prob(x["age"]), "job": self.job[x["job"]], "mark": mark}
+
+    def log_likelihood(self, x, *, y=None, known=None, length=None, rng=None) -> LogLikelihood:
+        columns = self.each_column(x)
+        nats = sum(self.seen(part, known, name) for name, part in columns.items())
+        count = 3 if known is None else sum(k.double() for k in known.values())
+        return LogLikelihood(nats=nats, kind="exact", measure="columns", count=count)
+
+    def seen(self, part: Tensor, known: Mapping[str, Tensor] | None, name: str) -> Tensor:
+        return part if known is None else torch.where(known[name], part, 0.0)
+
+    def sample(self, n: int, *, y=None, rng: Rng | int) -> Batch:
+        rng = Rng.of(rng)
+        return Batch(x={
+            "age": 40 + 10 * rng("age").normal((n,)),
+            "job": rng("job").categorical(self.job.expand(n, 4)),
+            "mark": 1.0 + rng("mark").integers(5, (n,)),
+        })  # fmt: skip
+
+    def complete(self, x, known, *, y=None, rng: Rng | int) -> Batch:
+        drawn = self.fill(x, known, Rng.of(rng))
+        return Batch(x={name: torch.where(known[name], t, drawn[name]) for name, t in x.items()})
+
+    def fill(self, x, known, rng: Rng) -> dict[str, Tensor]:
+        return dict(self.sample(len(x["age"]), rng=rng).x)
+
+
+class Words(nn.Module):
+    """Sequences of independent letters, their length uniform on 1 .. 5; learnt by its exact likelihood a letter."""
+
+    space = Space(fields={"word": Categorical(k=3, shape=(5,), varying=True)}, measure="letters")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([0.5, 0.0, -0.5]))
+
+    def letters(self, x: Tensor, length: Tensor | None) -> Tensor:
+        within = torch.arange(5) < (torch.full((len(x),), 5) if length is None else length)[:, None]
+        return torch.where(within, self.logits.log_softmax(0)[x], 0.0).sum(1)
+
+    def log_likelihood(self, x, *, y=None, known=None, length=None, rng=None) -> LogLikelihood:
+        nats = self.letters(x, length) - math.log(5)
+        return LogLikelihood(nats=nats, kind="exact", measure="letters", count=length.double())
+
+    def sample(self, n: int, *, y=None, rng: Rng | int) -> Batch:
+        rng = Rng.of(rng)
+        length = 1 + rng("length").integers(5, (n,))
+        letters = rng("x").categorical(self.logits.detach().expand(n, 5, 3))
+        return Batch(x=letters * (torch.arange(5) < length[:, None]), length=length)
+
+    def players(self) -> Mapping[str, Player]:
+        return {"letters": Player(module=self, optimiser=AdamW())}
+
+    def turns(self) -> Sequence[Turn]:
+        return [Turn(name="nll", player="letters", loss=self.loss)]
+
+    def loss(self, batch: Batch, rng: Rng) -> Loss:
+        return Loss(-self.letters(batch.x, batch.length).sum(), batch.length.sum())
+
+
+class Coins:
+    """Three unfair coins; no torch module at all."""
+
+    space = Space(fields={"coins": Categorical(k=2, shape=(3,))}, measure="coins")
+
+    def log_likelihood(self, x, *, y=None, known=None, length=None, rng=None) -> LogLikelihood:
+        nats = torch.tensor([0.7, 0.3]).log()[x].sum(1)
+        return LogLikelihood(nats=nats, kind="exact", measure="coins", count=3)
+
+    def sample(self, n: int, *, y=None, rng: Rng | int) -> Batch:
+        return Batch(x=Rng.of(rng)("x").bernoulli(torch.full((n, 3), 0.3)).long())
+
+
+class Captions:
+    """Points near the place that a word of two letters names."""
+
+    space = Space(fields={"point": POINT}, y=Space(fields={"word": Categorical(k=5, shape=(2,))}), measure="plane")
+
+    def sample_given(self, y: Tensor, *, rng: Rng | int) -> Batch:
+        return Batch(x=y.float() + 0.1 * Rng.of(rng)("x").normal((len(y), 2)))
+
+
+class Duel(nn.Module):
+    """A small non-saturating GAN on the plane."""
+
+    space = Space(fields={"point": POINT}, measure="plane")
+    latent = CODE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator, self.critic = self.networks()
+        initialise(self, Rng(0))
+
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        return mlp((2, 8, 2)), mlp((2, 8, 1))
+
+    def players(self) -> Mapping[str, Player]:
+        return {
+            "generator": Player(module=self.generator, optimiser=AdamW()),
+            "critic": Player(module=self.critic, optimiser=AdamW(), averaged=False),
+        }
+
+    def turns(self) -> Sequence[Turn]:
+        return [
+            Turn(name="critic", player="critic", loss=self.critic_loss),
+            Turn(name="r1", player="critic", loss=self.r1, every=4, second_order=True),
+            Turn(name="generator", player="generator", loss=self.generator_loss),
+        ]
+
+    def fake(self, n: int, rng: Rng) -> Tensor:
+        return self.generator(rng("z").normal((n, 2)))
+
+    def critic_loss(self, batch: Batch, rng: Rng) -> Loss:
+        real, fake = self.critic(batch.x), self.critic(self.fake(len(batch), rng))
+        return Loss.of((F.softplus(-real) + F.softplus(fake)).squeeze(1))
+
+    def r1(self, batch: Batch, rng: Rng) -> Loss:
+        x = batch.x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(self.critic(x).sum(), [x], create_graph=True)
+        return Loss.of(2 * slope.square().sum(1))
+
+    def generator_loss(self, batch: Batch, rng: Rng) -> Loss:
+        return Loss.of(F.softplus(-self.critic(self.fake(len(batch), rng))).squeeze(1))
+
+    @torch.no_grad()
+    def sample(self, n: int, *, y=None, rng: Rng | int) -> Batch:
+        return Batch(x=self.fake(n, Rng.of(rng)))
+
+    def decode(self, z: Tensor, *, y=None) -> Tensor:
+        return self.generator(z)
+
+    def criticise(self, x: Tensor, *, y=None) -> Tensor:
+        return self.critic(x).squeeze(1)
+
+
+RIGHT: tuple[type, ...] = (Mixture, LinearCodec, Columns, Words, Coins, Captions, Duel)

@@ -1,0 +1,66 @@
+"""The number of processes does not change the run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from processes import outcome
+from small_models import MODELS
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The outcomes of two processes, by (model, way)."""
+    folder = tmp_path_factory.mktemp("two")
+    source = str(HERE.parents[1] / "src")
+    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen([sys.executable, HERE / "processes.py", str(rank), "2", folder], env=environment)
+        for rank in range(2)
+    ]
+    try:
+        assert [process.wait(timeout=110) for process in running] == [0, 0]
+    finally:
+        for process in running:
+            process.kill()
+    return torch.load(folder / "ends.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def one():
+    """The outcomes of one process."""
+    return {name: outcome(name, "replicate") for name in MODELS}
+
+
+CASES = [(name, way) for name in MODELS for way in ("replicate", "shard") if (name, way) != ("r1", "shard")]
+
+
+@pytest.mark.parametrize(("name", "way"), CASES)
+def test_weights_after_50_steps_in_float64_agree_to_1e_10(one, two, name, way):
+    for kind in ("model", "averaged"):
+        for key, value in one[name][kind].items():
+            assert (value - two[name, way][kind][key]).abs().max() <= 1e-10, key
+
+
+@pytest.mark.parametrize(("name", "way"), CASES)
+def test_one_steps_gradient_in_float32_agrees_to_1e_5(one, two, name, way):
+    for turn, gradient in one[name]["gradients"].items():
+        assert (gradient - two[name, way]["gradients"][turn]).norm() <= 1e-5 * gradient.norm(), turn
+
+
+@pytest.mark.parametrize(("name", "way"), CASES)
+def test_the_log_is_the_same(one, two, name, way):
+    for ours, theirs in zip(one[name]["log"], two[name, way]["log"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-9)
+
+
+def test_sharding_refuses_second_order_turns_by_name(two):
+    assert two["r1", "shard"]["refused"].startswith("turn 'r1' differentiates a gradient")
