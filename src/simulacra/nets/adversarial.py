@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from simulacra.core.batch import Batch, Data, Loss, Values
 from simulacra.core.optimisers import Optimiser
@@ -79,6 +80,7 @@ class Duel(nn.Module):
         self.continuum = Continuum.of(space, "an adversarial game")
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
         self.game, self.regularisers = game, tuple(regularisers)
+        self.shown = Shown()
         self.classes = class_count(space)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("label_log_marginal", torch.full((self.classes,), -math.log(max(self.classes, 1))))
@@ -91,16 +93,20 @@ class Duel(nn.Module):
         }
 
     def turns(self) -> list[Turn]:
-        """The critic's turn, the lazy regularisers', the generator's."""
+        """The generator's turn, the critic's and the lazy regularisers'.
+
+        The generator moves first, so that the critic judges what it has just shown: drawing anew would cost a forward
+        pass a turn, and the players move at the same time either way (Mescheder et al. 2018, section 2).
+        """
         joint = any(r.every == 1 for r in self.regularisers)
         lazy = [(f"{r.penalty.__name__}-{i}", r) for i, r in enumerate(self.regularisers) if r.every > 1]
         return [
+            Turn(name="generator", player="generator", loss=self.generator_loss),
             Turn(name="critic", player="critic", loss=self.critic_loss, second_order=joint, after=self._advance),
             *(
                 Turn(name=name, player="critic", loss=self._lazily(r), every=r.every, second_order=True)
                 for name, r in lazy
             ),
-            Turn(name="generator", player="generator", loss=self.generator_loss),
         ]
 
     def critic_loss(self, batch: Batch, rng: Rng) -> Loss:
@@ -119,7 +125,9 @@ class Duel(nn.Module):
     def generator_loss(self, batch: Batch, rng: Rng) -> Loss:
         """The game's loss for the generator."""
         u, y = self.seen(batch)
-        on_fake = self.critic(self.fake(u, y, rng), y)
+        fake = self.fake(u, y, rng)
+        self.shown[first(batch.x)] = fake.detach()
+        on_fake = self.critic(fake, y)
         with torch.no_grad():
             on_real = self.critic(u, y) if self.game.relative else None
         loss = self.game.generator(on_fake, on_real)
@@ -132,8 +140,11 @@ class Duel(nn.Module):
     def opponents(self, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the critic is to tell apart: real and generated u (b, *event), and the y of both."""
         real, y = self.seen(batch)
-        with torch.no_grad():
-            return real.detach(), self.fake(real, y, rng), y
+        fake = self.shown.get(first(batch.x))
+        if fake is None:
+            with torch.no_grad():
+                fake = self.fake(real, y, rng)
+        return real.detach(), fake.detach(), y
 
     def known(self, y: Values | None, n: int) -> Tensor | None:
         """Labels int64 (n,) as probabilities (n, classes); their marginal for None; None where there are none."""
@@ -183,10 +194,8 @@ class Duel(nn.Module):
         like = torch.empty((n, 0), dtype=next(self.generator.parameters()).dtype, device=device)
         with evaluating(self.generator):
             parts = [
-                self.fake(
-                    like[first : first + ROWS], known if known is None else known[first : first + ROWS], rng.rows(first)
-                )
-                for first in range(0, max(n, 1), ROWS)
+                self.fake(like[i : i + ROWS], known if known is None else known[i : i + ROWS], rng.rows(i))
+                for i in range(0, max(n, 1), ROWS)
             ]
         return Batch(x=self.continuum.decoded(torch.cat(parts)), y=y)
 
@@ -213,6 +222,13 @@ class Duel(nn.Module):
         self.steps += 1
 
 
+class Shown(WeakIdKeyDictionary):
+    """What the generator has shown in answer to a batch, u, by the batch's first tensor; forgotten with the batch."""
+
+    def __deepcopy__(self, memo: object) -> Shown:
+        return Shown()  # a copy of the model has shown nothing yet
+
+
 class Look:
     """A critic looking at examples, and remembering: its slope where it has looked costs no second forward pass."""
 
@@ -233,6 +249,11 @@ class Look:
                 return input_gradient(scores, x)
         x = x.detach().requires_grad_()
         return input_gradient(self.critic(x, self.y), x)
+
+
+def first(x: Values) -> Tensor:
+    """A tensor that tells a batch from all others."""
+    return x if isinstance(x, Tensor) else next(iter(x.values()))
 
 
 class evaluating:
