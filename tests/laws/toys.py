@@ -56,7 +56,7 @@ class Mixture(nn.Module):
 
 
 class LinearCodec(nn.Module):
-    """x = W z + noise of deviation 0.2, with a linear encoder of its own, on the square [-1, 1]^2."""
+    """x = 0.3 z + noise of deviation 0.2 in the square [-1, 1]^2, beginning with its exact posterior."""
 
     space = Space(fields={"point": Continuous(low=-1, high=1, shape=(2,))}, measure="square")
     latent = CODE
@@ -65,10 +65,14 @@ class LinearCodec(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder, self.decoder = nn.Linear(2, 4), nn.Linear(2, 2)
-        initialise(self, Rng(0))
         with torch.no_grad():
-            self.encoder.weight.mul_(0.2)
-            self.decoder.weight.copy_(2 * torch.eye(2))
+            # the exact posterior of W = 0.3 I: variance s^2 / (w^2 + s^2), mean w x / (w^2 + s^2)
+            evidence = 0.3**2 + self.deviation**2
+            self.decoder.weight.copy_(0.3 * torch.eye(2))
+            self.encoder.weight.copy_(torch.cat([0.3 / evidence * torch.eye(2), torch.zeros(2, 2)]))
+            log_scale = math.log(self.deviation**2 / evidence) / 2
+            self.encoder.bias.copy_(torch.tensor([0.0, 0.0, log_scale, log_scale]))
+            self.decoder.bias.zero_()
 
     def players(self) -> Mapping[str, Player]:
         return {"both": Player(module=self, optimiser=AdamW())}
@@ -80,7 +84,7 @@ class LinearCodec(nn.Module):
         return Loss.of(-self.elbo(batch.x, rng))
 
     def elbo(self, x: Tensor, rng: Rng) -> Tensor:
-        q = self.posterior(x)
+        q = self.q(x)
         z = q.mean + q.stddev * rng("z").normal(q.mean.shape)
         log_px = Normal(self.decoder(z), self.deviation).log_prob(x).sum(1)
         return log_px + self.minus_kl(z, q)
@@ -88,7 +92,10 @@ class LinearCodec(nn.Module):
     def minus_kl(self, z: Tensor, q: Any) -> Tensor:
         return Normal(0.0, 1.0).log_prob(z).sum(1) - q.log_prob(z)
 
-    def posterior(self, x: Tensor, *, y=None) -> Independent:
+    def posterior(self, x: Tensor, *, y=None) -> Any:
+        return self.q(x)
+
+    def q(self, x: Tensor) -> Independent:
         mean, log_scale = self.encoder(x).chunk(2, 1)
         return Independent(Normal(mean, log_scale.exp()), 1)
 

@@ -47,7 +47,7 @@ def sums_to_one(subject: Subject) -> str:
     grids = GRIDS if _total(model, subject, *_grid(box, 1)).kind == "exact" else DRAWN_GRIDS
     coarse, fine = (_total(model, subject, *_grid(box, n)) for n in grids)
     change = abs(coarse.value - fine.value)
-    if change > 0.02 * max(1.0, fine.value):
+    if change > 0.02 * max(1.0, fine.value) + ERRORS * (coarse.error + fine.error):
         raise Inapplicable(f"too narrow for a grid: {coarse.value:.3g} and, twice as fine, {fine.value:.3g}")
     # what a grid leaves out: the tails beyond it, and half a step at the ends of a bounded range
     return _verdict(fine, 0.01 + change, f"on a grid of {grids[1]} points an axis")
