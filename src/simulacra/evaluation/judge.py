@@ -90,6 +90,11 @@ def figures_of_samples(
         figures += figures_of_features(a, b, origin=origin, probabilities=extractor.probabilities(fake))
         if train is not None:
             figures += [copying(a, b, extractor(train), origin=origin)]
+        if extractor.accuracy is not None:
+            share, tried = extractor.accuracy
+            interval = intervals.of_share(round(share * tried), tried)
+            note = "of the extractor itself, on labelled data it did not see"
+            figures += [origin.figure("classifier accuracy", share, "neither", interval, n=tried, note=note)]
     return figures
 
 

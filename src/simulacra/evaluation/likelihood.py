@@ -29,7 +29,7 @@ def log_likelihood(
     batch: int = 100,
     options: Mapping[str, Any] | None = None,
 ) -> LogLikelihood:
-    """log p of the first n examples (all of them for None), nats (n,).
+    """log p of n examples chosen at random, or of all of them for None, nats (n,).
 
     options  what the model's own ``log_likelihood`` offers beside the protocol, such as k for IWAE's draws.
     What is drawn for an example depends on rng and its number only, not on the batch it is in.
