@@ -384,6 +384,8 @@ def test_a_gif_keeps_its_size() -> None:
 def test_figures_measured_in_different_ways_share_no_column() -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
         column({"a": figure(), "b": figure(extractor_hash="other")})
+    with pytest.raises(ValueError, match="cannot be compared"):
+        column({"a": figure(direction="neither"), "b": figure(direction="neither", unit="m")})
     with pytest.raises(ValueError, match="at least one"):
         column({})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -16,10 +17,13 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig, ladder
 from simulacra.families.gan import GAN, GANConfig
-from simulacra.mathematics.adversarial import Hinge, Relativistic, Wasserstein, gradient_penalty, r1, r1_r2, r2
-from simulacra.nets.adversarial import Duel, Regulariser
+from simulacra.mathematics.adversarial import Hinge, Relativistic, Wasserstein, gradient_penalty, r1, r2
+from simulacra.nets.adversarial import Duel, Look, Regulariser
+from simulacra.nets.norm import BatchNorm
+from simulacra.nets.thin import FromPicture, ToPicture
 
 SMALL = GANConfig(latent=3, generator=(8,), critic=(8,))
+SMALL_AND_ROUGH = replace(SMALL, regularisers=())
 TINY = DCGANConfig(latent=3, width=4)
 
 
@@ -206,21 +210,22 @@ def test_dcgan_meets_every_size(size: tuple[int, int], c: int):
 def test_dcgan_is_radfords():
     # figure 1 and section 3: 64x64 from 4x4 in four fractionally-strided convolutions of 1024, 512, 256, 128 channels
     model = DCGAN(DCGANConfig(width=128), pictures(3, 64, 64))
-    ups = [m for m in model.modules() if isinstance(m, nn.ConvTranspose2d)]
-    assert [(m.in_channels, m.out_channels) for m in ups] == [(1024, 512), (512, 256), (256, 128), (128, 3)]
+    ups = [m for m in model.duel.generator.modules() if isinstance(m, nn.ConvTranspose2d | ToPicture)]
+    # an up-convolution's weight is (into, out, 4, 4)
+    assert [tuple(m.weight.shape[:2]) for m in ups] == [(1024, 512), (512, 256), (256, 128), (128, 3)]
     deviation = torch.cat([m.weight.flatten() for m in ups]).std().item()
     assert math.isclose(deviation, 0.02, rel_tol=0.01)
-    critic = [m for m in model.duel.critic.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
-    assert isinstance(critic[1], nn.Conv2d), "no batch norm on the critic's first layer"
-    last = list(model.duel.generator.modules())[-1]
-    assert isinstance(last, nn.ConvTranspose2d), "none on the generator's last"
+    first, second = list(model.duel.critic.layers)[:2]
+    assert isinstance(first, FromPicture)
+    assert not isinstance(second, BatchNorm), "none on the critic's first layer"
+    assert isinstance(list(model.duel.generator.modules())[-1], ToPicture), "nor on the generator's last"
 
 
 def test_regularisers_take_turns_of_their_own_when_lazy():
     rules = (Regulariser(penalty=r1, weight=2.0, every=4), Regulariser(penalty=r2, weight=3.0))
     model = GAN(replace(SMALL, regularisers=rules), plane())
     turns = {t.name: t for t in model.turns()}
-    assert [t.player for t in model.turns()] == ["critic", "critic", "generator"]
+    assert [t.player for t in model.turns()] == ["generator", "critic", "critic"]
     lazy = turns["r1-0"]
     assert (lazy.every, lazy.second_order) == (4, True)
     assert turns["critic"].second_order
@@ -228,7 +233,7 @@ def test_regularisers_take_turns_of_their_own_when_lazy():
     loss = lazy.loss(batch, Rng(0))
     # its loss is gamma / 2 |grad|^2, times the 4 steps it stands for
     assert math.isclose(loss.total.item(), 2.0 * 4 * loss.terms["r1"], rel_tol=1e-5)
-    assert not GAN(replace(SMALL, regularisers=rules[:1]), plane()).turns()[0].second_order
+    assert not any(t.second_order for t in GAN(SMALL_AND_ROUGH, plane()).turns())
 
 
 class Plane(nn.Module):
@@ -255,12 +260,35 @@ def test_penalties_of_a_linear_critic_come_through_a_turn(every: int):
             assert math.isclose(terms["gradient_penalty"] / 6, 16, rel_tol=1e-5)
 
 
-def test_a_weight_falls_along_a_cosine_and_its_clock_is_saved():
-    rule = Regulariser(penalty=r1_r2, weight=1.0, final=0.2, steps=10)
+def test_the_critic_judges_what_the_generator_has_just_shown(model: GAN | DCGAN):
+    batch, other = examples(model.space), examples(model.space)
+    model.duel.generator_loss(batch, Rng(0, ("generator",)))
+    shown = model.duel.opponents(batch, Rng(1))[1]
+    assert torch.equal(shown, model.duel.opponents(batch, Rng(2))[1])
+    assert not shown.requires_grad
+    assert not torch.equal(shown, model.duel.opponents(other, Rng(1))[1])
+    assert len(model.duel.shown) == 1
+    assert len(copy.deepcopy(model).duel.shown) == 0
+    del batch
+    assert len(model.duel.shown) == 0, "forgotten with the batch"
+
+
+def test_remembered_slopes_are_those_of_a_second_look():
+    model = GAN(SMALL, pictures(classes=3))
+    batch = examples(model.space)
+    real, fake, y = model.duel.opponents(batch, Rng(0))
+    look = Look(model.duel.critic, y)
+    look(real.requires_grad_())
+    assert torch.equal(look.slope(real), look.slope(real.clone()))
+    assert look.slope(fake).shape == (6, 64)
+
+
+def test_a_weight_falls_geometrically_and_its_clock_is_saved():
+    rule = Regulariser(penalty=r1, weight=1.0, final=0.25, steps=10)
     weights = [float(rule.at(torch.tensor(step))) for step in (0, 5, 10, 1000)]
-    assert all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(weights, [1.0, 0.6, 0.2, 0.2], strict=True))
+    assert all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(weights, [1.0, 0.5, 0.25, 0.25], strict=True))
     model = GAN(replace(SMALL, regularisers=(rule,)), plane())
-    after = model.turns()[0].after
+    after = {t.name: t for t in model.turns()}["critic"].after
     assert after is not None
     after({})
     after({})
@@ -296,6 +324,7 @@ def test_a_custom_game_plays():
         (lambda: DCGANConfig(width=0), "at least 1"),
         (lambda: GANConfig(latent=0), "at least 1"),
         (lambda: Regulariser(penalty=r1, weight=-1.0), "negative"),
+        (lambda: Regulariser(penalty=r1, weight=1.0, final=0.0), "positive"),
         (lambda: GAN(SMALL, plane()).sample(2, y=torch.zeros(2, dtype=torch.int64)), "no labels"),
         (lambda: GAN(SMALL, plane()).label_log_prob(), "no classes"),
         (lambda: GAN(SMALL, pictures(classes=3)).sample(2, y=torch.full((2,), 3)), "0 .. 2"),

@@ -25,8 +25,11 @@ from simulacra.mathematics.adversarial import Game, NonSaturating
 from simulacra.nets.adversarial import Duel, Regulariser, class_count
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.initialise import initialise, normal
+from simulacra.nets.norm import BatchNorm
+from simulacra.nets.thin import FromPicture, ToPicture
 
 LEAK = 0.2  # slope of the leaky ReLU, section 4
+WEIGHTS = normal(0.02)  # section 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +76,22 @@ class Generator(nn.Module):
         super().__init__()
         sizes = ladder(*shape[1:])
         widths = channels(width, len(sizes) - 1)
-        self.coarsest = (widths[-1], *sizes[-1])
+        self.coarsest = (*sizes[-1], widths[-1])
         self.loudness = math.sqrt(classes)
         self.project = nn.Linear(latent + classes, math.prod(self.coarsest), bias=False)
-        layers: list[nn.Module] = [nn.BatchNorm2d(widths[-1]), nn.ReLU()]
+        layers: list[nn.Module] = [BatchNorm(widths[-1]), nn.ReLU(inplace=True)]
         for i in reversed(range(1, len(widths))):
-            up = _up(widths[i], widths[i - 1], sizes[i + 1], sizes[i], bias=False)
-            layers += [up, nn.BatchNorm2d(widths[i - 1]), nn.ReLU()]
-        layers.append(_up(widths[0], shape[0], sizes[1], sizes[0], bias=True))
+            # an odd size had lost a row or column when it was halved
+            odd = (sizes[i][0] - 2 * sizes[i + 1][0], sizes[i][1] - 2 * sizes[i + 1][1])
+            up = nn.ConvTranspose2d(widths[i], widths[i - 1], 4, 2, 1, output_padding=odd, bias=False)
+            layers += [up, BatchNorm(widths[i - 1]), nn.ReLU(inplace=True)]
+        layers.append(ToPicture(widths[0], shape[0], sizes[0], scheme=WEIGHTS))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         z = z if y is None else torch.cat([z, y * self.loudness], dim=1)
-        return self.layers(self.project(z).unflatten(1, self.coarsest))
+        # channels last: a fifth faster than channels first on a CPU
+        return self.layers(self.project(z).unflatten(1, self.coarsest).permute(0, 3, 1, 2))
 
 
 class Critic(nn.Module):
@@ -98,9 +104,13 @@ class Critic(nn.Module):
         super().__init__()
         sizes = ladder(*shape[1:])
         widths = channels(width, len(sizes) - 1)
-        layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(LEAK)]
+        layers: list[nn.Module] = [FromPicture(shape[0], width, scheme=WEIGHTS), nn.LeakyReLU(LEAK)]
         for narrow, wide in pairwise(widths):
-            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(LEAK)]
+            layers += [
+                nn.Conv2d(narrow, wide, 4, 2, 1, bias=False),
+                BatchNorm(wide),
+                nn.LeakyReLU(LEAK, inplace=True),
+            ]
         features = widths[-1] * math.prod(sizes[-1])
         self.layers = nn.Sequential(*layers, nn.Flatten())
         # games of differences between scores leave their constant where it is: it would never learn
@@ -111,12 +121,6 @@ class Critic(nn.Module):
         f = self.layers(u)
         score = self.head(f).squeeze(1)
         return score if self.labels is None else score + (self.labels(y) * f).sum(1)
-
-
-def _up(narrow: int, wide: int, size: tuple[int, int], onto: tuple[int, int], *, bias: bool) -> nn.ConvTranspose2d:
-    # an odd size had lost a row or column when it was halved
-    odd = (onto[0] - 2 * size[0], onto[1] - 2 * size[1])
-    return nn.ConvTranspose2d(narrow, wide, 4, 2, 1, output_padding=odd, bias=bias)
 
 
 def picture_shape(space: Space) -> tuple[int, int, int]:
@@ -145,7 +149,8 @@ class DCGAN(nn.Module):
             regularisers=config.regularisers,
         )
         self.latent = self.duel.latent
-        initialise(self.duel, Rng.of(rng), linear=normal(0.02))  # section 4
+        initialise(self.duel, Rng.of(rng), linear=WEIGHTS)
+        self.duel.to(memory_format=torch.channels_last)  # as its activations are
 
     def players(self) -> Mapping[str, Player]:
         """The generator, whose average is what samples, and the critic."""

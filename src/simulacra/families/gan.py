@@ -21,13 +21,13 @@ from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
-from simulacra.mathematics.adversarial import Game, Relativistic, r1_r2
+from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
 from simulacra.nets.adversarial import Duel, Regulariser, class_count
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.dense import mlp
 from simulacra.nets.initialise import initialise
 
-SMOOTH = (Regulariser(penalty=r1_r2, weight=1.0, final=0.1),)
+SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.1) for penalty in (r1, r2))
 
 
 @dataclass(frozen=True, kw_only=True)

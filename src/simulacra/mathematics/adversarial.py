@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from simulacra.core.randomness import Rng
 
 Scores = Float[Tensor, " batch"]
-CriticFunction = Callable[[Tensor], Tensor]
+# x (b, *event) -> gradient of the critic's score at each x, (b, size of the event), differentiable in its parameters
+Slope = Callable[[Tensor], Tensor]
 
 
 @runtime_checkable
@@ -151,44 +152,43 @@ class Relativistic:
         return F.softplus(real - fake)
 
 
-def input_gradient(critic: CriticFunction, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch size"]:
+def input_gradient(scores: Scores, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch size"]:
     """Gradient of each example's score in that example, flattened, differentiable in the critic's parameters.
 
-    The sum of scores is differentiated, so a critic that mixes the examples of a batch (batch norm) has its
-    gradients mixed as well.
+    ``scores`` were computed from x, which required a gradient. Their sum is differentiated, so a critic that mixes the
+    examples of a batch (batch norm) has its gradients mixed as well.
     """
-    x = x.detach().requires_grad_()
-    # a loss may be asked for where gradients are off, as in an evaluation
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    (gradient,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
     return gradient.flatten(1)
 
 
-def half_squared_norm(gradient: Float[Tensor, "batch size"]) -> Float[Tensor, " batch"]:
-    """|g|^2 / 2 of each example, over all event dimensions."""
-    return 0.5 * gradient.square().sum(1)
+def slope_of(critic: Callable[[Tensor], Tensor]) -> Slope:
+    """The function x -> gradient of the critic's scores at x."""
+
+    def slope(x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        return input_gradient(critic(x), x)
+
+    return slope
 
 
-def r1(critic: CriticFunction, real: Tensor, fake: Tensor, rng: Rng) -> Float[Tensor, " batch"]:
+def r1(slope: Slope, real: Tensor, fake: Tensor, rng: Rng) -> Scores:
     """|grad D(x)|^2 / 2 at real examples, (b,), to be multiplied by gamma: Mescheder et al. 2018, eq. 9."""
-    return half_squared_norm(input_gradient(critic, real))
+    return 0.5 * slope(real).square().sum(1)
 
 
-def r2(critic: CriticFunction, real: Tensor, fake: Tensor, rng: Rng) -> Float[Tensor, " batch"]:
+def r2(slope: Slope, real: Tensor, fake: Tensor, rng: Rng) -> Scores:
     """|grad D(G(z))|^2 / 2 at generated examples, (b,), to be multiplied by gamma: Mescheder et al. 2018, eq. 10."""
-    return half_squared_norm(input_gradient(critic, fake))
+    return 0.5 * slope(fake).square().sum(1)
 
 
-def r1_r2(critic: CriticFunction, real: Tensor, fake: Tensor, rng: Rng) -> Float[Tensor, " batch"]:
-    """R1 + R2, (b,), in one pass of the critic over both halves."""
-    return half_squared_norm(input_gradient(critic, torch.cat([real, fake]))).unflatten(0, (2, len(real))).sum(0)
-
-
-def gradient_penalty(critic: CriticFunction, real: Tensor, fake: Tensor, rng: Rng) -> Float[Tensor, " batch"]:
+def gradient_penalty(slope: Slope, real: Tensor, fake: Tensor, rng: Rng) -> Scores:
     """(|grad D(x')| - 1)^2 at x' = t x + (1 - t) G(z), t uniform per example, (b,): Gulrajani et al. 2017, eq. 3.
 
     The norm is each example's own, over all its event dimensions; to be multiplied by lambda (theirs: 10).
     """
     t = rng("t").uniform((len(real),), dtype=real.dtype, device=real.device).reshape(-1, *[1] * (real.ndim - 1))
-    gradient = input_gradient(critic, fake + t * (real - fake))
-    return (torch.linalg.vector_norm(gradient, dim=1) - 1).square()
+    gradient = slope(fake + t * (real - fake))
+    # a norm's gradient at 0 is 0, a square root's infinite
+    norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)  # pyright: ignore[reportUnknownVariableType]
+    return (norm - 1).square()

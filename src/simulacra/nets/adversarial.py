@@ -8,25 +8,27 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from simulacra.core.batch import Batch, Data, Loss, Values
 from simulacra.core.optimisers import Optimiser
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Continuous, Space
 from simulacra.core.turns import Player, Turn
-from simulacra.mathematics.adversarial import CriticFunction, Game
+from simulacra.mathematics.adversarial import Game, Slope, input_gradient
 from simulacra.nets.continuum import Continuum
 
-Penalty = Callable[[CriticFunction, Tensor, Tensor, Rng], Tensor]
+Penalty = Callable[[Slope, Tensor, Tensor, Rng], Tensor]
 ROWS = 512  # rows sampled or counted at a time: a generator's widest layer for that many fits in memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Regulariser:
-    """A penalty on the critic: (critic, real, fake, rng) -> (b,), times a weight.
+    """A penalty on the critic: (slope, real, fake, rng) -> (b,), times a weight.
 
     weight  gamma for R1 and R2 (``mathematics.adversarial``), lambda for the gradient penalty.
-    final   where the weight ends; it goes there along a cosine over the first ``steps`` steps. None: it stays.
+    final   where the weight ends, after falling by an equal factor at each of the first ``steps`` steps; None: it
+            stays. A critic that is smooth first and sharp last finds all modes before it tells their shapes.
     every   1: added to the critic's loss. k > 1: a turn of its own every k steps, its loss multiplied by k
             (lazy regularisation, Karras et al. 2020, appendix B).
     """
@@ -38,8 +40,10 @@ class Regulariser:
     every: int = 1
 
     def __post_init__(self) -> None:
-        if self.weight < 0 or (self.final is not None and self.final < 0):
-            raise ValueError(f"a penalty's weight must not be negative; got {self.weight} to {self.final}")
+        if self.weight < 0:
+            raise ValueError(f"a penalty's weight must not be negative; got {self.weight}")
+        if self.final is not None and not (self.weight > 0 and self.final > 0):
+            raise ValueError(f"a weight that falls geometrically must be positive; got {self.weight} to {self.final}")
         if self.steps < 1:
             raise ValueError(f"a weight changes over at least 1 step; got steps={self.steps}")
 
@@ -47,8 +51,7 @@ class Regulariser:
         """The weight at a step, a scalar tensor."""
         if self.final is None:
             return self.weight
-        done = (step / self.steps).clamp(max=1)
-        return self.final + (self.weight - self.final) * 0.5 * (1 + (math.pi * done).cos())
+        return self.weight * (self.final / self.weight) ** (step / self.steps).clamp(max=1)
 
 
 class Duel(nn.Module):
@@ -77,6 +80,7 @@ class Duel(nn.Module):
         self.continuum = Continuum.of(space, "an adversarial game")
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
         self.game, self.regularisers = game, tuple(regularisers)
+        self.shown = Shown()
         self.classes = class_count(space)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("label_log_marginal", torch.full((self.classes,), -math.log(max(self.classes, 1))))
@@ -89,36 +93,41 @@ class Duel(nn.Module):
         }
 
     def turns(self) -> list[Turn]:
-        """The critic's turn, the lazy regularisers', the generator's."""
+        """The generator's turn, the critic's and the lazy regularisers'.
+
+        The generator moves first, so that the critic judges what it has just shown: drawing anew would cost a forward
+        pass a turn, and the players move at the same time either way (Mescheder et al. 2018, section 2).
+        """
         joint = any(r.every == 1 for r in self.regularisers)
         lazy = [(f"{r.penalty.__name__}-{i}", r) for i, r in enumerate(self.regularisers) if r.every > 1]
         return [
+            Turn(name="generator", player="generator", loss=self.generator_loss),
             Turn(name="critic", player="critic", loss=self.critic_loss, second_order=joint, after=self._advance),
             *(
                 Turn(name=name, player="critic", loss=self._lazily(r), every=r.every, second_order=True)
                 for name, r in lazy
             ),
-            Turn(name="generator", player="generator", loss=self.generator_loss),
         ]
 
     def critic_loss(self, batch: Batch, rng: Rng) -> Loss:
         """The game's loss for the critic, and the penalties that are due at every step."""
-        u, y = self.seen(batch)
-        with torch.no_grad():
-            fake = self.fake(u, y, rng)
-        on_real, on_fake = self.critic(u, y), self.critic(fake, y)
+        real, fake, y = self.opponents(batch, rng)
+        due = [(i, r) for i, r in enumerate(self.regularisers) if r.every == 1]
+        look = Look(self.critic, y)
+        on_real, on_fake = (look(x.requires_grad_(bool(due))) for x in (real, fake))
         loss = self.game.critic(on_real, on_fake)
         terms = {"critic": loss, "real": on_real, "fake": on_fake}
-        for i, r in enumerate(self.regularisers):
-            if r.every == 1:
-                terms[r.penalty.__name__] = penalty = r.penalty(self._critic(y), u, fake, rng("penalty", i))
-                loss = loss + r.at(self.steps) * penalty
+        for i, r in due:
+            terms[r.penalty.__name__] = penalty = r.penalty(look.slope, real, fake, rng("penalty", i))
+            loss = loss + r.at(self.steps) * penalty
         return Loss.of(loss, **terms)
 
     def generator_loss(self, batch: Batch, rng: Rng) -> Loss:
         """The game's loss for the generator."""
         u, y = self.seen(batch)
-        on_fake = self.critic(self.fake(u, y, rng), y)
+        fake = self.fake(u, y, rng)
+        self.shown[first(batch.x)] = fake.detach()
+        on_fake = self.critic(fake, y)
         with torch.no_grad():
             on_real = self.critic(u, y) if self.game.relative else None
         loss = self.game.generator(on_fake, on_real)
@@ -127,6 +136,15 @@ class Duel(nn.Module):
     def seen(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """A batch as the networks see it: u (b, *event), y (b, classes) or None."""
         return self.continuum.inward(batch.x), self.known(batch.y, len(batch))
+
+    def opponents(self, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the critic is to tell apart: real and generated u (b, *event), and the y of both."""
+        real, y = self.seen(batch)
+        fake = self.shown.get(first(batch.x))
+        if fake is None:
+            with torch.no_grad():
+                fake = self.fake(real, y, rng)
+        return real.detach(), fake.detach(), y
 
     def known(self, y: Values | None, n: int) -> Tensor | None:
         """Labels int64 (n,) as probabilities (n, classes); their marginal for None; None where there are none."""
@@ -176,10 +194,8 @@ class Duel(nn.Module):
         like = torch.empty((n, 0), dtype=next(self.generator.parameters()).dtype, device=device)
         with evaluating(self.generator):
             parts = [
-                self.fake(
-                    like[first : first + ROWS], known if known is None else known[first : first + ROWS], rng.rows(first)
-                )
-                for first in range(0, max(n, 1), ROWS)
+                self.fake(like[i : i + ROWS], known if known is None else known[i : i + ROWS], rng.rows(i))
+                for i in range(0, max(n, 1), ROWS)
             ]
         return Batch(x=self.continuum.decoded(torch.cat(parts)), y=y)
 
@@ -194,22 +210,50 @@ class Duel(nn.Module):
         with evaluating(self.critic):
             return self.critic(u, self.known(y, len(u)))
 
-    def _critic(self, y: Tensor | None) -> CriticFunction:
-        # a penalty may look at several points an example, such as the real and the generated one
-        return lambda u: self.critic(u, None if y is None else y.repeat(len(u) // len(y), 1))
-
     def _lazily(self, r: Regulariser) -> Callable[[Batch, Rng], Loss]:
         def loss(batch: Batch, rng: Rng) -> Loss:
-            u, y = self.seen(batch)
-            with torch.no_grad():
-                fake = self.fake(u, y, rng)
-            penalty = r.penalty(self._critic(y), u, fake, rng)
+            real, fake, y = self.opponents(batch, rng)
+            penalty = r.penalty(Look(self.critic, y).slope, real, fake, rng)
             return Loss.of(penalty * (r.at(self.steps) * r.every), **{r.penalty.__name__: penalty})
 
         return loss
 
     def _advance(self, terms: object) -> None:
         self.steps += 1
+
+
+class Shown(WeakIdKeyDictionary):
+    """What the generator has shown in answer to a batch, u, by the batch's first tensor; forgotten with the batch."""
+
+    def __deepcopy__(self, memo: object) -> Shown:
+        return Shown()  # a copy of the model has shown nothing yet
+
+
+class Look:
+    """A critic looking at examples, and remembering: its slope where it has looked costs no second forward pass."""
+
+    def __init__(self, critic: nn.Module, y: Tensor | None) -> None:
+        self.critic, self.y = critic, y
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Scores (b,)."""
+        scores = self.critic(x, self.y)
+        self.seen.append((x, scores))
+        return scores
+
+    def slope(self, x: Tensor) -> Tensor:
+        """Gradient of the scores at x, (b, size)."""
+        for known, scores in self.seen:
+            if known is x:
+                return input_gradient(scores, x)
+        x = x.detach().requires_grad_()
+        return input_gradient(self.critic(x, self.y), x)
+
+
+def first(x: Values) -> Tensor:
+    """A tensor that tells a batch from all others."""
+    return x if isinstance(x, Tensor) else next(iter(x.values()))
 
 
 class evaluating:

@@ -55,8 +55,11 @@ class Ledger:
         return broken
 
     def row(self) -> dict[str, float]:
-        """Means since the last row: "turn" for its total, "turn/term" for its terms; starts the next row."""
-        row = {name: value / weight if weight else math.nan for name, (value, weight) in self.sums.items()}
+        """Means since the last row: "turn" for its total, "turn/term" for its terms; starts the next row.
+
+        What weighed nothing is left out.
+        """
+        row = {name: value / weight for name, (value, weight) in self.sums.items() if weight}
         self.sums.clear()
         return row
 

@@ -239,12 +239,12 @@ def vectors(batch: Batch, space: Space) -> Tensor:
     """Examples as vectors, (b, size): numbers as they are over their field's scale, categories as indicators."""
     x: Mapping[str, Tensor] = batch.x if isinstance(batch.x, Mapping) else {next(iter(space.fields)): batch.x}
     parts: Sequence[Tensor] = [
-        torch.nn.functional.one_hot(x[name].long(), f.k).flatten(1).float()
+        torch.nn.functional.one_hot(x[name].long(), f.k).reshape(len(x[name]), -1).float()
         if isinstance(f, Categorical)
-        else (x[name].float() / f.scale).flatten(1)
+        else (x[name].float() / f.scale).reshape(len(x[name]), -1)
         for name, f in space.fields.items()
     ]
-    return torch.cat([part if part.ndim == 2 else part[:, None] for part in parts], 1).nan_to_num()
+    return torch.cat([*parts], 1).nan_to_num()
 
 
 def distances(x: Tensor) -> tuple[float, float]:

@@ -78,7 +78,7 @@ class Move:
             )
         self.computing = engine.computing()
         self.alone = engine.processes == 1 and training.accumulate == 1
-        self._weight, self._inverse = 0.0, torch.empty(0)
+        self._weight, self._inverse = float("nan"), torch.empty(0)
 
     def take(self, step: int, parts: Sequence[tuple[int, Batch]]) -> Taken:
         """One optimiser step of the player on a batch given in parts: (number of the first row, part)."""

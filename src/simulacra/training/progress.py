@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -18,12 +16,13 @@ STYLES = {"ok": "green", "attention": "yellow", "stop": "red"}
 class Progress:
     """A hook, to be the last of them: rate, remaining time, newest losses, and verdicts as they come.
 
-    Used as a context it also tidies the terminal when training ends by an error. every: steps between two looks.
+    Used as a context it also tidies the terminal when training ends by an error. every: steps between two looks;
+    console: standard error's where None.
     """
 
-    def __init__(self, *, every: int = 10, file: IO[str] | None = None) -> None:
+    def __init__(self, *, every: int = 10, console: Console | None = None) -> None:
         self.every = every
-        self.console = Console(file=file or sys.stderr, highlight=False)
+        self.console = console or Console(stderr=True, highlight=False)
         self._bar: Bar | None = None
         self._task = None
         self._told, self._line = 0, -1.0

@@ -7,12 +7,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report.numbers import count, write
 
+MOST_NAME = 40  # characters of a name in a terminal's line; longer ones are folded
 HASH_SHOWN = 8  # characters: enough to tell extractors apart by eye, the whole is in the JSON
 
 # what each figure means to someone who has to decide by it; looked up by ``explain``
@@ -140,21 +142,28 @@ def format_figure(figure: Figure) -> str:
     return f"{figure.name} {value_text(figure)} {interval_text(figure)} ({'; '.join(a for a in about if a)})"
 
 
-def text_table(figures: Sequence[Figure], *, title: str | None = None) -> Table:
-    """The figures as a table for the terminal; print it with a rich console."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0))
-    table.add_column("figure")
-    table.add_column("", width=1)
-    table.add_column("value", justify="right")
-    table.add_column("interval", overflow="fold")
-    table.add_column("kind")
-    table.add_column("of", overflow="fold")
+def text_table(figures: Sequence[Figure], *, title: str = "") -> Group:
+    """The figures for a rich console: one table for all that rest on the same examples, features and seed."""
+    groups: dict[str, list[Figure]] = {}
     for f in figures:
-        of = "; ".join(p for p in (basis(f), extractor_text(f), "" if f.seed is None else f"seed {f.seed}") if p)
-        # Text, not markup: an interval's square brackets would be read as a style
-        cells = (f.name, ARROWS[f.direction], value_text(f), interval_text(f), f.kind, of)
-        table.add_row(*(Text(c) for c in cells))
-    return table
+        seed = "" if f.seed is None else f"seed {f.seed}"
+        groups.setdefault("; ".join(p for p in (extractor_text(f), basis(f), seed) if p), []).append(f)
+    # columns of equal width, so that the tables line up
+    names = max((len(f.name) for f in figures), default=0)
+    values = max((len(value_text(f)) for f in figures), default=0)
+    parts: list[RenderableType] = [Text(title, style="bold")] if title else []
+    for about, several in groups.items():
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+        table.add_column(width=min(names, MOST_NAME))
+        table.add_column(width=1)
+        table.add_column(justify="right", width=values)
+        table.add_column(overflow="fold")
+        for f in several:
+            # Text, not markup: an interval's square brackets would be read as a style
+            told = interval_text(f) + (f"; {f.note}" if f.note else "")
+            table.add_row(Text(f.name), ARROWS[f.direction], Text(value_text(f), style="bold"), Text(told))
+        parts += [Text(about, style="dim"), table]
+    return Group(*parts)
 
 
 def figures_to_json(figures: Sequence[Figure]) -> str:
