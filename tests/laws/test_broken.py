@@ -67,7 +67,7 @@ class CoinsAsFloats(Coins):
 
 class BetweenLevels(Columns):
     def sample(self, n, *, y=None, rng):
-        x = super().sample(n, rng=rng).x
+        x = dict(super().sample(n, rng=rng).x)
         return Batch(x={**x, "mark": (x["mark"] + 0.5).clamp(max=4.5)})
 
     def fill(self, x, known, rng):
