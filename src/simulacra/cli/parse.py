@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 T = TypeVar("T")
+Count = Annotated[int, tyro.conf.arg(aliases=["-n"])]
 JsonFlag = Annotated[bool, tyro.conf.arg(name="json")]
 
 
@@ -123,12 +124,13 @@ def _name(value: Any) -> str:
 
 
 def _first_fault(panel: str) -> str:
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("╭╮╰╯─│ ") for line in panel.splitlines()]
-    told = []
-    for line in lines[1:]:
-        if not line:
+    """What went wrong, out of tyro's framed panel: the text up to the first rule or empty line."""
+    told: list[str] = []
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", panel).splitlines():
+        words = line.strip("╭╮╰╯│|+ ")
+        if not words or words.endswith(("──", "---")):  # empty, a rule, or the frame's title
             if told:
                 break
             continue
-        told.append(line)
+        told.append(words)
     return " ".join(told) or "the arguments do not fit"

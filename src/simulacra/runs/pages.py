@@ -69,7 +69,7 @@ def write_comparison(runs: Sequence[Run], path: Path, *, title: str, say: Say = 
     comparison = Comparison(
         title=title,
         runs=reports,
-        subtitle=f"{len(runs)} models of {', '.join(sorted({r.data for r in reports}))}, judged on what none of them saw.",
+        subtitle=f"{len(runs)} models of {' and '.join(sorted({r.data for r in reports}))}, judged on what none has seen.",
         date=reports[0].date,
         command=f"simulacra compare {' '.join(str(run.path) for run in runs)} --out {path}",
     )
