@@ -124,13 +124,12 @@ def _name(value: Any) -> str:
 
 
 def _first_fault(panel: str) -> str:
-    """What went wrong, out of tyro's framed panel: the text up to the first rule or empty line."""
-    told: list[str] = []
+    """What went wrong, out of tyro's panel: its first part below the title. Rules part it; a terminal may lack frames."""
+    parts: list[list[str]] = [[]]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", panel).splitlines():
         words = line.strip("╭╮╰╯│|+ ")
-        if not words or words.endswith(("──", "---")):  # empty, a rule, or the frame's title
-            if told:
-                break
-            continue
-        told.append(words)
-    return " ".join(told) or "the arguments do not fit"
+        if words.endswith(("──", "---")):
+            parts.append([])
+        elif words:
+            parts[-1].append(words)
+    return " ".join(parts[1] if len(parts) > 1 else parts[0]) or "the arguments do not fit"
