@@ -56,13 +56,15 @@ class GANConfig:
 class Dense(nn.Module):
     """Linear layers from (b, *into), and y (b, classes) beside it, to (b, *out)."""
 
-    def __init__(self, into: Sequence[int], widths: Sequence[int], out: Sequence[int], classes: int) -> None:
+    def __init__(
+        self, into: Sequence[int], widths: Sequence[int], out: Sequence[int], classes: int, *, bias: bool = True
+    ) -> None:
         super().__init__()
         self.out = tuple(out)
         # one-hot entries are raised to unit mean square, so that the label starts out as loud as any other input
         self.loudness = math.sqrt(classes)
         sizes = [math.prod(into) + classes, *widths, math.prod(out)]
-        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, 0.2))
+        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, 0.2), bias=bias)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         x = x.flatten(1)
@@ -80,7 +82,8 @@ class GAN(nn.Module):
         self.duel = Duel(
             space,
             Dense((config.latent,), config.generator, event, classes),
-            Dense(event, config.critic, (), classes),
+            # games of differences between scores leave their constant where it is: it would never learn
+            Dense(event, config.critic, (), classes, bias=False),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
