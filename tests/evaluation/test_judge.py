@@ -73,6 +73,23 @@ def test_samples_do_not_depend_on_the_batch():
         draw(Gaussian(), 0, 5)
 
 
+def test_a_model_is_judged_at_rest_and_left_as_it_was():
+    class Dropping(torch.nn.Module):
+        space = PLANE
+
+        def __init__(self):
+            super().__init__()
+            self.drop, self.still = torch.nn.Dropout(0.5), torch.nn.Dropout(0.5).eval()
+
+        def sample(self, n, *, y=None, rng):
+            return Batch(x=self.drop(torch.ones(n, 2)))
+
+    model = Dropping().train()
+    model.still.eval()
+    assert (draw(model, 50, 0) == 1).all()
+    assert (model.training, model.drop.training, model.still.training) == (True, True, False)
+
+
 def test_fewer_examples_are_a_random_choice():
     """Data sorted by size: the first tenth of it would not do."""
     data = Stored(space=PLANE, x=torch.arange(1000.0)[:, None].expand(-1, 2).contiguous())

@@ -90,7 +90,7 @@ def tensor(x: Values | None) -> Tensor:
     raise ValueError(f"an extractor takes examples of one field; got {got}: give an extractor of your own")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _in_batches(function: Callable[[Tensor], Tensor], x: Values) -> Tensor:
     whole = tensor(x)
     if not len(whole):

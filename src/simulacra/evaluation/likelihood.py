@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,10 +50,12 @@ def log_likelihood(
     count = 0
     device = _device(model)
     total = len(data) if n is None else min(n, len(data))
-    for examples in batches(data, total, stream("data"), batch=batch):
-        examples = examples.to(device)
-        parts.append(scorer.log_likelihood(examples.x, **examples.given(), rng=stream("model").rows(count), **chosen))
-        count += len(examples)
+    with resting(model):
+        for examples in batches(data, total, stream("data"), batch=batch):
+            given = examples.to(device)
+            drawn = stream("model").rows(count)
+            parts.append(scorer.log_likelihood(given.x, **given.given(), rng=drawn, **chosen))
+            count += len(given)
     if not parts:
         raise ValueError(f"a likelihood needs at least one example; {data.name} has {len(data)}")
     nats = torch.cat([p.nats.double().cpu() for p in parts])
@@ -106,6 +109,19 @@ def figures_of_likelihood(found: LogLikelihood, *, seed: int | None = None) -> l
             )
         )
     return figures
+
+
+@contextmanager
+def resting(model: object) -> Iterator[None]:
+    """Every layer in evaluation mode for a while: no dropout, running statistics; then as each was before."""
+    before = [(m, m.training) for m in model.modules()] if isinstance(model, torch.nn.Module) else []
+    for layer, _ in before:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer, mode in before:
+            layer.training = mode
 
 
 def _device(model: object) -> torch.device:
