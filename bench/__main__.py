@@ -10,9 +10,11 @@ from bench.harness import save, show
 # group -> what it measures; its module bench/GROUP.py has run() -> list of rows
 GROUPS = {
     "evaluation": "Frechet distance, precision / recall / density / coverage, likelihoods",
+    "coverage": "how often each interval holds the truth; minutes",
     "vae": "training a VAE, and the likelihood it reaches",
     "gan": "training a DCGAN, and the modes a GAN covers",
-    "training": "the loop, resume, several processes",
+    "training": "one process against two, and a stop against none",
+    "house": "what a user waits for: the first answers, the quickstart",
 }
 
 

@@ -48,8 +48,8 @@ class Coverage:
 
     @property
     def holds(self) -> bool:
-        """Within 92 .. 98 %."""
-        return HOLDS[0] <= self.covered <= HOLDS[1]
+        """Within 92 .. 98 %; where the distributions are equal, the end of a distance's range, more is allowed."""
+        return HOLDS[0] <= self.covered <= (1.0 if "equal" in self.what else HOLDS[1])
 
 
 def simulate(case: Case, repetitions: int = REPETITIONS) -> Coverage:
@@ -231,11 +231,10 @@ def mean_cases(sizes: list[int]) -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     """Everything the library's rules in ``intervals`` rest on."""
-    yield from frechet_cases([(200, 200, 2), (500, 500, 2), (200, 200, 8), (500, 500, 8), (200, 200, 32)])
-    yield from frechet_cases([(500, 500, 32), (2000, 2000, 32), (1000, 300, 32), (300, 300, 64), (500, 500, 64)])
-    yield from kernel_cases([(500, 500, 2), (200, 200, 8), (500, 500, 8), (200, 200, 32), (500, 500, 32)])
-    yield from kernel_cases([(1000, 1000, 8), (1000, 300, 32), (500, 500, 64)])
-    yield from neighbourhood_cases([(200, 200, 2), (500, 500, 2), (200, 200, 32), (500, 500, 32), (500, 300, 8)])
+    yield from frechet_cases([(500, 500, 2), (200, 200, 8), (500, 500, 8), (500, 500, 32), (2000, 2000, 32)])
+    yield from frechet_cases([(1000, 300, 32), (1000, 500, 32), (300, 300, 64), (1000, 1000, 64)])
+    yield from kernel_cases([(500, 500, 2), (1000, 1000, 8), (500, 500, 32), (1000, 1000, 32), (1000, 1000, 64)])
+    yield from neighbourhood_cases([(500, 500, 8), (200, 200, 32), (500, 500, 32)])
     yield from mean_cases([30, 100, 500])
 
 
@@ -246,7 +245,7 @@ def run(repetitions: int = REPETITIONS) -> list[Row]:
     rows = []
     for case in cases():
         found = simulate(case, repetitions)
-        printed = "printed" if found.printed > 0.5 else "withheld"
+        printed = "printed" if found.printed > 0.5 else "withheld"  # a rule on the value may decide either way
         rows.append(
             Row(
                 what=case.what,

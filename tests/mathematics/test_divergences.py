@@ -57,16 +57,27 @@ def test_log_normal_is_torchs():
 def test_the_three_parts_are_the_whole(weights):
     mean, log_scale = draws("mean", 16, 4), draws("scale", 16, 4)
     z = mean + log_scale.exp() * draws("noise", 16, 4)
-    parts = decompose(z, mean, log_scale, weights(16, 100, z))
+    parts = decompose(z, mean, log_scale, weights(16, 16, 100, z))
     whole = (log_normal(z, mean, log_scale) - log_normal(z)).sum(-1)
     assert torch.allclose(sum(parts), whole, atol=1e-10)
+
+
+@pytest.mark.parametrize("weights", [weighted, stratified])
+def test_rows_of_a_shared_batch_are_the_rows_of_the_whole(weights):
+    """A process that holds rows 4 .. 9 of a batch of 16 and sees the others' posteriors finds the same parts."""
+    mean, log_scale = draws("mean", 16, 4), draws("scale", 16, 4)
+    z = mean + log_scale.exp() * draws("noise", 16, 4)
+    whole = decompose(z, mean, log_scale, weights(16, 16, 100, z))
+    part = decompose(z[4:10], mean, log_scale, weights(6, 16, 100, z, first=4), first=4)
+    for a, b in zip(whole, part, strict=True):
+        assert torch.allclose(a[4:10], b, atol=1e-12)
 
 
 def test_the_whole_data_as_one_batch_is_exact():
     """With batch = data, stratified weights are 1/n and q(z) is the true mixture: so is every part."""
     n = 12
     mean, log_scale = draws("mean", n, 2), draws("scale", n, 2) * 0.3
-    weights = stratified(n, n, mean)
+    weights = stratified(n, n, n, mean)
     assert torch.allclose(weights.exp().sum(1), torch.ones(n, dtype=F64))
     z = mean + log_scale.exp() * draws("noise", n, 2)
     parts = decompose(z, mean, log_scale, weights)
@@ -82,7 +93,7 @@ def test_the_total_correlation_of_a_correlated_gaussian():
     mean = draws("mean", n, 2) @ torch.linalg.cholesky(inner).T
     log_scale = torch.full((n, 2), math.log(small), dtype=F64)
     z = mean + small * draws("noise", n, 2)
-    parts = decompose(z, mean, log_scale, stratified(n, n, z))
+    parts = decompose(z, mean, log_scale, stratified(n, n, n, z))
     # a mixture of n narrow components rests on the components, so compare with the density it is drawn from loosely
     want = MultivariateNormal(torch.zeros(2, dtype=F64), inner + small**2 * torch.eye(2, dtype=F64))
     each = Normal(0.0, 1.0).log_prob(z).sum(-1)
@@ -97,16 +108,16 @@ def test_stratified_weights_are_unbiased():
 
     n, b = 6, 3
     f = draws("f", n).exp()
-    weights = stratified(b, n, f).exp()[0]
+    weights = stratified(1, b, n, f).exp()[0]
     estimates = [float(weights @ f[[0, *rest]]) for rest in combinations(range(1, n), b - 1)]
     assert math.isclose(sum(estimates) / len(estimates), float(f.mean()), rel_tol=1e-12)
 
 
 def test_stratified_weights_refuse_a_batch_larger_than_the_data():
     with pytest.raises(ValueError, match="5 of 4"):
-        stratified(5, 4, torch.zeros(1))
+        stratified(5, 5, 4, torch.zeros(1))
     with pytest.raises(ValueError, match="1 of 4"):
-        stratified(1, 4, torch.zeros(1))
+        stratified(1, 1, 4, torch.zeros(1))
 
 
 def test_importance_bound_of_equal_weights_is_the_weight():

@@ -1,4 +1,4 @@
-"""Models small enough to train in a test: a linear regression onto nothing, a VAE, a GAN with batch norm, one with R1."""
+"""Models small enough to train in a test: a mean, a VAE, a GAN with batch norm, one with R1."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ def test_only_the_turns_player_moves_and_learns():
             return super().generator_loss(batch, rng)
 
         def r1(self, batch, rng):
-            assert all(torch.equal(a, b) for a, b in zip(self.before.values(), self.critic.state_dict().values()))
+            now = self.critic.state_dict()
+            assert all(torch.equal(before, now[name]) for name, before in self.before.items())
             return super().r1(batch, rng)
 
     model = Watched(gamma=1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json as json_
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.extractors import values
 from simulacra.evaluation.judge import figures_of_samples
-from simulacra.evaluation.report import text_table
+from simulacra.evaluation.report import figures_to_json, text_table
 from simulacra.modalities.samples import read_samples
 from simulacra.modalities.sources import open_data
 from simulacra.runs import load
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(Options, rest, verb="evaluate RUN|FOLDER|ARRAY")
     figures = _of_run(what[0], options) if (Path(what[0]) / NAME).exists() else _of_samples(what[0], options)
     if options.json:
-        print(json_.dumps([figure.to_json() for figure in figures], indent=1))
+        print(figures_to_json(figures))
     else:
         Console().print(text_table(figures))
 

@@ -75,8 +75,8 @@ def setting(text: str, functions: Mapping[str, Any]) -> Any:
         if isinstance(node, ast.Name):
             if node.id not in by_name:
                 raise ValueError(f"no function {node.id!r}; expected one of {', '.join(sorted(by_name))}")
-            found = by_name[node.id]
-            return found() if dataclasses.is_dataclass(found) else found
+            found: Any = by_name[node.id]
+            return found() if isinstance(found, type) else found
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
             read(node.func)
             return by_name[node.func.id](**{k.arg: read(k.value) for k in node.keywords if k.arg})

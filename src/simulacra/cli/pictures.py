@@ -75,6 +75,7 @@ def main_reconstruct(arguments: Sequence[str]) -> None:
     x, y = _examples(run, source, options)
     again = reconstruct(run.model, x, y=y)
     say(f"mean squared error {float(error(x, again).mean()):.4g} over {len(x)} examples")
+    assert isinstance(again, Tensor)
     _write(run, x, again, options)
 
 

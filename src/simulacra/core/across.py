@@ -7,7 +7,7 @@ of a gather sums what all processes say about a row. With one process everything
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, distributed
@@ -29,7 +29,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(x)
+        distributed.all_reduce(x)  # pyright: ignore[reportUnknownMemberType]
         return x
 
     @staticmethod
@@ -43,10 +43,10 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.contiguous()
-        out = x.new_empty((processes() * len(x), *x.shape[1:]))
-        distributed.all_gather_into_tensor(out, x)
+        shares = [torch.empty_like(x) for _ in range(processes())]
+        distributed.all_gather(shares, x)  # pyright: ignore[reportUnknownMemberType]
         ctx.rows = len(x)
-        return out
+        return torch.cat(shares)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class _Gather(torch.autograd.Function):
 
 def total(x: Tensor) -> Tensor:
     """Sum over the processes, of whatever shape x has; the same on each of them."""
-    return x if processes() == 1 else _Sum.apply(x)  # pyright: ignore[reportReturnType]
+    return x if processes() == 1 else cast("Tensor", _Sum.apply(x))  # pyright: ignore[reportUnknownMemberType]
 
 
 def mean(x: Tensor) -> Tensor:
@@ -66,4 +66,4 @@ def mean(x: Tensor) -> Tensor:
 
 def gather(x: Tensor) -> Tensor:
     """(b, ...) -> (processes x b, ...): the rows of the whole batch in order; b is the same on every process."""
-    return x if processes() == 1 else _Gather.apply(x)  # pyright: ignore[reportReturnType]
+    return x if processes() == 1 else cast("Tensor", _Gather.apply(x))  # pyright: ignore[reportUnknownMemberType]

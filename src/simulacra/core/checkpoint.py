@@ -10,9 +10,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 @contextlib.contextmanager
-def told(doing: str) -> Iterator[None]:
+def told(doing: str) -> Generator[None]:
     """Faults of the file system, told in one line: ``told("write run/log.jsonl")``."""
     try:
         yield
@@ -103,6 +103,6 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
             " restore it from a copy or make it anew"
         )
     try:
-        return cast("dict[str, Tensor]", safetensors.torch.load(content))
+        return safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged: {error}; restore it from a copy or make it anew") from error

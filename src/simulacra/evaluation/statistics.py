@@ -154,7 +154,9 @@ def neighbourhood_intervals(
         return torch.stack([t.mean() for t in (found.precise, found.recalled, found.dense, found.covered)])
 
     values = statistic(fake, real).tolist()
-    reasons = [intervals.neighbourhood_reason(v, len(fake), len(real), k) for v in values]
+    n, m = len(fake), len(real)
+    reasons = [intervals.share_reason(v, n, m, k) for v in values]
+    reasons[2] = intervals.density_reason(n, m, fake.shape[1], k)
     errors = values
     if always or None in reasons:  # twenty halves cost five times the statistic itself
         errors = intervals.halving_error(statistic, fake, real, Rng(seed)("halves")).tolist()
@@ -169,7 +171,7 @@ def score(probabilities: Tensor, *, origin: Origin = NOWHERE) -> Figure:
     check(probabilities, probabilities)
     information = class_information(probabilities)
     # p(class) is a mean over the same rows, but the information is stationary in it: to first order it adds nothing
-    inner = intervals.of_mean(information)
+    inner = intervals.of_mean(information, least=100)
     if inner.bounds is not None:
         low, high = torch.tensor(inner.bounds).exp().tolist()
         inner = Interval(bounds=(low, high), method=f"{inner.method}, of its logarithm")

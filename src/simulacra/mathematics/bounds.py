@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
+from simulacra.core import across
 from simulacra.mathematics.divergences import (
     Parts,
     decompose,
@@ -40,7 +42,7 @@ class Bound:
     step: Tensor
     examples: Tensor
 
-    @property
+    @cached_property
     def kl(self) -> Tensor:
         """KL(q(z | x) || N(0, I)), nats (b,)."""
         return kl_standard(self.mean, self.log_scale)
@@ -68,7 +70,8 @@ def iwae(bound: Bound) -> Tensor:
 def beta_tc(bound: Bound) -> Tensor:
     """beta-TCVAE: of the KL's three parts only the total correlation is weighted by beta (Chen et al. 2018, eq. 4).
 
-    Uses the first code of each example and stratified minibatch weights; needs ``fit`` for the number of examples.
+    Uses the first code of each example and stratified minibatch weights, over the batch of all processes; needs ``fit``
+    for the number of examples.
     """
     parts = _parts(bound, stratified)
     return bound.log_px[0] - parts.mutual_information - bound.beta * parts.total_correlation - parts.dimensionwise
@@ -80,12 +83,14 @@ def beta_tc_weighted(bound: Bound) -> Tensor:
     return bound.log_px[0] - parts.mutual_information - bound.beta * parts.total_correlation - parts.dimensionwise
 
 
-def _parts(bound: Bound, weights: Callable[[int, int, Tensor], Tensor]) -> Parts:
+def _parts(bound: Bound, weights: Callable[..., Tensor]) -> Parts:
     examples = int(bound.examples)
     if not examples:
         raise ValueError("beta-TCVAE needs the number of examples in the data; call fit(data) before training")
     z = bound.z[0]
-    return decompose(z, bound.mean, bound.log_scale, weights(len(z), examples, z))
+    mean, log_scale = across.gather(bound.mean), across.gather(bound.log_scale)
+    first = across.rank() * len(z)
+    return decompose(z, mean, log_scale, weights(len(z), len(mean), examples, z, first=first), first=first)
 
 
 @dataclass(frozen=True, kw_only=True)

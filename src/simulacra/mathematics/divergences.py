@@ -46,43 +46,47 @@ class Parts(NamedTuple):
     dimensionwise: Tensor
 
 
-def decompose(z: Tensor, mean: Tensor, log_scale: Tensor, log_weights: Tensor) -> Parts:
+def decompose(z: Tensor, mean: Tensor, log_scale: Tensor, log_weights: Tensor, *, first: int = 0) -> Parts:
     """The beta-TCVAE decomposition of the KL from a minibatch (Chen et al. 2018, eq. 2).
 
-    z            (b, d), one draw from each row's posterior N(mean, scale^2), mean and log_scale (b, d).
-    log_weights  (b, b), as ``weighted`` or ``stratified`` give them: row i estimates
+    z            (b, d), one draw from each of b examples' posteriors N(mean, scale^2).
+    mean, log_scale  (n, d), of the whole batch; those of the b examples are its rows first .. first + b - 1.
+    log_weights  (b, n), as ``weighted`` or ``stratified`` give them: row i estimates
                  log q(z_i) by logsumexp_j (log_weights[i, j] + log q(z_i | x_j)).
 
     The three parts add up to log q(z|x) - log p(z) of each row exactly, whatever the weights.
     """
-    pairwise = log_normal(z[:, None], mean[None], log_scale[None])  # (b, b, d): z_i under x_j's posterior
-    log_q_given = log_normal(z, mean, log_scale).sum(-1)
+    pairwise = log_normal(z[:, None], mean[None], log_scale[None])  # (b, n, d): z_i under x_j's posterior
+    own = slice(first, first + len(z))
+    log_q_given = log_normal(z, mean[own], log_scale[own]).sum(-1)
     log_q = torch.logsumexp(log_weights + pairwise.sum(-1), dim=1)
     log_q_each = torch.logsumexp(log_weights[..., None] + pairwise, dim=1).sum(-1)
     log_p = log_normal(z).sum(-1)
     return Parts(log_q_given - log_q, log_q - log_q_each, log_q_each - log_p)
 
 
-def weighted(batch: int, examples: int, like: Tensor) -> Tensor:
-    """Minibatch weights: log 1/(b n) everywhere, (b, b); a lower bound of log q(z) in expectation.
+def weighted(rows: int, batch: int, examples: int, like: Tensor, *, first: int = 0) -> Tensor:
+    """Minibatch weights: log 1/(b n) everywhere, (rows, b); a lower bound of log q(z) in expectation.
 
     Chen et al. 2018, appendix C.1: E log q(z) ~ 1/b sum_i log 1/(n b) sum_j q(z_i | x_j), with b the batch
     and n the number of examples in the data.
     """
-    return torch.full((batch, batch), -math.log(batch * examples), dtype=like.dtype, device=like.device)
+    return torch.full((rows, batch), -math.log(batch * examples), dtype=like.dtype, device=like.device)
 
 
-def stratified(batch: int, examples: int, like: Tensor) -> Tensor:
-    """Stratified minibatch weights, log of (b, b): q(z_i) is unbiased for batches drawn without replacement.
+def stratified(rows: int, batch: int, examples: int, like: Tensor, *, first: int = 0) -> Tensor:
+    """Stratified minibatch weights, log of (rows, b): q(z_i) is unbiased for batches drawn without replacement.
 
-    z_i comes from example i itself, which is in the batch for certain and weighs 1/n; each of the other b-1
+    z_i comes from example first + i of the batch, which is in it for certain and weighs 1/n; each of the other b-1
     stands for (n-1)/(b-1) of the others, so weighs (n-1) / (n (b-1)) (the idea of Chen et al. 2018, appendix C.2).
+    Raises ValueError for a batch of one, or one larger than the data.
     """
     if not 2 <= batch <= examples:
         raise ValueError(f"stratified weights need a batch of 2 or more out of the data; got {batch} of {examples}")
     off = math.log(examples - 1) - math.log(examples) - math.log(batch - 1)
-    weights = torch.full((batch, batch), off, dtype=like.dtype, device=like.device)
-    return weights.fill_diagonal_(-math.log(examples))
+    weights = torch.full((rows, batch), off, dtype=like.dtype, device=like.device)
+    weights[:, first : first + rows].fill_diagonal_(-math.log(examples))
+    return weights
 
 
 def importance_bound(log_weights: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -53,19 +54,22 @@ def read_picture_arrays(path: Path, arrays: dict[str, np.ndarray], options: Opti
     return Read(train=Part(pictures=train, labels=labels), test=test, classes=classes, notes=(*notes, *said))
 
 
-def pictures_from(array: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+def pictures_from(
+    array: np.ndarray, name: str, layout: Literal["nhwc", "nchw"] | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Pictures (n, c, h, w) of uint8 from (n, h, w), (n, h, w, c) or (n, c, h, w) of nearly any numbers, and notes.
 
     Floats lie in [0, 1], in [-1, 1] where any is negative, or are whole numbers 0 .. 255; 16-bit levels become
-    8-bit ones; booleans black and white. Raises ValueError for other shapes and values, NaN among them.
+    8-bit ones; booleans black and white. layout says where the channels are, None sees it from the shape. Raises
+    ValueError for other shapes and values, NaN among them.
     """
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise ValueError(f"{name}: shape {array.shape}; expected pictures (n, h, w), (n, h, w, c) or (n, c, h, w)")
     if array.ndim == 3:
         array = array[:, None]
-    elif array.shape[3] in (1, 3, 4) and array.shape[1] not in (1, 3, 4):
+    elif layout == "nhwc" or (layout is None and array.shape[3] in (1, 3, 4) and array.shape[1] not in (1, 3, 4)):
         array = array.transpose(0, 3, 1, 2)
-    elif array.shape[3] in (1, 3, 4):
+    elif layout is None and array.shape[3] in (1, 3, 4):
         raise ValueError(
             f"{name}: shape {array.shape} may be (n, h, w, c) or (n, c, h, w); give a fourth size that is not"
         )

@@ -50,7 +50,10 @@ def read_samples(path: Path | str, space: Space) -> Stored:
         values = array.get("x", next(iter(array.values())))
         if not is_pictures(space):
             return _points(values, space, path)
-        pictures, _ = arrays.pictures_from(values, path.name)
+        c, h, w = images.picture_field(space).shape
+        # small pictures fit both layouts; what we write ourselves is (n, h, w, c)
+        layout = "nhwc" if values.shape[1:] == (h, w, c) else "nchw" if values.shape[1:] == (c, h, w) else None
+        pictures, _ = arrays.pictures_from(values, path.name, layout)
     elif path.is_dir():
         if not is_pictures(space):
             raise ValueError(f"{path}: points are read from a .npy or .npz of shape (n, d); got a folder")

@@ -65,7 +65,7 @@ class Sprites:
         shape, scale, orientation, across, down = factors.unbind(1)
         # centres of the pixels in [-1, 1], and of the sprites far enough inside that none is cut
         ticks = (torch.arange(self.side) + 0.5) * (2 / self.side) - 1
-        centre = lambda i: (i / (FACTORS["x"] - 1) * 2 - 1)[:, None, None] * 0.54  # noqa: E731
+        centre = lambda i: (i / (FACTORS["x"] - 1) * 2 - 1)[:, None, None] * 0.5  # noqa: E731
         radius = (0.5 + 0.1 * scale)[:, None, None] * 0.45  # scales 0.5, 0.6 ... 1
         u, v = (ticks[None, None, :] - centre(across)) / radius, (ticks[None, :, None] - centre(down)) / radius
         angle = (orientation * (2 * math.pi / FACTORS["orientation"]))[:, None, None]
@@ -84,6 +84,6 @@ def _ellipse(u: Float[Tensor, "b s s"], v: Float[Tensor, "b s s"]) -> Tensor:
 
 
 def _heart(u: Float[Tensor, "b s s"], v: Float[Tensor, "b s s"]) -> Tensor:
-    # the sextic (x^2 + y^2 - 1)^3 = x^2 y^3, tip down, brought into the unit circle
-    x, y = 1.2 * u, -1.2 * v + 0.1
+    # the sextic (x^2 + y^2 - 1)^3 = x^2 y^3, tip down: it lies in the circle of radius 1.25 around (0, 0.25)
+    x, y = 1.25 * u, 0.25 - 1.25 * v
     return (x**2 + y**2 - 1) ** 3 <= x**2 * y**3

@@ -153,13 +153,8 @@ class Residual(nn.Module):
         super().__init__()
         self.body = nn.Sequential(activation(), first, activation(), second)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        if mask is None:
-            return x + self.body(x)
-        h = x
-        for layer in self.body:
-            h = layer(h) * mask
-        return x + h
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
 
 
 class GridEncoder(nn.Module):
@@ -225,7 +220,7 @@ def grid_blocks(channels: int, s: Convolutional) -> nn.Sequential:
 
 
 class SequenceEncoder(nn.Module):
-    """Masked residual convolutions, then a dense layer that sees every step in its place."""
+    """Residual convolutions, then a dense layer that sees every step in its place."""
 
     def __init__(self, shape: tuple[int, ...], given: int, outputs: int, s: Temporal) -> None:
         super().__init__()
@@ -239,9 +234,9 @@ class SequenceEncoder(nn.Module):
         present = h[..., -1:].transpose(1, 2)  # (b, 1, t): Embed's last channel
         if given is not None:
             h = joined(h, given[:, None].expand(-1, h.shape[1], -1))
-        h = self.into(h).transpose(1, 2) * present
+        h = self.into(h).transpose(1, 2) * present  # what lies beyond the length ends here
         for block in self.blocks:
-            h = block(h, present)
+            h = block(h)
         return self.out(joined(self.dense(h.flatten(1)), given))
 
 

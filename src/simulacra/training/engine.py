@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 
 from simulacra.core import across
 from simulacra.core.batch import Batch, Data, Stored
@@ -49,12 +50,12 @@ def shard(module: nn.Module, device: torch.device) -> None:
 def local(tensor: Tensor) -> Tensor:
     """This process's share of a sharded tensor, detached; a plain tensor as it is, detached."""
     tensor = tensor.detach()
-    return tensor.to_local() if is_sharded(tensor) else tensor
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def is_sharded(tensor: Tensor) -> bool:
     """Whether a tensor is split over processes (a DTensor)."""
-    return hasattr(tensor, "to_local")
+    return isinstance(tensor, DTensor)
 
 
 def join(device: torch.device | str | None = None) -> torch.device:
@@ -116,7 +117,7 @@ class Engine:
         module.to(device=self.device, dtype=self.dtype)
         for layer in module.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-                layer.to(memory_format=torch.channels_last)
+                layer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if self.processes > 1:
             with torch.no_grad():
                 for tensor in (*module.parameters(), *module.buffers()):

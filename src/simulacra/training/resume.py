@@ -138,7 +138,8 @@ def load(state: Path, tensors: dict[str, Tensor], seats: Mapping[str, Seat], eng
             kept = saved[name]
             if isinstance(kept, TensorStorageMetadata) and kept.size != there.shape:
                 raise ValueError(
-                    f"{state} is a run of another model: {name!r} has shape {tuple(kept.size)}, not {tuple(there.shape)}"
+                    f"{state} is a run of another model: {name!r} has shape {tuple(kept.size)},"
+                    f" not {tuple(there.shape)}"
                 )
         optimisers = _empty_like_saved(saved, seats)
         with _quiet():

@@ -39,8 +39,8 @@ class Neighbour:
     """A sample beside its nearest training picture.
 
     sample, real  PNGs of one picture each, of equal size.
-    ratio         the sample's distance to its nearest training picture over that to the second nearest: near 1 for
-                  something new, far below 1 for a copy of that one picture.
+    ratio         the sample's distance to its nearest training picture over the typical (median) distance of a
+                  held-out picture to its own: about 1 for something new, near 0 for a copy.
     """
 
     sample: bytes
