@@ -118,13 +118,15 @@ def halving_error(
 
 def share_reason(value: float, n: int, m: int, k: int) -> str | None:
     """Why precision, recall or coverage at k neighbours has no interval; None where it has one."""
-    if not 0.02 <= value <= 0.95:
-        return "too near an end of its range, the method holds from 0.02 to 0.95"
+    if not 0.2 <= value <= 0.95:
+        return "too near an end of its range, the method is known to hold from 0.2 to 0.95"
     return _too_few(n, m, k)
 
 
-def density_reason(n: int, m: int, d: int, k: int) -> str | None:
+def density_reason(value: float, n: int, m: int, d: int, k: int) -> str | None:
     """Why density at k neighbours has no interval; None where it has one."""
+    if value < 0.2:
+        return "too near nought, the method is known to hold from 0.2 on"
     return f"{d} features, the method holds from 8 on" if d < 8 else _too_few(n, m, k)
 
 
