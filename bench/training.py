@@ -27,7 +27,8 @@ def run() -> list[Any]:
         environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "bench.training"]
         running = [subprocess.Popen([*command, str(rank), "2", folder], env=environment) for rank in range(2)]
-        if any([process.wait(timeout=600) for process in running]):
+        ended = [process.wait(timeout=600) for process in running]
+        if any(ended):
             raise RuntimeError("a process failed; its words stand above")
         two = torch.load(Path(folder) / "ends.pt", weights_only=True)
     rows = []

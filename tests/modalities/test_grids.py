@@ -29,7 +29,14 @@ def test_pictures_lie_in_rows(c, enlarge):
     for i, picture in enumerate(pictures):
         top, left = 2 + i // 3 * (5 * enlarge + 2), 2 + i % 3 * (4 * enlarge + 2)
         assert np.array_equal(shown[top : top + 5 * enlarge : enlarge, left : left + 4 * enlarge : enlarge], picture)
-    assert (shown[:2] == 255).all()
+    assert (shown[:2] == grids.ground(pictures)).all()
+
+
+def test_gaps_take_the_colour_of_the_pictures_borders():
+    pictures = np.full((3, 5, 4, 3), 255, np.uint8)
+    pictures[:, [0, -1]] = pictures[:, :, [0, -1]] = (10, 20, 30)
+    pictures[0, 0, 0] = 200  # one stray corner changes nothing
+    assert grids.ground(pictures).tolist() == [10, 20, 30]
 
 
 def test_small_pictures_are_enlarged_until_seen():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json as json_
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
 from rich.console import Console
 
 from simulacra.cli.parse import JsonFlag, parse, positionals
@@ -16,7 +17,7 @@ from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.extractors import values
 from simulacra.evaluation.judge import figures_of_samples
-from simulacra.evaluation.report import text_table
+from simulacra.evaluation.report import figures_to_json, text_table
 from simulacra.modalities.samples import read_samples
 from simulacra.modalities.sources import open_data
 from simulacra.runs import load
@@ -37,7 +38,7 @@ class Options(Loading):
     """
 
     real: str | None = None
-    n: int | None = None
+    n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
     seed: int = 0
     json: JsonFlag = False
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(Options, rest, verb="evaluate RUN|FOLDER|ARRAY")
     figures = _of_run(what[0], options) if (Path(what[0]) / NAME).exists() else _of_samples(what[0], options)
     if options.json:
-        print(json_.dumps([figure.to_json() for figure in figures], indent=1))
+        print(figures_to_json(figures))
     else:
         Console().print(text_table(figures))
 

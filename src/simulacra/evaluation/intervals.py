@@ -59,7 +59,9 @@ def of_share(hits: int, n: int) -> Interval:
         (share + z * z / (2 * n)) / scale,
         z / scale * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2),
     )
-    return Interval(bounds=(max(0.0, middle - reach), min(1.0, middle + reach)), method="Wilson's score")
+    # at the ends the bound is the share itself, which rounding must not push out of the interval
+    low, high = min(share, max(0.0, middle - reach)), max(share, min(1.0, middle + reach))
+    return Interval(bounds=(low, high), method="Wilson's score")
 
 
 def frechet_reason(fake: Tensor, real: Tensor) -> str | None:

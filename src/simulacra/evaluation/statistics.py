@@ -116,7 +116,7 @@ def frechet(fake: Tensor, real: Tensor, *, origin: Origin = NOWHERE) -> list[Fig
     why = intervals.none(f"biased by about {found.value - found.limit:+.2g} at this n, see the distance without bias")
     return [
         origin.figure("Frechet distance", found.value, "lower", why, n=n, n_real=m),
-        origin.figure("Frechet distance without bias", found.limit, "lower", interval, n=n, n_real=m),
+        origin.figure("Frechet distance without bias", max(0.0, found.limit), "lower", interval, n=n, n_real=m),
     ]
 
 

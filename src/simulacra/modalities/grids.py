@@ -15,7 +15,7 @@ from PIL import Image
 
 SEEN_FROM = 56  # pixels: a smaller picture is enlarged at least to this side, by whole factors, without blurring
 GAP = 2  # pixels between pictures
-PAPER = 255  # and what lies between them: white, like the report's page
+PAPER = 255  # white, like the report's page, between images side by side
 
 
 def grid(
@@ -35,7 +35,8 @@ def grid(
     pictures = magnified(pictures, enlarge)
     h, w = pictures.shape[1:3]
     rows = math.ceil(n / columns)
-    canvas = np.full((rows * (h + gap) + gap, min(n, columns) * (w + gap) + gap, c), PAPER, np.uint8)
+    canvas = np.empty((rows * (h + gap) + gap, min(n, columns) * (w + gap) + gap, c), np.uint8)
+    canvas[:] = ground(pictures)
     for i, picture in enumerate(pictures):
         top, left = gap + i // columns * (h + gap), gap + i % columns * (w + gap)
         canvas[top : top + h, left : left + w] = picture
@@ -61,7 +62,8 @@ def pairs(
         raise ValueError(f"pairs need pictures of one shape; got {left.shape} and {right.shape}")
     left, right = magnified(left, enlarge), magnified(right, enlarge)
     n, h, _, c = left.shape
-    between = np.full((n, h, GAP, c), PAPER, np.uint8)
+    between = np.empty((n, h, GAP, c), np.uint8)
+    between[:] = ground(left)
     both = np.concatenate([left, between, right], 2)
     return grid(both, columns=columns or _columns(n, h / both.shape[2]), enlarge=1, gap=3 * GAP)
 
@@ -71,9 +73,9 @@ def beside(images: Sequence[Image.Image], *, gap: int = 8 * GAP) -> Image.Image:
     if not images:
         raise ValueError("nothing to set side by side; expected at least one image")
     mode = "RGBA" if any(i.mode == "RGBA" for i in images) else "RGB" if any(i.mode == "RGB" for i in images) else "L"
-    ground = {"L": PAPER, "RGB": (PAPER,) * 3, "RGBA": (PAPER,) * 4}[mode]
+    paper = {"L": PAPER, "RGB": (PAPER,) * 3, "RGBA": (PAPER,) * 4}[mode]
     width = sum(i.width for i in images) + gap * (len(images) - 1)
-    canvas = Image.new(mode, (width, max(i.height for i in images)), ground)
+    canvas = Image.new(mode, (width, max(i.height for i in images)), paper)
     left = 0
     for image in images:
         canvas.paste(image.convert(mode), (left, 0))
@@ -113,6 +115,15 @@ def gif(frames: Sequence[Image.Image], path: Path | str, *, seconds: float = 6.0
     times = [each] * (len(frames) - 1) + [each + round(1000 * rest)]
     first, *others = [f.convert("RGB").quantize(256) if f.mode != "L" else f for f in frames]
     first.save(path, "GIF", save_all=True, append_images=others, duration=times, loop=0, optimize=False)
+
+
+def ground(pictures: np.ndarray) -> np.ndarray:
+    """What lies between pictures, (c,): the median of their border pixels, so that no frame fights with what they show.
+
+    A white stroke on black that touches a picture's edge would run into white gaps and be read as part of them.
+    """
+    border = [pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1]]
+    return np.median(np.concatenate(border, 1), axis=(0, 1)).astype(np.uint8)
 
 
 def _columns(n: int, aspect: float) -> int:

@@ -63,7 +63,7 @@ def from_json(value: Any, known: Mapping[str, Any]) -> Any:
     if "function" in value:
         return _find(value["function"], known)
     if "is" in value:
-        kind = _find(value["is"], known)
+        kind: Any = _find(value["is"], known)
         names = {f.name for f in dataclasses.fields(kind) if f.init}
         if unknown := set(value) - names - {"is"}:
             raise ValueError(f"{value['is']} has no setting {sorted(unknown)}; expected some of {sorted(names)}")

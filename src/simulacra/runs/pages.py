@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -31,6 +29,7 @@ from simulacra.runs.extractors import extractors_for
 from simulacra.runs.run import Run
 from simulacra.runs.snapshots import SHOWN, animate, progress
 from simulacra.runs.snapshots import draw as drawn
+from simulacra.training.hooks import Verdict
 from simulacra.uses.interpolate import interpolate_latents
 from simulacra.uses.reconstruct import reconstruct
 
@@ -67,8 +66,15 @@ def write_comparison(runs: Sequence[Run], path: Path, *, title: str, say: Say = 
             figures = run.evaluate()
             write_json(run.path / FIGURES, [figure.to_json() for figure in figures])
         reports.append(report(run, figures))
+    comparison = Comparison(
+        title=title,
+        runs=reports,
+        subtitle=f"{len(runs)} models of {', '.join(sorted({r.data for r in reports}))}, judged on what none has seen.",
+        date=reports[0].date,
+        command=f"simulacra compare {' '.join(str(run.path) for run in runs)} --out {path}",
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, render_comparison(Comparison(title=title, runs=reports)).encode())
+    write(path, render_comparison(comparison).encode())
     return path
 
 
@@ -83,8 +89,7 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
         )
     samples = drawn(run.model, loaded.train) if isinstance(run.model, Sampler) else None
     frames = progress(run.path / "samples")
-    with contextlib.suppress(ValueError):  # frames of several sizes, where settings changed between sittings
-        animate(frames, run.path / "samples" / "training.gif")
+    moving = animate(frames, run.path / "samples" / "training.gif")
     cost = dict(recipe.cost)
     return Report(
         name=run.path.name,
@@ -92,13 +97,14 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
         data=str(recipe.data["name"]),
         learnt=_sentence(run),
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        verdicts=[SimpleNamespace(**verdict) for verdict in recipe.verdicts],
+        verdicts=[Verdict(**verdict) for verdict in recipe.verdicts],
         samples=None if samples is None else grids.png(samples),
         real=real,
         reconstructions=_reconstructions(run, loaded.held_out) if pictures else None,
         interpolations=_interpolations(run) if pictures else None,
         nearest=_nearest(run) if pictures and isinstance(run.model, Sampler) else (),
         progress=frames[:: max(1, len(frames) // 5)] if frames else (),
+        animation=moving,
         log=_log(run.path),
         figures=list(figures),
         costs=Costs(
@@ -132,7 +138,8 @@ def command(run: Run) -> str:
     given = run.recipe.data["options"]
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
-    options += [f"--{name} {given[name]}" for name in ("binarise", "labels", "modality") if name in given]
+    others = ("binarise", "channels", "held_out", "skip", "labels", "modality")
+    options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     what = [run.recipe.family, run.recipe.data["source"], *options, *budget]
     return f"simulacra fit {' '.join(what)} --seed {training.seed} --out {run.path}"
 
@@ -147,13 +154,15 @@ def machine() -> str:
         ]
         name = names[0] if names else name
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{name}, {torch.get_num_threads()} threads, {device}"
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}, {device}"
 
 
 def _sentence(run: Run) -> str:
     counts, space = run.recipe.data["counts"], run.recipe.space
     given = " and their class" if hasattr(space.y, "names") else ""
-    return f"The distribution of {counts['train']:,} {run.recipe.data['modality']}{given}, in {space.measure}."
+    what = f"{counts['train']:,} {run.recipe.data['modality']}{given}, as {space.measure}"
+    return f"A {run.recipe.family} that learnt the distribution of {what}."
 
 
 def _log(folder: Path) -> list[dict[str, Any]]:

@@ -71,8 +71,10 @@ def progress(folder: Path) -> list[tuple[int, bytes]]:
     return [(int(path.stem.split("-")[1]), path.read_bytes()) for path in sorted(folder.glob("step-*.png"))]
 
 
-def animate(frames: Sequence[tuple[int, bytes]], path: Path) -> None:
-    """The snapshots as a GIF; nothing for fewer than two."""
+def animate(frames: Sequence[tuple[int, bytes]], path: Path) -> bytes | None:
+    """The snapshots as a GIF, written and returned; None for fewer than two, or sizes that differ between sittings."""
     images = [Image.open(io.BytesIO(data)) for _, data in frames]
-    if len(images) > 1 and len({image.size for image in images}) == 1:
-        grids.gif(images, path)
+    if len(images) < 2 or len({image.size for image in images}) > 1:
+        return None
+    grids.gif(images, path)
+    return path.read_bytes()
