@@ -57,31 +57,23 @@ class GANConfig:
 class Dense(nn.Module):
     """Linear layers from (b, *into), and y (b, classes) beside it, to (b, *out)."""
 
-<<<<<<< HEAD
+    alone = True  # as a critic it scores each example by itself
+
     def __init__(
         self, into: Sequence[int], widths: Sequence[int], out: Sequence[int], classes: int, *, bias: bool = True
     ) -> None:
-=======
-    alone = True  # as a critic it scores each example by itself
-
-    def __init__(self, into: Sequence[int], widths: Sequence[int], out: Sequence[int], classes: int) -> None:
->>>>>>> gan
         super().__init__()
         self.out = tuple(out)
         # one-hot entries are raised to unit mean square, so that the label starts out as loud as any other input
         self.loudness = math.sqrt(classes)
         sizes = [math.prod(into) + classes, *widths, math.prod(out)]
-<<<<<<< HEAD
-        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, 0.2), bias=bias)
-=======
-        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, LEAK))
+        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, LEAK), bias=bias)
 
     @torch.no_grad()
     def spread(self, rng: Rng) -> None:
         """Draw the hidden biases from U(-1, 1): at zero every kink of the first layer would pass through the origin."""
         for i, layer in enumerate([m for m in self.layers if isinstance(m, nn.Linear)][:-1]):
             layer.bias.copy_(2 * rng(i).uniform(layer.bias.shape) - 1)
->>>>>>> gan
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         x = x.flatten(1)
@@ -97,17 +89,12 @@ class GAN(nn.Module):
         self.config, self.space = config, space
         event, classes = Continuum.of(space, "a GAN").event, class_count(space)
         generator = Dense((config.latent,), config.generator, event, classes)
-        critic = Dense(event, config.critic, (), classes)
+        # games of differences between scores leave their constant where it is: it would never learn
+        critic = Dense(event, config.critic, (), classes, bias=False)
         self.duel = Duel(
             space,
-<<<<<<< HEAD
-            Dense((config.latent,), config.generator, event, classes),
-            # games of differences between scores leave their constant where it is: it would never learn
-            Dense(event, config.critic, (), classes, bias=False),
-=======
             generator,
             critic,
->>>>>>> gan
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
