@@ -124,7 +124,7 @@ def _name(value: Any) -> str:
 
 
 def _first_fault(panel: str) -> str:
-    """What went wrong, out of tyro's panel: its first part below the title. Rules part it; a terminal may lack frames."""
+    """What went wrong, out of tyro's panel: its first part below the title; rules part it, frames may be lacking."""
     parts: list[list[str]] = [[]]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", panel).splitlines():
         words = line.strip("╭╮╰╯│|+ ")
