@@ -16,8 +16,8 @@ Every figure below was written by a command of this repository, named above its 
 
 How to read it. *Ours* and *peer* are measured in one session, in turns, each in a process of its own. A *ratio* is
 the peer's median over ours, so above 1 ours needs less; its spread is from the smallest to the largest ratio of two
-neighbouring rounds. CPU-s are user and system seconds of the process, over all its threads. Targets are those the project
-set itself before measuring: **met** or **NOT met** stands beside each.
+neighbouring rounds. CPU-s are user and system seconds of the process, over all its threads. Targets are those the
+project set itself before measuring: **met** or **NOT met** stands beside each.
 
 """
 
@@ -36,7 +36,7 @@ def main() -> None:
 
 def section(record: dict[str, Any]) -> str:
     """One group's table."""
-    where = f"{record['cpu']}, {record['cores']} cores, {record['system']}; Python {record['python']}, torch {record['torch']}"
+    where = "{cpu}, {cores} cores, {system}; Python {python}, torch {torch}".format_map(record)
     lines = [
         f"## `{record['command']}`",
         "",
