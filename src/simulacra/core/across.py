@@ -57,7 +57,7 @@ class _Gather(torch.autograd.Function):
 def wait() -> None:
     """Wait until every process is here."""
     if processes() > 1:
-        distributed.barrier()
+        cast(Any, distributed).barrier()
 
 
 def total(x: Tensor) -> Tensor:
