@@ -59,6 +59,9 @@ def test_class_score_sees_a_lost_class(trained):
         score[name] = figures["class score"]
     assert 1 <= score["one"].value < 1.1 < 1.2 < score["both"].value <= 2
     assert score["both"].extractor_hash == trained.hash
+    accuracy = figures["classifier accuracy"]
+    assert accuracy.n == 60
+    assert accuracy.interval[0] <= accuracy.value <= accuracy.interval[1]
 
 
 def test_kept_by_fingerprint_and_read_back(tmp_path, trained):

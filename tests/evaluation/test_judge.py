@@ -11,7 +11,7 @@ from simulacra.core.batch import Batch, Stored
 from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Continuous, Space
-from simulacra.evaluation.extractors import pixels, plain, points
+from simulacra.evaluation.extractors import batches, pixels, plain, points, values
 from simulacra.evaluation.judge import copying, draw, figures_of_samples, judge, nearest_training
 from simulacra.evaluation.statistics import Origin
 
@@ -71,6 +71,33 @@ def test_samples_do_not_depend_on_the_batch():
     assert torch.equal(draw(Gaussian(), 20, 5)[:8], draw(Gaussian(), 8, 5))
     with pytest.raises(ValueError, match="at least 1; got 0"):
         draw(Gaussian(), 0, 5)
+
+
+def test_a_model_is_judged_at_rest_and_left_as_it_was():
+    class Dropping(torch.nn.Module):
+        space = PLANE
+
+        def __init__(self):
+            super().__init__()
+            self.drop, self.still = torch.nn.Dropout(0.5), torch.nn.Dropout(0.5).eval()
+
+        def sample(self, n, *, y=None, rng):
+            return Batch(x=self.drop(torch.ones(n, 2)))
+
+    model = Dropping().train()
+    model.still.eval()
+    assert (draw(model, 50, 0) == 1).all()
+    assert (model.training, model.drop.training, model.still.training) == (True, True, False)
+
+
+def test_fewer_examples_are_a_random_choice():
+    """Data sorted by size: the first tenth of it would not do."""
+    data = Stored(space=PLANE, x=torch.arange(1000.0)[:, None].expand(-1, 2).contiguous())
+    few = values(data, 100, 3)[:, 0]
+    assert len(few.unique()) == 100
+    assert 350 < float(few.mean()) < 650
+    assert torch.equal(few, torch.cat([b.x for b in batches(data, 100, 3, batch=7)])[:, 0])
+    assert torch.equal(values(data, 1000, 3), data.x)
 
 
 def test_own_values_are_features_where_they_are_numbers():

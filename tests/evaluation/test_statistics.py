@@ -76,7 +76,11 @@ def test_bias_is_taken_off():
     plain, free = frechet(normal("x", 600, 16), normal("y", 600, 16))
     assert plain.value > 0.2
     assert free.interval is not None
-    assert abs(free.value) < 0.1
+    assert 0 <= free.value < 0.1
+    assert all(
+        f.interval and 0 <= f.interval[0] <= f.value <= f.interval[1]
+        for f in (frechet(normal("x", 500, 8, i), normal("y", 500, 8, i))[1] for i in range(10))
+    )
 
 
 def test_wilson_s_score():

@@ -38,7 +38,7 @@ class Mixture(nn.Module):
         batch = data.batch(torch.arange(len(data)), Rng(0))
         self.means.copy_(torch.stack([batch.x[batch.y == c].mean(0) for c in range(3)]))
 
-    def label_log_prob(self) -> Tensor:
+    def label_log_prob(self) -> Any:
         return self.log_prob
 
     def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int) -> Batch:
@@ -158,8 +158,8 @@ class Columns(nn.Module):
         drawn = self.fill(x, known, Rng.of(rng))
         return Batch(x={name: torch.where(known[name], t, drawn[name]) for name, t in x.items()})
 
-    def fill(self, x, known, rng: Rng) -> dict[str, Tensor]:
-        return dict(self.sample(len(x["age"]), rng=rng).x)
+    def fill(self, x, known, rng: Rng) -> Any:
+        return self.sample(len(x["age"]), rng=rng).x
 
 
 class Words(nn.Module):

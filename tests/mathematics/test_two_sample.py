@@ -96,6 +96,27 @@ def test_nearest_settles_what_float32_cannot_tell_apart():
     assert nearest(x, y, k=3)[1].tolist() == [[39, 38, 37]]
 
 
+def test_collapsed_sets_far_from_the_rest(monkeypatch):
+    """Two clusters a thousand times tighter than float32 resolves at their distance: float64 settles every pair."""
+    monkeypatch.setattr("simulacra.mathematics.neighbours.CELLS", 20_000)
+    x = torch.cat([1e-5 * sample("x", 150, 3), sample("far", 2, 3) + 1e3])
+    y = torch.cat([1e-5 * sample("y", 150, 3), sample("out", 2, 3) - 1e3])
+    distance = (x[:, None] - y[None]).square().sum(2).sqrt()
+    assert torch.equal(nearest(x, y, k=4)[1], distance.sort(dim=1).indices[:, :4])
+    own = (x[:, None] - x[None]).square().sum(2).sqrt().fill_diagonal_(torch.inf).sort(dim=1)
+    assert torch.equal(nearest(x, k=4)[1], own.indices[:, :4])
+    rx, ry = (nearest(t, k=3)[0][:, -1] for t in (x, y))
+    found = membership(x, y, rx, ry)
+    assert torch.equal(found.x_covers, (distance <= rx[:, None]).sum(0))
+    assert torch.equal(found.y_reaches, (distance <= ry[None]).any(1))
+
+
+def test_features_beyond_the_squares_of_float32():
+    x, y = 1e25 * sample("x", 40, 3), 1e25 * sample("y", 30, 3)
+    assert torch.equal(nearest(x, y, k=2)[1], nearest(x / 1e25, y / 1e25, k=2)[1])
+    assert manifolds(x, y).dense.equal(manifolds(x / 1e25, y / 1e25).dense)
+
+
 def test_nearest_among_copies_is_at_distance_nought():
     x = torch.ones(30, 4)
     distance, where = nearest(x, k=2)

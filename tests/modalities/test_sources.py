@@ -13,6 +13,7 @@ from simulacra.core.batch import Data, Stored
 from simulacra.core.randomness import Rng
 from simulacra.modalities.names import KNOWN
 from simulacra.modalities.sources import TOYS, open_data
+from simulacra.modalities.sprites import Sprites
 
 
 def test_digits_are_built_in():
@@ -44,6 +45,18 @@ def test_what_is_made_here_is_data_on_both_sides(name):
     assert open_data(name).held_out.fingerprint == loaded.held_out.fingerprint
 
 
+def test_held_out_sprites_are_not_learnt_from():
+    loaded = open_data("sprites", size=16)
+    learnt = set(loaded.train.numbers.tolist())
+    assert len(learnt) == len(loaded.train) == 663_552
+    drawn = torch.randperm(737_280, generator=torch.Generator().manual_seed(0))
+    outside = torch.tensor([n for n in drawn.tolist() if n not in learnt])
+    assert len(outside) == 73_728
+    world = Sprites(side=16)
+    rows = lambda x: {row.numpy().tobytes() for row in x}  # noqa: E731
+    assert rows(loaded.held_out.x) <= rows(world.draw(outside))
+
+
 def test_every_toy_is_known():
     assert set(TOYS) | {"sprites", "digits"} == {n for n, k in KNOWN.items() if k.folder is None}
 
@@ -61,7 +74,7 @@ def test_the_source_and_options_open_the_same_data(tmp_path, monkeypatch):
         first.train.fingerprint,
         first.held_out.fingerprint,
     )
-    assert open_data("digits").options == {}
+    assert open_data("ring").options == {}
 
 
 @pytest.mark.parametrize("how", ["dynamic", "threshold"])

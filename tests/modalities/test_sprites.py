@@ -75,6 +75,14 @@ def test_a_square_turned_a_quarter_is_itself_and_a_heart_is_not():
     assert float((heart[0] - mirrored).abs().sum()) < 0.1 * float(heart[0].sum())
 
 
+def test_some_of_them():
+    numbers = torch.tensor([9, 500_000, 3])
+    some = Sprites(numbers=numbers)
+    assert len(some) == 3
+    assert torch.equal(some.batch(torch.tensor([2, 0]), Rng(0)).x, Sprites().batch(numbers[[2, 0]], Rng(0)).x)
+    assert some.fingerprint != Sprites().fingerprint
+
+
 def test_pictures_are_black_and_white_and_their_own():
     world, index = Sprites(side=32), torch.tensor([5, 700_000])
     x = world.batch(index, Rng(1)).x

@@ -26,6 +26,7 @@ WORLDS = {
     "grid": grid,
     "skewed": skewed,
     "pinwheel": Pinwheel,
+    "wide pinwheel": lambda: Pinwheel(3, radial=0.5, tangential=0.4, rate=0.6, scale=1.5),
     "checkerboard": Checkerboard,
     "linear-gaussian": lambda: LinearGaussian(torch.tensor([[1.0], [-0.5]]), 0.4, bias=torch.tensor([0.3, -1.0])),
 }

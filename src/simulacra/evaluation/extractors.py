@@ -67,14 +67,18 @@ def plain(space: Space) -> Extractor | None:
 
 
 def batches(data: Data, n: int, rng: Rng | int, *, batch: int = BATCH) -> Iterator[Batch]:
-    """The first n examples in order; what is drawn for example i does not depend on the batch it comes in."""
+    """n of the examples: all in their order, or a random choice of fewer, as files are often sorted by class.
+
+    The choice and what is drawn for its i-th example depend on rng and n, not on the size of the batches.
+    """
     stream = Rng.of(rng)
-    for start in range(0, n, batch):
-        yield data.batch(torch.arange(start, min(start + batch, n)), stream.rows(start))
+    chosen = torch.arange(len(data)) if n >= len(data) else stream("chosen").permutation(len(data))[:n]
+    for start in range(0, len(chosen), batch):
+        yield data.batch(chosen[start : start + batch], stream.rows(start))
 
 
 def values(data: Data, n: int, rng: Rng | int) -> Tensor:
-    """x of the first n examples of data of one field, (n, *event), on the CPU."""
+    """x of n examples (``batches``) of data of one field, (n, *event), on the CPU."""
     return torch.cat([tensor(b.x).cpu() for b in batches(data, n, rng)])
 
 
@@ -86,7 +90,7 @@ def tensor(x: Values | None) -> Tensor:
     raise ValueError(f"an extractor takes examples of one field; got {got}: give an extractor of your own")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _in_batches(function: Callable[[Tensor], Tensor], x: Values) -> Tensor:
     whole = tensor(x)
     if not len(whole):

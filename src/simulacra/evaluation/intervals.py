@@ -59,7 +59,9 @@ def of_share(hits: int, n: int) -> Interval:
         (share + z * z / (2 * n)) / scale,
         z / scale * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2),
     )
-    return Interval(bounds=(max(0.0, middle - reach), min(1.0, middle + reach)), method="Wilson's score")
+    # at the ends the bound is the share itself, which rounding must not push out of the interval
+    low, high = min(share, max(0.0, middle - reach)), max(share, min(1.0, middle + reach))
+    return Interval(bounds=(low, high), method="Wilson's score")
 
 
 def frechet_reason(fake: Tensor, real: Tensor) -> str | None:
@@ -116,13 +118,15 @@ def halving_error(
 
 def share_reason(value: float, n: int, m: int, k: int) -> str | None:
     """Why precision, recall or coverage at k neighbours has no interval; None where it has one."""
-    if not 0.02 <= value <= 0.95:
-        return "too near an end of its range, the method holds from 0.02 to 0.95"
+    if not 0.2 <= value <= 0.95:
+        return "too near an end of its range, the method is known to hold from 0.2 to 0.95"
     return _too_few(n, m, k)
 
 
-def density_reason(n: int, m: int, d: int, k: int) -> str | None:
+def density_reason(value: float, n: int, m: int, d: int, k: int) -> str | None:
     """Why density at k neighbours has no interval; None where it has one."""
+    if value < 0.2:
+        return "too near nought, the method is known to hold from 0.2 on"
     return f"{d} features, the method holds from 8 on" if d < 8 else _too_few(n, m, k)
 
 

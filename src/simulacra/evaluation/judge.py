@@ -15,7 +15,7 @@ from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation import intervals
 from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor, values
-from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood
+from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood, resting
 from simulacra.evaluation.statistics import Origin, figures_of_features
 from simulacra.mathematics.neighbours import nearest
 
@@ -90,6 +90,11 @@ def figures_of_samples(
         figures += figures_of_features(a, b, origin=origin, probabilities=extractor.probabilities(fake))
         if train is not None:
             figures += [copying(a, b, extractor(train), origin=origin)]
+        if extractor.accuracy is not None:
+            share, tried = extractor.accuracy
+            interval = intervals.of_share(round(share * tried), tried)
+            note = "of the extractor itself, on labelled data it did not see"
+            figures += [origin.figure("classifier accuracy", share, "neither", interval, n=tried, note=note)]
     return figures
 
 
@@ -97,9 +102,10 @@ def figures_of_samples(
 def draw(model: Sampler, n: int, rng: Rng | int, *, batch: int = BATCH) -> Tensor:
     """n samples of one field, (n, *event), on the CPU; drawn in batches, the same whatever their size."""
     stream = Rng.of(rng)
-    parts = [
-        tensor(model.sample(min(batch, n - start), rng=stream.rows(start)).x).cpu() for start in range(0, n, batch)
-    ]
+    with resting(model):
+        parts = [
+            tensor(model.sample(min(batch, n - start), rng=stream.rows(start)).x).cpu() for start in range(0, n, batch)
+        ]
     if not parts:
         raise ValueError(f"the number of samples must be at least 1; got {n}")
     return torch.cat(parts)

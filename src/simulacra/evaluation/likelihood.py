@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def log_likelihood(
     batch: int = 100,
     options: Mapping[str, Any] | None = None,
 ) -> LogLikelihood:
-    """log p of the first n examples (all of them for None), nats (n,).
+    """log p of n examples chosen at random, or of all of them for None, nats (n,).
 
     options  what the model's own ``log_likelihood`` offers beside the protocol, such as k for IWAE's draws.
     What is drawn for an example depends on rng and its number only, not on the batch it is in.
@@ -49,10 +50,12 @@ def log_likelihood(
     count = 0
     device = _device(model)
     total = len(data) if n is None else min(n, len(data))
-    for examples in batches(data, total, stream("data"), batch=batch):
-        examples = examples.to(device)
-        parts.append(scorer.log_likelihood(examples.x, **examples.given(), rng=stream("model").rows(count), **chosen))
-        count += len(examples)
+    with resting(model):
+        for examples in batches(data, total, stream("data"), batch=batch):
+            given = examples.to(device)
+            drawn = stream("model").rows(count)
+            parts.append(scorer.log_likelihood(given.x, **given.given(), rng=drawn, **chosen))
+            count += len(given)
     if not parts:
         raise ValueError(f"a likelihood needs at least one example; {data.name} has {len(data)}")
     nats = torch.cat([p.nats.double().cpu() for p in parts])
@@ -106,6 +109,19 @@ def figures_of_likelihood(found: LogLikelihood, *, seed: int | None = None) -> l
             )
         )
     return figures
+
+
+@contextmanager
+def resting(model: object) -> Iterator[None]:
+    """Every layer in evaluation mode for a while: no dropout, running statistics; then as each was before."""
+    before = [(m, m.training) for m in model.modules()] if isinstance(model, torch.nn.Module) else []
+    for layer, _ in before:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer, mode in before:
+            layer.training = mode
 
 
 def _device(model: object) -> torch.device:

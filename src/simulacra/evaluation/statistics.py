@@ -116,7 +116,7 @@ def frechet(fake: Tensor, real: Tensor, *, origin: Origin = NOWHERE) -> list[Fig
     why = intervals.none(f"biased by about {found.value - found.limit:+.2g} at this n, see the distance without bias")
     return [
         origin.figure("Frechet distance", found.value, "lower", why, n=n, n_real=m),
-        origin.figure("Frechet distance without bias", found.limit, "lower", interval, n=n, n_real=m),
+        origin.figure("Frechet distance without bias", max(0.0, found.limit), "lower", interval, n=n, n_real=m),
     ]
 
 
@@ -156,7 +156,7 @@ def neighbourhood_intervals(
     values = statistic(fake, real).tolist()
     n, m = len(fake), len(real)
     reasons = [intervals.share_reason(v, n, m, k) for v in values]
-    reasons[2] = intervals.density_reason(n, m, fake.shape[1], k)
+    reasons[2] = intervals.density_reason(values[2], n, m, fake.shape[1], k)
     errors = values
     if always or None in reasons:  # twenty halves cost five times the statistic itself
         errors = intervals.halving_error(statistic, fake, real, Rng(seed)("halves")).tolist()

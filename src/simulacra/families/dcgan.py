@@ -113,7 +113,8 @@ class Critic(nn.Module):
             ]
         features = widths[-1] * math.prod(sizes[-1])
         self.layers = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Linear(features, 1)
+        # games of differences between scores leave their constant where it is: it would never learn
+        self.head = nn.Linear(features, 1, bias=False)
         self.labels = nn.Linear(classes, features, bias=False) if classes else None
 
     def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:

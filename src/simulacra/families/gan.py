@@ -59,13 +59,15 @@ class Dense(nn.Module):
 
     alone = True  # as a critic it scores each example by itself
 
-    def __init__(self, into: Sequence[int], widths: Sequence[int], out: Sequence[int], classes: int) -> None:
+    def __init__(
+        self, into: Sequence[int], widths: Sequence[int], out: Sequence[int], classes: int, *, bias: bool = True
+    ) -> None:
         super().__init__()
         self.out = tuple(out)
         # one-hot entries are raised to unit mean square, so that the label starts out as loud as any other input
         self.loudness = math.sqrt(classes)
         sizes = [math.prod(into) + classes, *widths, math.prod(out)]
-        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, LEAK))
+        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, LEAK), bias=bias)
 
     @torch.no_grad()
     def spread(self, rng: Rng) -> None:
@@ -87,7 +89,8 @@ class GAN(nn.Module):
         self.config, self.space = config, space
         event, classes = Continuum.of(space, "a GAN").event, class_count(space)
         generator = Dense((config.latent,), config.generator, event, classes)
-        critic = Dense(event, config.critic, (), classes)
+        # games of differences between scores leave their constant where it is: it would never learn
+        critic = Dense(event, config.critic, (), classes, bias=False)
         self.duel = Duel(
             space,
             generator,

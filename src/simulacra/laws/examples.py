@@ -84,7 +84,7 @@ def check_inside(batch: Batch, space: Space, n: int, *, rounded: bool = True, y:
         if not isinstance(x[name], Tensor) or x[name].shape != (n, *f.shape):
             raise Broken(f"{name} has shape {_shape(x[name])}; expected {(n, *f.shape)}")
         values, present = x[name].detach().cpu(), inside(f, batch.length, n)
-        if (values * ~present).any():
+        if values[~present].any():
             raise Broken(f"{name} is not zero beyond the length of its example")
         _check_values(name, values[present], f, rounded)
     if y and isinstance(space.y, Classes):

@@ -20,7 +20,6 @@ from simulacra.laws.queries import queries, tensors
 from simulacra.laws.sampling import other_globals
 
 ROWS = 32
-PARTS = 4
 ROUNDS = 5  # of all turns; a layer that starts at zero keeps the gradient from those before it for the first of them
 
 
@@ -173,36 +172,55 @@ class Game:
 
 def _adds_up(model: Any, turn: Turn, subject: Subject) -> str:
     """How the losses of a batch's parts add up to the batch's, in words; ``Broken`` where they must and do not."""
-    batch, each = subject.batch(model, ROWS), ROWS // PARTS
-    whole = _loss(model, turn, batch, Rng(5))
-    parts = [_loss(model, turn, batch.rows(slice(i, i + each)), Rng(5).rows(i)) for i in range(0, ROWS, each)]
-    weights = float(sum(torch.as_tensor(p.weight, dtype=torch.float64) for p in parts))
-    if not abs(float(whole.weight) - weights) <= 1e-4 * abs(weights):
-        raise Broken(f"turn {turn.name!r}: a batch weighs {float(whole.weight):.6g}, its parts {weights:.6g} together")
-    total, summed = float(whole.total.detach()), float(sum(p.total.detach().double() for p in parts))
-    size = float(sum(p.total.detach().double().abs() for p in parts)) + 1e-6
-    if abs(total - summed) <= rounding(whole.total.dtype) * size:
+    batch = subject.batch(model, ROWS)
+    whole, halves, quarters = (_in_parts(model, turn, batch, parts) for parts in (1, 2, 4))
+    if not abs(whole.weight - quarters.weight) <= 1e-4 * abs(quarters.weight):
+        raise Broken(
+            f"turn {turn.name!r}: a batch weighs {whole.weight:.6g}, its 4 parts {quarters.weight:.6g} together"
+        )
+    said = f"turn {turn.name!r}: a batch's loss is {whole.total:.6g}, its 4 parts' {quarters.total:.6g} together"
+    size = max(whole.size, quarters.size) + 1e-6
+    if abs(whole.total - quarters.total) <= rounding(whole.dtype) * size:
         return "a sum"
-    if not _looks_across(model, turn, batch):
-        raise Broken(f"turn {turn.name!r}: a batch's loss is {total:.6g}, its {PARTS} parts' {summed:.6g} together")
-    # a mean mistaken for a sum is PARTS times too small: what looking across a batch does is far less than that
-    if abs(total) * PARTS**0.5 < abs(summed) or abs(summed) * PARTS**0.5 < abs(total):
-        raise Broken(f"turn {turn.name!r} looks across the batch, but {total:.6g} for all of it and {summed:.6g} for"
-                     f" its {PARTS} parts together are too unlike to be sums over examples")  # fmt: skip
+    # a mean, or a term counted once a batch, grows in proportion to the number of parts; nothing else does exactly
+    fine = rounding(whole.dtype) / 50
+    growing = abs((quarters.total - halves.total) - 2 * (halves.total - whole.total)) <= fine * size
+    if growing and not _looks_across(model, turn, batch, fine):
+        raise Broken(f"{said}: something is counted once a batch that is not a sum over its examples")
+    # what looking across a batch does to a loss is far less than the factor of 4 by which a mean is not a sum
+    if 2 * abs(whole.total) < abs(quarters.total) or 2 * abs(quarters.total) < abs(whole.total):
+        raise Broken(f"{said}: too unlike to be sums over examples, though examples see each other")
     return "looks across the batch"
 
 
-def _looks_across(model: Any, turn: Turn, batch: Batch) -> bool:
+@dataclass(frozen=True)
+class Sum:
+    """Totals and weights of a batch's parts added up; size is the sum of the totals' magnitudes."""
+
+    total: float
+    size: float
+    weight: float
+    dtype: torch.dtype
+
+
+def _in_parts(model: Any, turn: Turn, batch: Batch, parts: int) -> Sum:
+    rows = len(batch) // parts
+    losses = [_loss(model, turn, batch.rows(slice(i, i + rows)), Rng(5).rows(i)) for i in range(0, len(batch), rows)]
+    totals = [float(loss.total.detach()) for loss in losses]
+    weight = sum(float(loss.weight) for loss in losses)
+    return Sum(sum(totals), sum(map(abs, totals)), weight, losses[0].total.dtype)
+
+
+def _looks_across(model: Any, turn: Turn, batch: Batch, fine: float) -> bool:
     """Whether an example's part of the loss depends on the examples beside it.
 
     With f(a, b) the loss of two halves: f(a, b) - f(c, b) = f(a, d) - f(c, d) wherever the loss adds up over examples.
     """
     quarter = len(batch) // 4
     a, b, c, d = (torch.arange(i * quarter, (i + 1) * quarter) for i in range(4))
-    f = lambda *halves: _loss(model, turn, batch.rows(torch.cat(halves)), Rng(5)).total.detach().double()  # noqa: E731
-    ab, cb, ad, cd = f(a, b), f(c, b), f(a, d), f(c, d)
-    size = max(float(t.abs()) for t in (ab, cb, ad, cd)) + 1e-6
-    return float(((ab - cb) - (ad - cd)).abs()) > 4 * rounding(torch.float32) * size
+    halves = [(a, b), (c, b), (a, d), (c, d)]
+    ab, cb, ad, cd = (float(_loss(model, turn, batch.rows(torch.cat(h)), Rng(5)).total.detach()) for h in halves)
+    return abs((ab - cb) - (ad - cd)) > fine * (max(map(abs, (ab, cb, ad, cd))) + 1e-6)
 
 
 def _loss(model: Any, turn: Turn, batch: Batch, rng: Rng) -> Loss:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from torch import Tensor
 
 Features = Float[Tensor, "n d"]
 OtherFeatures = Float[Tensor, "m d"]
+linalg: Any = torch.linalg  # its functions carry no types
 EPS = torch.finfo(torch.float64).eps
 TOLERANCE = 1e-10  # of the distance: what the fast route may lose to rounding before the slower one is taken
 BLOCK = 512  # columns at a time: ten of sixteen blocks of a covariance of 2048 are computed, the rest mirrored
@@ -52,7 +54,7 @@ def frechet_distance(x: Features, y: OtherFeatures) -> float:
         if fast is not None:
             return fast
     # ||A1 A2^T||_*: absolute error of the order of rounding whatever the ranks
-    return max(0.0, fixed - 2 * float(torch.linalg.svdvals(_factor(cx) @ _factor(cy).T).sum()))
+    return max(0.0, fixed - 2 * float(linalg.svdvals(_factor(cx) @ _factor(cy).T).sum()))
 
 
 def frechet_distance_of_moments(
@@ -64,7 +66,7 @@ def frechet_distance_of_moments(
     fast = _by_cholesky(cov1, cov2, fixed)
     if fast is not None:
         return fast
-    return max(0.0, fixed - 2 * float(torch.linalg.svdvals(_root(cov1) @ _root(cov2).T).sum()))
+    return max(0.0, fixed - 2 * float(linalg.svdvals(_root(cov1) @ _root(cov2).T).sum()))
 
 
 def frechet_estimate(x: Features, y: OtherFeatures) -> FrechetEstimate:
@@ -108,12 +110,12 @@ def _factor(centred: Tensor) -> Tensor:
     """A with A^T A the covariance, of at most d rows."""
     n, d = centred.shape
     scaled = centred / math.sqrt(n - 1)
-    return scaled if n <= d else torch.linalg.qr(scaled, mode="r").R
+    return scaled if n <= d else linalg.qr(scaled, mode="r").R
 
 
 def _root(cov: Tensor) -> Tensor:
     """A with A^T A = cov, for a covariance that Cholesky may refuse."""
-    values, vectors = torch.linalg.eigh(cov)
+    values, vectors = linalg.eigh(cov)
     # what lies below rounding of the largest eigenvalue is nought: its root would be far from small
     kept = values > len(cov) * EPS * values[-1].clamp(min=0)
     return values[kept].sqrt()[:, None] * vectors[:, kept].T
@@ -121,12 +123,12 @@ def _root(cov: Tensor) -> Tensor:
 
 def _by_cholesky(cov1: Tensor, cov2: Tensor, fixed: float) -> float | None:
     """The distance from L^T S2 L, or None where rounding of small eigenvalues could be seen in it."""
-    lower, info = torch.linalg.cholesky_ex(cov1)
+    lower, info = linalg.cholesky_ex(cov1)
     if int(info):
         return None
-    values = torch.linalg.eigvalsh(lower.T @ cov2 @ lower)
+    values = linalg.eigvalsh(lower.T @ cov2 @ lower)
     # an eigenvalue is off by at most eps |S1| |S2|, its root by that over twice the root
-    rounding = EPS * float(cov1.norm() * cov2.norm())
+    rounding = EPS * float((cov1.square().sum() * cov2.square().sum()).sqrt())
     if not math.isfinite(rounding) or float(values[0]) <= rounding:
         return None
     roots = values.sqrt()
@@ -165,17 +167,17 @@ def _expand(x: Tensor, y: Tensor) -> _Expansion:
     cx, cy = _centred(x), _centred(y)
     between = x.double().mean(0) - y.double().mean(0)
     sx, sy = covariance(cx), covariance(cy)
-    first = torch.linalg.cholesky_ex(sx)
-    if int(first.info) or int(torch.linalg.cholesky_ex(sy).info):
+    first = linalg.cholesky_ex(sx)
+    if int(first.info) or int(linalg.cholesky_ex(sy).info):
         raise ValueError(
             f"the sampling error of a Frechet distance needs covariances of full rank {d}; drop constant or dependent"
             " features"
         )
     lower = first.L
-    values, u = torch.linalg.eigh(lower.T @ sy @ lower)
+    values, u = linalg.eigh(lower.T @ sy @ lower)
     a = values.clamp(min=EPS * float(values[-1])).sqrt()
     # with B = L^-T U: S1 = B^-T B^-1, T = B diag(a) B^T, T^-1 = B^-T diag(1/a) B^-1
-    whitened = torch.linalg.solve_triangular(lower, cx.T, upper=False).T @ u  # rows B^T c, identity covariance
+    whitened = linalg.solve_triangular(lower, cx.T, upper=False).T @ u  # rows B^T c, identity covariance
     pulled = cy @ (lower @ u)  # rows B^-1 c, covariance diag(values)
     here = _influence(cx, whitened.square() @ a, 2 * between)
     there = _influence(cy, pulled.square() @ (1 / a), -2 * between)

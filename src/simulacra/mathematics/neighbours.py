@@ -8,7 +8,6 @@ of float64, at the speed and in the memory of float32.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -47,20 +46,17 @@ def nearest(
     if not 1 <= k <= available:
         raise ValueError(f"k lies in 1 .. {available}, the neighbours there are; got {k}")
     keep = min(k + SPARE, available)
-    bound, candidates, slack = _candidates(x, keep) if y is None else _candidates_across(x, y, keep)
-    exact = _exact(x, others, candidates)
-    order = exact.argsort(dim=1, stable=True)[:, :k]
-    found, where = exact.gather(1, order), candidates.gather(1, order)
-    # a row that is no candidate lies at least (bound - slack) away; the rare doubtful rows are done outright
-    doubtful = (found[:, -1] > bound.double() - slack).nonzero()[:, 0].tolist() if keep < available else []
-    every = torch.arange(len(others), device=x.device)[None]
-    for row in doubtful:
-        whole = _exact(x[row : row + 1], others, every)[0]
-        if y is None:
-            whole[row] = torch.inf
-        values, indices = whole.sort(stable=True)
-        found[row], where[row] = values[:k], indices[:k]
-    return found.sqrt(), where
+    screen = _Screen.of(x, others, torch.float32)
+    bound, candidates = _among(screen, keep) if y is None else _across(screen, slice(None), keep)
+    squared, where = _nearest_of(x, others, candidates, k)
+    if keep < available:
+        # a row that is no candidate lies at least (bound - slack) away; at no distance nothing can lie nearer
+        rows = ((squared[:, -1] > bound.double() - screen.slack) & (squared[:, -1] > 0)).nonzero()[:, 0]
+        if len(rows):
+            finer = _Screen.of(x, others, torch.float64)
+            _, candidates = _across(finer, rows, keep, without=rows if y is None else None)
+            squared[rows], where[rows] = _nearest_of(x[rows], others, candidates, k)
+    return squared.sqrt(), where
 
 
 def membership(
@@ -71,20 +67,23 @@ def membership(
     reaches: list[Tensor] = []
     reached: list[Tensor] = []
     wide, tall = x_radius.double(), y_radius.double()
-    for rows, squared, slack in _screen(x, y):
+    screens = [_Screen.of(x, y, torch.float32)]
+    for rows in _slices(len(x), min(255, max(1, CELLS // len(y)))):
+        chunks = [screens[0].squared(rows, slice(None))]
         both: list[Tensor] = []
         for radius in (wide[rows, None], tall[None]):
-            limit = radius.square()
-            # float32 may move the limit itself, which the doubled slack covers
-            near = squared <= (limit + 2 * slack).float()
-            doubt = near & (squared >= (limit - 2 * slack).float())
-            row, column = doubt.nonzero(as_tuple=True)
+            near, row, column = _decide(chunks[0], radius, screens[0].slack)
+            if len(row) > near.numel() // 16:
+                # sets much tighter than their distance from one another: float32 cannot tell, float64 can
+                screens += [_Screen.of(x, y, torch.float64)] if len(screens) == 1 else []
+                chunks += [screens[1].squared(rows, slice(None))] if len(chunks) == 1 else []
+                near, row, column = _decide(chunks[1], radius, screens[1].slack)
             step = max(1, SETTLE // x.shape[1])
             for start in range(0, len(row), step):
                 r, c = row[start : start + step], column[start : start + step]
                 true = (x[rows.start + r].double() - y[c].double()).square().sum(1)
                 # roots are compared, as the radius is one: squared again it may miss the neighbour it came from
-                near[r, c] = true.sqrt() <= radius.expand(squared.shape)[r, c]
+                near[r, c] = true.sqrt() <= radius.expand(near.shape)[r, c]
             both.append(near)
         # a chunk has at most 255 rows: bytes can count them
         covers += both[0].view(torch.uint8).sum(0, dtype=torch.uint8)
@@ -93,9 +92,19 @@ def membership(
     return Membership(x_covers=covers, y_reaches=torch.cat(reaches), x_reached=torch.cat(reached))
 
 
+def _decide(squared: Tensor, radius: Tensor, slack: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Which squared distances look within the radius, and the rows and columns where that is in doubt."""
+    limit = radius.square()
+    # the doubled slack also covers the rounding of the limit
+    near = squared <= (limit + 2 * slack).to(squared.dtype)
+    doubt = near & (squared >= (limit - 2 * slack).to(squared.dtype))
+    row, column = doubt.nonzero(as_tuple=True)
+    return near, row, column
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Single:
-    """Two sets in float32 about one centre, with squared lengths, and the largest error of a squared distance."""
+class _Screen:
+    """Two sets about one centre in some precision, with squared lengths and the largest error of a squared distance."""
 
     a: Tensor
     b: Tensor
@@ -103,61 +112,70 @@ class _Single:
     b2: Tensor
     slack: float
 
-    def squared(self, rows: slice, columns: slice) -> Tensor:
-        """Squared distances between some rows of one and some of the other, float32."""
+    @staticmethod
+    def of(x: Tensor, y: Tensor, dtype: torch.dtype) -> _Screen:
+        """The sets in this precision, or in float64 where their squares are beyond its range."""
+        centre = y.double().mean(0)  # far from the origin |x|^2 + |y|^2 - 2 x.y cancels
+        a = (x.double() - centre).to(dtype)
+        b = a if y is x else (y.double() - centre).to(dtype)
+        a2, b2 = a.square().sum(1), b.square().sum(1)
+        longest = float(a2.max() + b2.max())
+        if not math.isfinite(longest) and dtype != torch.float64:
+            return _Screen.of(x, y, torch.float64)
+        # an inner product of d terms, summed in blocks, errs by less than sqrt(d) eps |a| |b| with room to spare,
+        # beside the rounding of its factors; what was measured is some thirty times smaller
+        slack = (8 + x.shape[1] ** 0.5) * torch.finfo(dtype).eps * longest
+        return _Screen(a=a, b=b, a2=a2, b2=b2, slack=slack)
+
+    def squared(self, rows: slice | Tensor, columns: slice) -> Tensor:
+        """Squared distances between some rows of one and some of the other."""
         out = torch.addmm(self.b2[columns], self.a[rows], self.b[columns].T, alpha=-2)
-        return out.add_(self.a2[rows, None])
-
-
-def _single(x: Tensor, y: Tensor) -> _Single:
-    centre = y.double().mean(0)  # far from the origin |x|^2 + |y|^2 - 2 x.y cancels
-    a = (x.double() - centre).float()
-    b = a if y is x else (y.double() - centre).float()
-    a2, b2 = a.square().sum(1), b.square().sum(1)
-    # an inner product of d terms in blocked float32 errs by less than sqrt(d) eps |a| |b|, with room to spare, beside
-    # the rounding of its factors; what was measured is some thirty times smaller
-    slack = (8 + x.shape[1] ** 0.5) * torch.finfo(torch.float32).eps * float(a2.max() + b2.max())
-    return _Single(a=a, b=b, a2=a2, b2=b2, slack=slack)
-
-
-def _screen(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor, float]]:
-    """Chunks of at most 255 rows of x: (which rows, float32 squared distances to all of y, largest error of one)."""
-    single = _single(x, y)
-    for rows in _slices(len(x), min(255, max(1, CELLS // len(y)))):
-        yield rows, single.squared(rows, slice(None)), single.slack
+        return out.add_(self.a2[rows][:, None])
 
 
 def _slices(n: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
-def _candidates_across(x: Tensor, y: Tensor, keep: int) -> tuple[Tensor, Tensor, float]:
-    """The keep rows of y that look nearest to each row of x: (distance of the last, which, slack)."""
-    parts = [(*_smallest(squared, keep), slack) for _, squared, slack in _screen(x, y)]
-    return torch.cat([values.amax(1) for values, _, _ in parts]), torch.cat([c for _, c, _ in parts]), parts[0][2]
+def _across(screen: _Screen, rows: slice | Tensor, keep: int, without: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The keep rows of b that look nearest to some rows of a: (squared distance of the last, which).
+
+    without  a row of b to leave out for each row of a, or None.
+    """
+    chosen = torch.arange(len(screen.a), device=screen.a.device)[rows]
+    last: list[Tensor] = []
+    which: list[Tensor] = []
+    for part in _slices(len(chosen), max(1, CELLS // len(screen.b))):
+        squared = screen.squared(chosen[part], slice(None))
+        if without is not None:
+            squared.scatter_(1, without[part, None], torch.inf)
+        values, columns = _smallest(squared, keep)
+        last.append(values.amax(1))
+        which.append(columns)
+    return torch.cat(last), torch.cat(which)
 
 
-def _candidates(x: Tensor, keep: int) -> tuple[Tensor, Tensor, float]:
-    """The same among the other rows of x. Blocks below the diagonal are those above it, turned."""
-    single = _single(x, x)
-    blocks = _slices(len(x), max(keep + 1, math.isqrt(CELLS)))
-    values = torch.full((len(x), keep), torch.inf, device=x.device)
-    columns = torch.zeros(len(x), keep, dtype=torch.int64, device=x.device)
+def _among(screen: _Screen, keep: int) -> tuple[Tensor, Tensor]:
+    """The same for all rows of one set among the others. Blocks below the diagonal are those above it, turned."""
+    n = len(screen.a)
+    blocks = _slices(n, max(keep + 1, math.isqrt(CELLS)))
+    values = torch.full((n, keep), torch.inf, dtype=screen.a.dtype, device=screen.a.device)
+    columns = torch.zeros(n, keep, dtype=torch.int64, device=screen.a.device)
     for i, rows in enumerate(blocks):
         for others in blocks[i:]:
-            squared = single.squared(rows, others)
+            squared = screen.squared(rows, others)
+            turned = [(rows, others, squared)]
             if others == rows:
                 squared.fill_diagonal_(torch.inf)
-                turned = [(rows, others, squared)]
             else:
-                turned = [(rows, others, squared), (others, rows, squared.T.contiguous())]
+                turned += [(others, rows, squared.T.contiguous())]
             for here, there, distances in turned:
                 new, which = _smallest(distances, min(keep, distances.shape[1]))
                 both = torch.cat([values[here], new], dim=1)
                 both_columns = torch.cat([columns[here], which + there.start], dim=1)
                 values[here], order = both.topk(keep, dim=1, largest=False)
                 columns[here] = both_columns.gather(1, order)
-    return values.amax(1), columns, single.slack
+    return values.amax(1), columns
 
 
 def _smallest(squared: Tensor, keep: int) -> tuple[Tensor, Tensor]:
@@ -165,7 +183,8 @@ def _smallest(squared: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     n, m = squared.shape
     groups = m // GROUP
     if groups < 4 * keep:
-        return tuple(squared.topk(keep, dim=1, largest=False, sorted=False))
+        values, columns = squared.topk(keep, dim=1, largest=False, sorted=False)
+        return values, columns
     # column j belongs to group j % groups; the keep smallest of a row lie in its keep groups of smallest minimum
     body = squared[:, : groups * GROUP].view(n, GROUP, groups)
     chosen = body.amin(1).topk(keep, dim=1, largest=False, sorted=False).indices
@@ -177,12 +196,10 @@ def _smallest(squared: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     return values, columns.gather(1, order)
 
 
-def _exact(x: Tensor, y: Tensor, columns: Tensor) -> Tensor:
-    """Squared distances of each row of x to the rows of y with these numbers, float64, (n, columns)."""
-    out = torch.empty(len(x), columns.shape[1], dtype=torch.float64, device=x.device)
-    step = max(1, SETTLE // (columns.shape[1] * x.shape[1]))
-    columns = columns.expand(len(x), -1)
-    for start in range(0, len(x), step):
-        rows = slice(start, start + step)
-        out[rows] = (x[rows, None].double() - y[columns[rows]].double()).square().sum(2)
-    return out
+def _nearest_of(x: Tensor, y: Tensor, columns: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Squared distances in float64 and numbers of the k nearest among a few rows of y for each row of x."""
+    squared = torch.empty(columns.shape, dtype=torch.float64, device=x.device)
+    for rows in _slices(len(x), max(1, SETTLE // (columns.shape[1] * x.shape[1]))):
+        squared[rows] = (x[rows, None].double() - y[columns[rows]].double()).square().sum(2)
+    order = squared.argsort(dim=1, stable=True)[:, :k]
+    return squared.gather(1, order), columns.gather(1, order)

@@ -59,8 +59,9 @@ def read_samples(path: Path | str, space: Space) -> Stored:
             raise ValueError(f"{path}: points are read from a .npy or .npz of shape (n, d); got a folder")
         c, h, w = images.picture_field(space).shape
         read = folders.read_items(folders.items_of_folder(path), path.name, Options(channels=c, skip=0.0))
-        resized = read.train.pictures.shape[2:] != (h, w)
-        pictures = read.train.pictures if not resized else _refuse(read.train.pictures.shape[1:], (c, h, w), path)
+        # subfolders named train and test are samples like all the others here
+        parts = [read.train.pictures] if read.test is None else [read.train.pictures, read.test.pictures]
+        pictures = np.concatenate(parts)
     else:
         raise ValueError(f"{path}: not recognised; expected a folder of pictures, .npy or .npz")
     field = images.picture_field(space)

@@ -12,13 +12,13 @@ import torch
 
 from simulacra.core.batch import Data, Stored
 from simulacra.core.randomness import Rng
-from simulacra.modalities import arrays, images, raster, recognise, toys, worlds
+from simulacra.modalities import arrays, images, raster, recognise, sprites, toys, worlds
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
 from simulacra.modalities.split import enough, split
-from simulacra.modalities.sprites import Sprites
 
 HELD_OUT_POINTS = 10_000  # drawn once from an endless world, to judge by
+HELD_OUT_SPRITES = 2_000
 TOYS: dict[str, Callable[[], worlds.World]] = {
     "ring": toys.ring,
     "grid": toys.grid,
@@ -214,14 +214,16 @@ def _world(name: str, world: worlds.World) -> Loaded:
 
 
 def _sprites(size: tuple[int, int] | None) -> Loaded:
-    """The sprites, every one drawn when asked for; a held-out tenth by a hash of the number."""
+    """The sprites, drawn when they are asked for, but for a tenth of them, of which some are drawn once to judge by."""
     if size is not None and size[0] != size[1]:
         raise ValueError(f"sprites are square; got size {size[0]}x{size[1]}")
-    world = Sprites(side=size[0] if size else 64)
-    index = Rng(0)("sprites held out").integers(len(world), (1000,))
-    held = Stored(space=world.space, x=world.draw(index), name="sprites (held out)")
-    note = f"{len(world):,} drawn shapes of 1x{world.side}x{world.side}; {len(held):,} of them drawn to judge by"
-    return Loaded(train=world, held_out=held, modality="pictures", notes=(note,))
+    side = size[0] if size else 64
+    order = Rng(0)("sprites held out").permutation(sprites.COUNT)
+    tenth = sprites.COUNT // 10
+    train = sprites.Sprites(side=side, numbers=order[tenth:].sort().values)
+    held = Stored(space=train.space, x=train.draw(order[:HELD_OUT_SPRITES]), name="sprites (held out)")
+    note = f"{len(train):,} drawn shapes of 1x{side}x{side}; of the other {tenth:,}, {len(held):,} to judge by"
+    return Loaded(train=train, held_out=held, modality="pictures", notes=(note,))
 
 
 def _points(path: Path, array: np.ndarray, share: float | None) -> Loaded:

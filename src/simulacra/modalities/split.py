@@ -14,7 +14,7 @@ from simulacra.core.batch import Stored
 def split(data: Stored, *, share: float = 0.1) -> tuple[Stored, Stored]:
     """(train, held out): an example is held out where the hash of its contents, as a fraction, lies below share.
 
-    Equal examples fall on the same side, labels are not looked at; with the same share, adding examples moves no others.
+    Equal examples fall on the same side, labels are not looked at; with the same share, adding some moves no others.
     Where that leaves one side empty, the examples nearest to crossing cross, so that each side has at least one.
     Raises ValueError for a share outside (0, 1), and where fewer than two different examples leave nothing to split.
     """

@@ -20,35 +20,41 @@ from simulacra.modalities.images import picture_field, space
 
 SHAPES = ("square", "ellipse", "heart")
 FACTORS = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
+COUNT = math.prod(FACTORS.values())
 CHUNK = 1024  # pictures drawn at a time: 64 x 64 floats each, a few of them alive
 
 
 class Sprites:
-    """All the sprites: ``core.batch.Data`` whose example number i is always the same picture.
+    """The sprites: ``core.batch.Data`` whose example number i is always the same picture.
 
-    side  height and width of a picture, 16 or more.
+    side     height and width of a picture, 16 or more.
+    numbers  int64 (n,), which of the 737,280 are the examples, in their order; None: all of them.
     """
 
-    def __init__(self, *, side: int = 64) -> None:
+    def __init__(self, *, side: int = 64, numbers: Tensor | None = None) -> None:
         if side < 16:
             raise ValueError(f"sprites need a side of at least 16 to be told apart; got {side}")
         self.side, self.name = side, "sprites"
         self.space = space(1, side, side, levels=2)
-        self.fingerprint = hashlib.sha256(f"sprites {side} {FACTORS}".encode()).hexdigest()
+        self.numbers = numbers
+        which = b"" if numbers is None else numbers.numpy().tobytes()
+        self.fingerprint = hashlib.sha256(f"sprites {side} {FACTORS}".encode() + which).hexdigest()
 
     def __len__(self) -> int:
-        return math.prod(FACTORS.values())
+        return COUNT if self.numbers is None else len(self.numbers)
 
     def batch(self, index: Tensor, rng: Rng) -> Batch:
-        """The pictures with these numbers, int64 (b,); nothing is random."""
-        white = self.draw(index).to(index.device, torch.get_default_dtype())
+        """The examples with these numbers, int64 (b,); nothing is random."""
+        white = self.draw(index.cpu() if self.numbers is None else self.numbers[index.cpu()]).to(
+            index.device, torch.get_default_dtype()
+        )
         return Batch(x=picture_field(self.space).value(white))
 
     def factors(self, index: Int[Tensor, " b"]) -> Int[Tensor, "b 5"]:
         """Which shape, scale, orientation, x and y a number stands for; each counted from 0."""
-        if len(index) and not (int(index.min()) >= 0 and int(index.max()) < len(self)):
+        if len(index) and not (int(index.min()) >= 0 and int(index.max()) < COUNT):
             raise ValueError(
-                f"a sprite's number lies in 0 .. {len(self) - 1}; got {int(index.min())} to {int(index.max())}"
+                f"a sprite's number lies in 0 .. {COUNT - 1}; got {int(index.min())} to {int(index.max())}"
             )
         out, rest = [], index
         for extent in reversed(FACTORS.values()):

@@ -40,7 +40,8 @@ class Ledger:
             tensors += [*taken.values] if isinstance(taken.values, Tensor) else taken.values
             if isinstance(taken.weight, Tensor):
                 tensors.append(taken.weight)
-        numbers = iter(torch.stack([t.detach().to(torch.float64) for t in tensors]).tolist())
+        device = tensors[0].device
+        numbers = iter(torch.stack([t.detach().to(device, torch.float64) for t in tensors]).tolist())
         broken = None
         for step, turn, taken in self._waiting:
             values = [next(numbers) for _ in taken.names]
