@@ -28,7 +28,7 @@ from simulacra.nets.dense import mlp
 from simulacra.nets.initialise import he_normal, initialise
 
 LEAK = 0.2  # slope of the leaky ReLU
-SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.1) for penalty in (r1, r2))
+SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.05, steps=2_000) for penalty in (r1, r2))
 
 
 @dataclass(frozen=True, kw_only=True)
