@@ -236,3 +236,15 @@ def test_global_generators_are_neither_read_nor_moved():
     assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
     torch.manual_seed(1)
     assert torch.equal(Rng(1).normal((4, 4)), first)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_draws_what_a_cpu_draws():
+    rng = Rng(7)("z")
+    assert torch.equal(rng.words((999, 7), "cuda").cpu(), rng.words((999, 7)))
+    assert torch.equal(rng.uniform((999, 7), device="cuda").cpu(), rng.uniform((999, 7)))
+    assert torch.equal(rng.permutation(999, device="cuda").cpu(), rng.permutation(999))
+    exact = rng.normal((999, 7), dtype=torch.float64)
+    assert (rng.normal((999, 7), device="cuda").cpu() - exact).abs().max() < 5e-6
+    assert (rng.normal((999, 7), dtype=torch.float64, device="cuda").cpu() - exact).abs().max() < 1e-12

@@ -121,6 +121,7 @@ def test_damaged_pictures_are_skipped_by_name(tmp_path, damage):
     loaded = open_data(str(tmp_path), size=12)
     assert len(loaded.train) + len(loaded.held_out) == 40
     assert "skipped 1 of 41 pictures that cannot be read: broken.png (" in said(loaded)
+    assert " object at 0x" not in said(loaded)
 
 
 def test_a_truncated_jpeg_is_not_half_a_picture(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -64,3 +65,21 @@ def test_the_log_is_the_same(one, two, name, way):
 
 def test_sharding_refuses_second_order_turns_by_name(two):
     assert two["r1", "shard"]["refused"].startswith("turn 'r1' differentiates a gradient")
+
+
+def test_resume_under_torchrun_is_bit_identical_and_ctrl_c_in_one_process_ends_all(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*torchrun, str(HERE / "resumes.py"), str(tmp_path)], env=environment, check=True, timeout=240)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert set(found) == {"gan-replicate", "gan-shard", "muon-replicate", "muon-shard"}
+    for name, run in found.items():
+        assert run["interrupted"], name
+        assert 21 <= run["steps"][0] < run["steps"][1] == 160
+        assert run["difference"] == 0.0, name
+        assert run["same names"], name
+        assert run["same log"], name
+        assert run["states"] == ["step-160"]
+    # Muon orthogonalises in bfloat16, so that its steps agree to that only
+    assert found["gan-shard"]["from replicated"] < 1e-5
+    assert found["muon-shard"]["from replicated"] < 1e-2

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
 from rich.console import Console
 
 from simulacra.cli.parse import JsonFlag, parse, positionals
@@ -36,7 +38,7 @@ class Options(Loading):
     """
 
     real: str | None = None
-    n: int | None = None
+    n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
     seed: int = 0
     json: JsonFlag = False
 

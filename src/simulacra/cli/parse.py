@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 T = TypeVar("T")
+Count = Annotated[int, tyro.conf.arg(aliases=["-n"])]
 JsonFlag = Annotated[bool, tyro.conf.arg(name="json")]
 
 
@@ -123,12 +124,12 @@ def _name(value: Any) -> str:
 
 
 def _first_fault(panel: str) -> str:
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("╭╮╰╯─│ ") for line in panel.splitlines()]
-    told = []
-    for line in lines[1:]:
-        if not line:
-            if told:
-                break
-            continue
-        told.append(line)
-    return " ".join(told) or "the arguments do not fit"
+    """What went wrong, out of tyro's panel: its first part below the title; rules part it, frames may be lacking."""
+    parts: list[list[str]] = [[]]
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", panel).splitlines():
+        words = line.strip("╭╮╰╯│|+ ")
+        if words.endswith(("──", "---")):
+            parts.append([])
+        elif words:
+            parts[-1].append(words)
+    return " ".join(parts[1] if len(parts) > 1 else parts[0]) or "the arguments do not fit"

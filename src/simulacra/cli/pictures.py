@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simulacra.cli.parse import parse, positionals
+from simulacra.cli.parse import Count, parse, positionals
 from simulacra.cli.words import say
 from simulacra.core.batch import Batch
 from simulacra.core.capabilities import Labelled
@@ -37,7 +37,7 @@ class Output:
 
     out: Path = Path("out.png")
     y: str | None = None
-    n: int = 64
+    n: Count = 64
     seed: int = 0
 
 
@@ -50,7 +50,7 @@ class Walk(Output):
         between: examples to walk between, each to the next; codes drawn at random unless given.
     """
 
-    n: int = 8
+    n: Count = 8
     steps: int = 10
     between: str | None = None
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from simulacra.cli.parse import parse, positionals
+from simulacra.cli.parse import Count, parse, positionals
 from simulacra.cli.words import say
 from simulacra.core.capabilities import Sampler, require
 from simulacra.modalities.samples import write_samples
@@ -29,7 +29,7 @@ class Options:
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
     """
 
-    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
+    n: Count = 64
     out: Path = Path("samples.png")
     y: str | None = None
     seed: int = 0

@@ -14,12 +14,18 @@ class Loading:
     Attributes:
         size: side of the pictures, or HEIGHTxWIDTH; others are cropped to its shape and resized. None: their own.
         binarise: black and white pictures: "threshold" at half, "dynamic" drawn anew each time from the grey level.
+        channels: 1 grey, 3 RGB, 4 RGBA; what most pictures have unless given, transparency laid on white.
+        held_out: share held out by content hash, where the data has no official test split.
+        skip: largest share of unreadable pictures that is skipped rather than refused.
         labels: a file of labels, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
         modality: what the data is, where that is not recognised.
     """
 
     size: str | None = None
     binarise: Literal["threshold", "dynamic"] | None = None
+    channels: Literal[1, 3, 4] | None = None
+    held_out: float | None = None
+    skip: float | None = None
     labels: str | None = None
     modality: str | None = None
 
@@ -28,6 +34,9 @@ class Loading:
         given: dict[str, Any] = {
             "size": None if self.size is None else extent(self.size),
             "binarise": self.binarise,
+            "channels": self.channels,
+            "held_out": self.held_out,
+            "skip": self.skip,
             "labels": self.labels,
             "modality": self.modality,
         }

@@ -25,9 +25,10 @@ from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
 from simulacra.nets.adversarial import Duel, Regulariser, class_count
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.dense import mlp
-from simulacra.nets.initialise import initialise
+from simulacra.nets.initialise import he_normal, initialise
 
-SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.1) for penalty in (r1, r2))
+LEAK = 0.2  # slope of the leaky ReLU
+SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.05, steps=2_000) for penalty in (r1, r2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,8 @@ class GANConfig:
 class Dense(nn.Module):
     """Linear layers from (b, *into), and y (b, classes) beside it, to (b, *out)."""
 
+    alone = True  # as a critic it scores each example by itself
+
     def __init__(
         self, into: Sequence[int], widths: Sequence[int], out: Sequence[int], classes: int, *, bias: bool = True
     ) -> None:
@@ -64,7 +67,13 @@ class Dense(nn.Module):
         # one-hot entries are raised to unit mean square, so that the label starts out as loud as any other input
         self.loudness = math.sqrt(classes)
         sizes = [math.prod(into) + classes, *widths, math.prod(out)]
-        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, 0.2), bias=bias)
+        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, LEAK), bias=bias)
+
+    @torch.no_grad()
+    def spread(self, rng: Rng) -> None:
+        """Draw the hidden biases from U(-1, 1): at zero every kink of the first layer would pass through the origin."""
+        for i, layer in enumerate([m for m in self.layers if isinstance(m, nn.Linear)][:-1]):
+            layer.bias.copy_(2 * rng(i).uniform(layer.bias.shape) - 1)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         x = x.flatten(1)
@@ -79,17 +88,22 @@ class GAN(nn.Module):
         super().__init__()
         self.config, self.space = config, space
         event, classes = Continuum.of(space, "a GAN").event, class_count(space)
+        generator = Dense((config.latent,), config.generator, event, classes)
+        # games of differences between scores leave their constant where it is: it would never learn
+        critic = Dense(event, config.critic, (), classes, bias=False)
         self.duel = Duel(
             space,
-            Dense((config.latent,), config.generator, event, classes),
-            # games of differences between scores leave their constant where it is: it would never learn
-            Dense(event, config.critic, (), classes, bias=False),
+            generator,
+            critic,
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
         )
         self.latent = self.duel.latent
-        initialise(self.duel, Rng.of(rng))
+        rng = Rng.of(rng)
+        initialise(self.duel, rng, linear=he_normal(LEAK))
+        generator.spread(rng("generator"))
+        critic.spread(rng("critic"))
 
     def players(self) -> Mapping[str, Player]:
         """The generator, whose average is what samples, and the critic."""

@@ -45,8 +45,8 @@ def soft_floor(x: Tensor, low: float) -> Tensor:
 
 def broadcast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Both tensors in the shape that arithmetic between them would have, without a copy."""
-    if a.shape == b.shape:
-        return a, b
+    if a.shape == b.shape[b.ndim - a.ndim :]:  # the usual case; torch.broadcast_shapes is slow Python
+        return a.expand(b.shape), b
     shape = cast(torch.Size, torch.broadcast_shapes(a.shape, b.shape))  # pyright: ignore[reportUnknownMemberType]
     return a.expand(shape), b.expand(shape)
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from simulacra.modalities import raster
 from simulacra.modalities.labelling import LABEL_FILES, is_picture, sorted_out
@@ -33,6 +33,8 @@ class _Skips:
             return work(item.read())
         except Image.DecompressionBombWarning:
             self.reasons[item.path] = f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
+        except UnidentifiedImageError:  # its own words end in an address in memory
+            self.reasons[item.path] = "no picture that can be recognised"
         except Exception as error:  # PIL's decoders raise nearly anything on damaged bytes; all of it is counted
             self.reasons[item.path] = str(error).split("\n")[0] or type(error).__name__
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from simulacra.core.optimisers import Optimiser
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Continuous, Space
 from simulacra.core.turns import Player, Turn
-from simulacra.mathematics.adversarial import Game, Slope, input_gradient
+from simulacra.mathematics.adversarial import Game, Slope, input_gradient, slope_of
 from simulacra.nets.continuum import Continuum
 
 Penalty = Callable[[Slope, Tensor, Tensor, Rng], Tensor]
@@ -113,8 +113,8 @@ class Duel(nn.Module):
         """The game's loss for the critic, and the penalties that are due at every step."""
         real, fake, y = self.opponents(batch, rng)
         due = [(i, r) for i, r in enumerate(self.regularisers) if r.every == 1]
-        look = Look(self.critic, y)
-        on_real, on_fake = (look(x.requires_grad_(bool(due))) for x in (real, fake))
+        look = Look(self.critic, real, fake, y, slopes=bool(due))
+        on_real, on_fake = look
         loss = self.game.critic(on_real, on_fake)
         terms = {"critic": loss, "real": on_real, "fake": on_fake}
         for i, r in due:
@@ -213,7 +213,7 @@ class Duel(nn.Module):
     def _lazily(self, r: Regulariser) -> Callable[[Batch, Rng], Loss]:
         def loss(batch: Batch, rng: Rng) -> Loss:
             real, fake, y = self.opponents(batch, rng)
-            penalty = r.penalty(Look(self.critic, y).slope, real, fake, rng)
+            penalty = r.penalty(slope_of(lambda u: self.critic(u, y)), real, fake, rng)
             return Loss.of(penalty * (r.at(self.steps) * r.every), **{r.penalty.__name__: penalty})
 
         return loss
@@ -230,25 +230,37 @@ class Shown(WeakIdKeyDictionary):
 
 
 class Look:
-    """A critic looking at examples, and remembering: its slope where it has looked costs no second forward pass."""
+    """A critic looking at real and generated examples; its slope there costs no second forward pass.
 
-    def __init__(self, critic: nn.Module, y: Tensor | None) -> None:
-        self.critic, self.y = critic, y
-        self.seen: list[tuple[Tensor, Tensor]] = []
+    A critic whose attribute ``alone`` is true scores each example by itself and looks at both halves in one pass.
+    """
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Scores (b,)."""
-        scores = self.critic(x, self.y)
-        self.seen.append((x, scores))
-        return scores
+    def __init__(self, critic: nn.Module, real: Tensor, fake: Tensor, y: Tensor | None, *, slopes: bool) -> None:
+        self.critic, self.y, self.halves = critic, y, (real, fake)
+        at_once = bool(getattr(critic, "alone", False))
+        points = [torch.cat([real, fake])] if at_once else [real.detach(), fake.detach()]
+        self.points = [x.requires_grad_(slopes) for x in points]
+        given = y if y is None or not at_once else y.repeat(2, 1)
+        self.scores = [critic(x, given) for x in self.points]
+        self.slopes: dict[int, Tensor] = {}
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Scores of the real examples and of the generated ones, (b,) each."""
+        return iter(self.scores[0].chunk(2) if len(self.scores) == 1 else self.scores)
 
     def slope(self, x: Tensor) -> Tensor:
-        """Gradient of the scores at x, (b, size)."""
-        for known, scores in self.seen:
-            if known is x:
-                return input_gradient(scores, x)
-        x = x.detach().requires_grad_()
-        return input_gradient(self.critic(x, self.y), x)
+        """Gradient of the scores at x, (b, size): at the examples looked at, or anywhere else."""
+        for half, seen in enumerate(self.halves):
+            if seen is x:
+                if len(self.points) == 1:
+                    return self._at(0).chunk(2)[half]
+                return self._at(half)
+        return slope_of(lambda u: self.critic(u, self.y))(x)
+
+    def _at(self, point: int) -> Tensor:
+        if point not in self.slopes:
+            self.slopes[point] = input_gradient(self.scores[point], self.points[point])
+        return self.slopes[point]
 
 
 def first(x: Values) -> Tensor:

@@ -52,6 +52,15 @@ def normal(deviation: float) -> Scheme:
     return scheme
 
 
+def he_normal(slope: float) -> Scheme:
+    """Zero-mean normal that keeps the mean square through leaky ReLUs of this slope: He et al. 2015, eq. 15."""
+
+    def scheme(weight: Tensor, rng: Rng) -> Tensor:
+        return normal(math.sqrt(2 / (1 + slope**2) / weight[0].numel()))(weight, rng)
+
+    return scheme
+
+
 @torch.no_grad()
 def initialise(module: nn.Module, rng: Rng, *, linear: Scheme = fan_in_uniform) -> None:
     """Draw every parameter of a module anew; norms become the identity, embeddings N(0, 1).

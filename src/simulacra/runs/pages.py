@@ -69,7 +69,7 @@ def write_comparison(runs: Sequence[Run], path: Path, *, title: str, say: Say = 
     comparison = Comparison(
         title=title,
         runs=reports,
-        subtitle=f"{len(runs)} models of {', '.join(sorted({r.data for r in reports}))}, judged on what none of them saw.",
+        subtitle=f"{len(runs)} models of {', '.join(sorted({r.data for r in reports}))}, judged on what none has seen.",
         date=reports[0].date,
         command=f"simulacra compare {' '.join(str(run.path) for run in runs)} --out {path}",
     )
@@ -138,7 +138,8 @@ def command(run: Run) -> str:
     given = run.recipe.data["options"]
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
-    options += [f"--{name} {given[name]}" for name in ("binarise", "labels", "modality") if name in given]
+    others = ("binarise", "channels", "held_out", "skip", "labels", "modality")
+    options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     what = [run.recipe.family, run.recipe.data["source"], *options, *budget]
     return f"simulacra fit {' '.join(what)} --seed {training.seed} --out {run.path}"
 

@@ -41,7 +41,13 @@ def shard(module: nn.Module, device: torch.device) -> None:
     for layer in list(module.modules()):
         own = list(layer.parameters(recurse=False))
         if own and not list(layer.children()) and not isinstance(layer, FSDPModule):
+            marks = [vars(p) for p in own]
+            for parameter in own:
+                # FSDP2 splits rows of plain memory only, and convolutions may lie channels last
+                parameter.data = parameter.data.contiguous()
             sharded = fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+            for parameter, mark in zip(layer.parameters(recurse=False), marks, strict=True):
+                vars(parameter).update(mark)  # such as ``muon``: the parameters are new ones
             sharded.set_gradient_divide_factor(1.0)
             # plain sums: gloo knows no scaled ones
             sharded.set_force_sum_reduction_for_comms(True)
@@ -56,6 +62,39 @@ def local(tensor: Tensor) -> Tensor:
 def is_sharded(tensor: Tensor) -> bool:
     """Whether a tensor is split over processes (a DTensor)."""
     return isinstance(tensor, DTensor)
+
+
+class WholeMatrices:
+    """Lets an optimiser that needs whole matrices (Muon) step sharded ones: every process steps a gathered copy."""
+
+    def __init__(self, optimiser: torch.optim.Optimizer) -> None:
+        """Put whole copies in the place of the optimiser's sharded parameters."""
+        self.pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
+        for group in optimiser.param_groups:
+            for place, parameter in enumerate(group["params"]):
+                if is_sharded(parameter):
+                    group["params"][place] = nn.Parameter(parameter.full_tensor().clone())
+                    self.pairs.append((parameter, group["params"][place]))
+
+    @torch.no_grad()
+    def gather(self) -> None:
+        """Bring the copies, and their gradients, up to date."""
+        for sharded, copy in self.pairs:
+            copy.copy_(_full(sharded))
+            copy.grad = None if sharded.grad is None else _full(sharded.grad)
+
+    @torch.no_grad()
+    def scatter(self) -> None:
+        """Give every process its rows of what was stepped."""
+        for sharded, copy in self.pairs:
+            rows = copy.chunk(across.processes())
+            if across.rank() < len(rows):
+                local(sharded).copy_(rows[across.rank()])
+            copy.grad = None
+
+
+def _full(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def join(device: torch.device | str | None = None) -> torch.device:

@@ -12,7 +12,7 @@ from simulacra.core.batch import Batch, Loss
 from simulacra.core.optimisers import constant
 from simulacra.core.randomness import Rng
 from simulacra.core.turns import Player, Turn
-from simulacra.training.engine import Engine, is_sharded
+from simulacra.training.engine import Engine, WholeMatrices, is_sharded
 from simulacra.training.settings import Training
 
 
@@ -37,6 +37,8 @@ class Seat:
         if not self.parameters:
             raise ValueError(f"player {name!r} has no parameter that needs a gradient; nothing could be learnt")
         self.optimisers = player.optimiser.build(player.module)
+        self.matrices = [WholeMatrices(o) for o in self.optimisers if isinstance(o, torch.optim.Muon)]
+        self.matrices = [whole for whole in self.matrices if whole.pairs]
         for optimiser in self.optimisers:
             _split_groups(optimiser)
         self.rates = [(group, group["lr"]) for optimiser in self.optimisers for group in optimiser.param_groups]
@@ -50,6 +52,15 @@ class Seat:
             self.active = active
             for parameter in self.parameters:
                 parameter.requires_grad_(active)
+
+    def step(self) -> None:
+        """Let the optimisers act on the gradients."""
+        for whole in self.matrices:
+            whole.gather()
+        for optimiser in self.optimisers:
+            optimiser.step()
+        for whole in self.matrices:
+            whole.scatter()
 
     def schedule_to(self, fraction: float, step: int) -> None:
         """Set the learning rates for a step."""
@@ -91,8 +102,7 @@ class Move:
         taken = self._whole(parts[0], rng) if self.alone else self._summed(parts, rng)
         if self.clip is not None:
             self.engine.clip(self.seat.parameters, self.clip)
-        for optimiser in self.seat.optimisers:
-            optimiser.step()
+        self.seat.step()
         if self.turn.after is not None:
             values = zip(taken.names[1:], taken.values[1:], strict=True)
             self.turn.after({name: value / taken.weight for name, value in values})

@@ -1,0 +1,134 @@
+"""The verbs as a user runs them, on a run of a few steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from simulacra.cli.main import main
+from simulacra.laws import LAWS
+
+FIT = ["--steps", "4", "--batch", "16", "--no-report"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """A folder with a VAE and a GAN of the digits."""
+    folder = tmp_path_factory.mktemp("verbs")
+    main(["fit", "vae", "digits", "--latent", "3", "--networks", "Dense(hidden=(8,))", "--out", f"{folder}/vae", *FIT])
+    main(["fit", "gan", "digits", "--generator", "8", "--critic", "8", "--out", f"{folder}/gan", *FIT])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SIMULACRA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def told(capsys, *arguments: str) -> str:
+    """What a verb prints."""
+    main([str(a) for a in arguments])
+    return capsys.readouterr().out
+
+
+def fault(capsys, *arguments: str) -> str:
+    """The one line a verb fails with, exit 2."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    error = capsys.readouterr().err
+    assert caught.value.code == 2, error
+    assert error.count("\n") == 1
+    return error
+
+
+def test_fit_says_what_it_is_about_to_do(capsys, tmp_path):
+    said = told(capsys, "fit", "vae", "digits", "--networks", "Dense(hidden=(8,))", "--out", tmp_path / "run", *FIT)
+    assert "vae on digits: pictures, picture 1x8x8, 10 classes" in said
+    assert "held out by content hash" in said
+    assert "parameters, about" in said
+    assert "4 steps, 16 examples a step, seed 0; expected: about" in said
+
+
+def test_samples_are_written_as_asked(capsys, runs, tmp_path):
+    told(capsys, "sample", runs / "vae", "-n", 9, "--y", 7, "--out", tmp_path / "grid.png")
+    assert Image.open(tmp_path / "grid.png").size[0] > 100
+    told(capsys, "sample", runs / "vae", "-n", 9, "--y", 7, "--out", tmp_path / "array.npz")
+    with np.load(tmp_path / "array.npz") as kept:
+        assert kept["x"].shape[0] == 9
+        assert kept["y"].tolist() == [7] * 9
+    told(capsys, "sample", runs / "gan", "-n", 5, "--out", tmp_path / "folder")
+    assert len(list((tmp_path / "folder").rglob("*.png"))) == 5
+
+
+def test_a_familys_own_options_come_from_its_signature(capsys, runs, tmp_path):
+    cold = told(capsys, "sample", runs / "vae", "-n", 4, "--temperature", 0, "--out", tmp_path / "a.npy")
+    assert "4 examples" in cold
+    assert "--temperature" in fault(capsys, "sample", runs / "gan", "--temperature", "0", "--out", tmp_path / "b.npy")
+
+
+def test_evaluate_judges_runs_folders_and_arrays(capsys, runs, tmp_path):
+    figures = json.loads(told(capsys, "evaluate", runs / "vae", "-n", "200", "--json"))
+    names = {figure["name"] for figure in figures}
+    assert any(name.startswith("negative log-likelihood") for name in names)
+    assert (runs / "vae" / "report.html").exists()
+    told(capsys, "sample", runs / "gan", "-n", 60, "--out", tmp_path / "folder")
+    told(capsys, "sample", runs / "gan", "-n", 60, "--out", tmp_path / "array.npy")
+    by_folder = json.loads(told(capsys, "evaluate", tmp_path / "folder", "--real", "digits", "--json"))
+    by_array = json.loads(told(capsys, "evaluate", tmp_path / "array.npy", "--real", "digits", "--json"))
+    assert {f["name"] for f in by_folder} == {f["name"] for f in by_array} <= names | {"Frechet distance"}
+
+
+def test_compare_writes_one_page(capsys, runs, tmp_path):
+    said = told(capsys, "compare", runs / "vae", runs / "gan", "--out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "wrote" in said
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_uses_write_pictures(capsys, runs, tmp_path):
+    assert "mean squared error" in told(capsys, "reconstruct", runs / "vae", "held-out", "--out", tmp_path / "r.png")
+    said = told(capsys, "denoise", runs / "vae", "held-out", "--add", "--n", "4", "--out", tmp_path / "d.png")
+    assert "noisy" in said
+    told(capsys, "interpolate", runs / "gan", "--n", 2, "--steps", 3, "--out", tmp_path / "i.png")
+    told(capsys, "interpolate", runs / "vae", "--between", "held-out", "--n", 3, "--out", tmp_path / "j.png")
+    assert all((tmp_path / f"{name}.png").stat().st_size > 200 for name in "rdij")
+
+
+def test_what_a_model_cannot_do_is_refused_by_name(capsys, runs, tmp_path):
+    error = fault(capsys, "reconstruct", runs / "gan", "held-out", "--out", tmp_path / "r.png")
+    assert "reconstruct needs a Codec" in error
+    assert "GAN is" in error
+
+
+def test_laws_hold_for_a_run(capsys, runs):
+    said = told(capsys, "laws", runs / "gan", "--json")
+    results = json.loads(said)
+    assert len(results) == len(LAWS)
+    assert not [result for result in results if result["status"] == "failed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["fit", "vae"], "fit needs FAMILY DATA; got vae"),
+        (["fit", "bae", "digits"], "no family 'bae'; expected one of vae"),
+        (["fit", "vae", "digts"], "did you mean digits?"),
+        (["fit", "vae", "digits", "--steps", "0", "--out", "no"], "steps must be positive; got 0"),
+        (["fit", "vae", "digits", "--latent", "0", "--out", "no"], "latent"),
+        (["sample", "nowhere"], "is not a run"),
+        (["evaluate", "nowhere"], "nowhere does not exist; expected a run"),
+        (["compare", "one"], "compare needs at least two runs; got 1"),
+        (["laws", "vae"], "fit one first"),
+        (["laws", "json:nothing"], "json has no function 'nothing'"),
+        (["reproduce", "everything"], "nothing published is known as 'everything'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(capsys, tmp_path, monkeypatch, arguments, part):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SIMULACRA_TRACEBACK", raising=False)
+    assert part in fault(capsys, *arguments)
+    assert not list(tmp_path.iterdir())  # nothing is left behind
