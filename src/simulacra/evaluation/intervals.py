@@ -118,8 +118,8 @@ def halving_error(
 
 def share_reason(value: float, n: int, m: int, k: int) -> str | None:
     """Why precision, recall or coverage at k neighbours has no interval; None where it has one."""
-    if not 0.2 <= value <= 0.95:
-        return "too near an end of its range, the method is known to hold from 0.2 to 0.95"
+    if not 0.2 <= value <= 0.92:
+        return "too near an end of its range, the method is known to hold from 0.2 to 0.92"
     return _too_few(n, m, k)
 
 
