@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from simulacra.core.randomness import Rng
-from simulacra.mathematics.distributions import Bernoulli, Categories, DiscretisedLogistics, Gaussian, soft_floor
+from simulacra.mathematics.distributions import Bernoulli, Categories, DiscretisedLogistics, Gaussian, Grey, soft_floor
 
 F64 = torch.float64
 N = 50_000
@@ -75,6 +75,14 @@ def test_bernoulli_draws_what_it_scores():
     assert math.isclose(float(p[1]), 1 / (1 + math.exp(-0.7)), rel_tol=1e-12)
     assert abs(float((d.sample(Rng(3)) > 0).double().mean()) - float(p[1])) < 4.5 * math.sqrt(0.25 / N)
     assert math.isclose(float(d.mean()[0]), 2 * float(p[1]) - 1, rel_tol=1e-12)
+
+
+def test_grey_is_the_mixture_of_its_ends():
+    ends = Bernoulli(Rng(9).normal((40,), dtype=F64), low=-1.0, high=1.0)
+    share = Rng(10).uniform((40,), dtype=F64)
+    low, high = ends.log_prob(-torch.ones(40, dtype=F64)), ends.log_prob(torch.ones(40, dtype=F64))
+    assert torch.allclose(Grey(ends).log_prob(2 * share - 1), share * high + (1 - share) * low)
+    assert torch.equal(Grey(ends).sample(Rng(1)), ends.sample(Rng(1)))
 
 
 def test_categories_sum_to_one_and_draw_what_they_score():

@@ -144,6 +144,15 @@ def test_a_gaussian_of_levels_says_that_it_is_a_density():
     assert Head(space, gaussian).measure == "8-bit pixels, as a density"
 
 
+def test_grey_pictures_may_be_scored_as_shares():
+    head = Head(GRID, bernoulli)
+    joint = head(raw(head, 3))
+    assert head.outputs == 2
+    middle = joint.log_prob(torch.zeros(3, *GRID.only.shape, dtype=F64))
+    ends = [joint.log_prob(torch.full((3, *GRID.only.shape), v, dtype=F64)) for v in (-1.0, 1.0)]
+    assert torch.allclose(middle, (ends[0] + ends[1]) / 2)
+
+
 def test_a_bernoulli_needs_two_ends():
     with pytest.raises(ValueError, match="two ends"):
         Head(POINT, bernoulli)

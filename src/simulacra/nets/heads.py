@@ -23,6 +23,7 @@ from simulacra.mathematics.distributions import (
     DiscretisedLogistics,
     Elementwise,
     Gaussian,
+    Grey,
     soft_floor,
 )
 from simulacra.nets.embeddings import pick, within
@@ -76,7 +77,20 @@ class BernoulliKind:
     outputs = 1
 
     def __call__(self, raw: Tensor) -> Elementwise:
-        return Bernoulli(raw[..., 0], self.field.low, self.field.high)
+        # squeezed, not indexed: the gradient of an index is written into zeros first
+        return Bernoulli(raw.squeeze(-1), self.field.low, self.field.high)
+
+
+@dataclass(frozen=True)
+class GreyKind:
+    """Shares between two ends by one logit."""
+
+    field: Continuous
+    density = False
+    outputs = 1
+
+    def __call__(self, raw: Tensor) -> Elementwise:
+        return Grey(Bernoulli(raw.squeeze(-1), self.field.low, self.field.high))
 
 
 @dataclass(frozen=True)
@@ -137,7 +151,7 @@ def bernoulli(field: Field) -> Kind:
         return CategoricalKind(field)
     if math.isinf(field.high - field.low):
         raise ValueError(f"a Bernoulli needs a field with two ends; got the range [{field.low}, {field.high}]")
-    return BernoulliKind(field)
+    return BernoulliKind(field) if field.levels == 2 else GreyKind(field)
 
 
 @dataclass(frozen=True, kw_only=True)
