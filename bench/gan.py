@@ -32,18 +32,25 @@ def run(parts: tuple[str, ...] = ("speed", "ring", "grid")) -> list[Any]:
 
 
 def speed() -> list[Any]:
-    """Training, same network, game, batch, optimiser and kind of data, float32 on both sides."""
+    """Training, same network, game, batch, optimiser and kind of data, in the same precision on both sides."""
     from bench.harness import Side, compare, environment, faster
 
     peer = environment("torchgan", ["torch", "numpy"], bare=[PEER])
-    both = compare(
-        Side(file=HERE, function="our_pictures"), Side(file=HERE, function="their_pictures", python=peer), rounds=5
-    )
-    what = f"DCGAN {SIDE}x{SIDE}, width {WIDTH}, batch {BATCH}, non-saturating, Adam: a picture against torchgan 0.1.0"
-    return [faster(what, both, at_least=1.5)]
+    rows: list[Any] = []
+    for precision in ("float32", "bfloat16"):
+        settings = {"precision": precision}
+        both = compare(
+            Side(file=HERE, function="our_pictures", settings=settings),
+            Side(file=HERE, function="their_pictures", settings=settings, python=peer),
+            rounds=5,
+        )
+        said = "float32" if precision == "float32" else "autocast to bfloat16 on both sides"
+        what = f"DCGAN {SIDE}x{SIDE}, width {WIDTH}, batch {BATCH}, {said}: a picture against torchgan 0.1.0"
+        rows.append(faster(what, both, at_least=1.5))
+    return rows
 
 
-def our_pictures():
+def our_pictures(precision: str):
     """A round of ours, the moving average of the generator's weights included."""
     import torch
 
@@ -60,14 +67,15 @@ def our_pictures():
     model = DCGAN(DCGANConfig(width=WIDTH, latent=LATENT), space)
 
     def one_round() -> dict[str, Any]:
-        train(model, data, Training(steps=STEPS, batch=BATCH))
+        train(model, data, Training(steps=STEPS, batch=BATCH, precision=precision))  # type: ignore[arg-type]
         return {"work": BATCH * STEPS}
 
     return one_round
 
 
-def their_pictures():
+def their_pictures(precision: str):
     """A round of theirs: an epoch of its trainer, without the pictures and checkpoints it writes at an epoch's end."""
+    import contextlib
     import os
     import tempfile
     import types
@@ -104,8 +112,12 @@ def their_pictures():
     x = torch.rand((BATCH * STEPS, 1, SIDE, SIDE)) * 2 - 1
     loader = DataLoader(TensorDataset(x, torch.zeros(len(x))), batch_size=BATCH, shuffle=True, drop_last=True)
 
+    # its trainer knows one precision, but autocast reaches into it
+    half = torch.autocast("cpu", dtype=torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
+
     def one_round() -> dict[str, Any]:
-        trainer(loader)
+        with half:
+            trainer(loader)
         return {"work": BATCH * STEPS}
 
     return one_round
