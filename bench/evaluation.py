@@ -85,11 +85,11 @@ def our_neighbourhoods(n: int, d: int) -> Any:
     return one_round
 
 
-def prdc_neighbourhoods(n: int, d: int) -> Any:
+def prdc_neighbourhoods(n: int, d: int, dtype: str = "float32") -> Any:
     import numpy as np
     from prdc import compute_prdc
 
-    fake, real = (x.astype(np.float32) for x in features(n, d))
+    fake, real = (x.astype(np.float32).astype(dtype) for x in features(n, d))
 
     def one_round() -> dict[str, list[float]]:
         found = compute_prdc(real_features=real, fake_features=fake, nearest_k=5)
@@ -120,6 +120,8 @@ def closed_form(n: int, d: int) -> Any:
 
 def run() -> list[Row]:
     """The rows of the table."""
+    from dataclasses import replace
+
     from bench.harness import Row, Side, compare, environment, faster, measure
 
     peers = environment(
@@ -147,7 +149,13 @@ def run() -> list[Row]:
         rows.append(faster(f"{what}, against prdc 0.2", both, at_least=2.5))
         memory = faster(f"{what}, peak memory", both, quantity="peak_rss")
         rows.append(limited(memory, 1.2 * 1000**3 / 2**20))
-        rows.append(agreement(f"{what}, values", both, 1e-5))
+        # a fault of the peer's, shown: in float32 it misplaces a few of the 10^8 pairs, so the same numbers are also
+        # given to it in float64
+        rows.append(replace(agreement(f"{what}, values, prdc in float32", both, 1e-6), target="", met=None))
+        theirs = Side(file=HERE, function="prdc_neighbourhoods", settings={"n": 10_000, "d": d, "dtype": "float64"},
+                      python=peers)  # fmt: skip
+        wide = measure(theirs, rounds=1, warm_up=0)
+        rows.append(agreement(f"{what}, values, prdc in float64", replace(both, peer=wide), 1e-6))
     return rows
 
 

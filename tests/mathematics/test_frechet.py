@@ -107,6 +107,29 @@ def test_distance_is_symmetric_and_invariant_under_rotation_and_nought_to_itself
     assert frechet_distance(x, x) < 1e-12
 
 
+def test_distance_by_blocks(monkeypatch):
+    x, y = normal("x", 60, 11), normal("y", 50, 11) @ normal("mix", 11, 11)
+    whole = frechet_distance(x, y)
+    monkeypatch.setattr("simulacra.mathematics.frechet.BLOCK", 4)
+    assert frechet_distance(x, y) == pytest.approx(whole, rel=1e-12)
+    assert whole == pytest.approx(frechet_distance_of_moments(x.mean(0), x.T.cov(), y.mean(0), y.T.cov()), rel=1e-12)
+
+
+def test_distance_of_points():
+    """Two moments without spread: nothing but the distance between the means."""
+    nought = torch.zeros(3, 3, dtype=F64)
+    means = torch.zeros(3, dtype=F64), torch.tensor([1.0, 2.0, 2.0], dtype=F64)
+    assert frechet_distance_of_moments(means[0], nought, means[1], nought) == pytest.approx(9.0)
+
+
+def test_two_rows_a_side():
+    """Rank one each: tr (S1 S2)^(1/2) = |x-difference . y-difference| / 2."""
+    x, y = normal("x", 2, 5), normal("y", 2, 5)
+    u, v = x[1] - x[0], y[1] - y[0]
+    expected = (x.mean(0) - y.mean(0)).square().sum() + u @ u / 2 + v @ v / 2 - (u @ v).abs()
+    assert frechet_distance(x, y) == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_covariance_by_blocks(monkeypatch):
     monkeypatch.setattr("simulacra.mathematics.frechet.BLOCK", 4)
     x = normal("x", 30, 11)

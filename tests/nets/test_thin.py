@@ -22,9 +22,15 @@ def test_from_a_picture(size: tuple[int, int], c: int):
     x = Rng(1)("x").normal((3, c, *size), dtype=torch.float64).requires_grad_()
     y, wanted = layer(x), F.conv2d(x, layer.weight, layer.bias, 2, 1)
     assert torch.allclose(y, wanted)
-    both = [torch.autograd.grad(out.square().sum(), (x, layer.weight, layer.bias)) for out in (y, wanted)]
+    both = [
+        torch.autograd.grad(out.square().sum(), (x, layer.weight, layer.bias), retain_graph=True) for out in (y, wanted)
+    ]
     assert all(torch.allclose(a, b) for a, b in zip(*both, strict=True))
     assert y.is_contiguous(memory_format=torch.channels_last)
+    layer.activation = torch.nn.LeakyReLU(0.2, inplace=True)
+    (steep,) = torch.autograd.grad(layer(x).square().sum(), x)
+    (wanted_steep,) = torch.autograd.grad(F.leaky_relu(wanted, 0.2).square().sum(), x)
+    assert torch.allclose(steep, wanted_steep)
 
 
 @pytest.mark.parametrize("size", SIZES)

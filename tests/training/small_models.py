@@ -85,6 +85,16 @@ class SmallVAE(nn.Module):
             return Batch(x=self.decoder(z))
 
 
+class SmallConv(SmallVAE):
+    """The same with a convolution, whose weight may be laid out channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        grow = (nn.Unflatten(1, (2, 1, 1)), nn.Upsample(scale_factor=2))
+        self.encoder = nn.Sequential(*grow, nn.Conv2d(2, 16, 2), nn.SiLU(), nn.Flatten(), nn.Linear(16, 4))
+        initialise(self, Rng(0))
+
+
 class SmallGAN(nn.Module):
     """Non-saturating GAN on points of the plane. norm(features) is a layer for the generator; gamma > 0 adds R1."""
 
@@ -141,6 +151,7 @@ class SmallGAN(nn.Module):
 
 MODELS = {
     "vae": SmallVAE,
+    "convolution": SmallConv,
     "gan": lambda: SmallGAN(norm=BatchNorm),
     "r1": lambda: SmallGAN(gamma=1.0),
 }

@@ -11,10 +11,13 @@ import tyro
 
 from simulacra.cli.parse import parse, positionals
 from simulacra.cli.words import Loading, say
+from simulacra.core import across
 from simulacra.modalities.sources import open_data
 from simulacra.recipes.families import FAMILIES, SETTINGS
-from simulacra.runs.fitting import fit
+from simulacra.runs.fitting import fit, home
 from simulacra.runs.pages import write_report
+from simulacra.training.engine import replicate, shard
+from simulacra.training.log import TensorBoard
 from simulacra.training.progress import Progress
 
 
@@ -31,6 +34,8 @@ class Options:
         resume: go on where the run in that directory left off.
         batch: examples a step, over all processes together; the recipe's unless given.
         precision: of the arithmetic; the recipe's unless given.
+        distribute: with several processes (torchrun -m simulacra fit ...): whole models in each, or parameters sharded.
+        tensorboard: write what TensorBoard reads, too, into RUN/tensorboard.
         no_report: leave figures and report.html to `simulacra evaluate`.
     """
 
@@ -42,6 +47,8 @@ class Options:
     resume: bool = False
     batch: int | None = None
     precision: Literal["float32", "bfloat16", "float64"] | None = None
+    distribute: Literal["replicate", "shard"] = "replicate"
+    tensorboard: bool = False
     no_report: bool = False
 
 
@@ -62,6 +69,9 @@ def main(arguments: Sequence[str]) -> None:
     given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
     options: Options = given.options
     changes = {name: value for name in ("batch", "precision") if (value := getattr(options, name)) is not None}
+    hooks: list[Any] = [Progress()]
+    if options.tensorboard:
+        hooks.insert(0, TensorBoard((options.out or home(family, loaded)) / "tensorboard"))
     run = fit(
         family,
         loaded,
@@ -73,9 +83,12 @@ def main(arguments: Sequence[str]) -> None:
         examples=options.examples,
         seed=options.seed,
         resume=options.resume,
-        hooks=[Progress()],
+        hooks=hooks,
+        distribute={"replicate": replicate, "shard": shard}[options.distribute],
         say=say,
     )
+    if across.rank() != 0:
+        return
     if run.recipe.ended == "interrupted":
         say(f"stopped and saved; go on with: simulacra fit {family} {source[0]} --resume --out {run.path}")
         return

@@ -54,6 +54,12 @@ class _Gather(torch.autograd.Function):
         return total(gradients[0])[first : first + ctx.rows]
 
 
+def wait() -> None:
+    """Wait until every process is here."""
+    if processes() > 1:
+        cast(Any, distributed).barrier()
+
+
 def total(x: Tensor) -> Tensor:
     """Sum over the processes, of whatever shape x has; the same on each of them."""
     return x if processes() == 1 else cast("Tensor", _Sum.apply(x))  # pyright: ignore[reportUnknownMemberType]

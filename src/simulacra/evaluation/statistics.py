@@ -156,7 +156,7 @@ def neighbourhood_intervals(
     values = statistic(fake, real).tolist()
     n, m = len(fake), len(real)
     reasons = [intervals.share_reason(v, n, m, k) for v in values]
-    reasons[2] = intervals.density_reason(values[2], n, m, fake.shape[1], k)
+    reasons[2] = intervals.DENSITY_REASON
     errors = values
     if always or None in reasons:  # twenty halves cost five times the statistic itself
         errors = intervals.halving_error(statistic, fake, real, Rng(seed)("halves")).tolist()

@@ -104,7 +104,9 @@ class Critic(nn.Module):
         super().__init__()
         sizes = ladder(*shape[1:])
         widths = channels(width, len(sizes) - 1)
-        layers: list[nn.Module] = [FromPicture(shape[0], width, scheme=WEIGHTS), nn.LeakyReLU(LEAK)]
+        layers: list[nn.Module] = [
+            FromPicture(shape[0], width, activation=nn.LeakyReLU(LEAK, inplace=True), scheme=WEIGHTS)
+        ]
         for narrow, wide in pairwise(widths):
             layers += [
                 nn.Conv2d(narrow, wide, 4, 2, 1, bias=False),
@@ -150,7 +152,7 @@ class DCGAN(nn.Module):
         )
         self.latent = self.duel.latent
         initialise(self.duel, Rng.of(rng), linear=WEIGHTS)
-        self.duel.to(memory_format=torch.channels_last)  # as its activations are
+        self.duel.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # as its activations are
 
     def players(self) -> Mapping[str, Player]:
         """The generator, whose average is what samples, and the critic."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +26,7 @@ from simulacra.nets.continuum import Continuum
 from simulacra.nets.dense import mlp
 from simulacra.nets.initialise import he_normal, initialise
 
-LEAK = 0.2  # slope of the leaky ReLU
-SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.1) for penalty in (r1, r2))
+SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.05, steps=2_000) for penalty in (r1, r2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +53,11 @@ class GANConfig:
 
 
 class Dense(nn.Module):
-    """Linear layers from (b, *into), and y (b, classes) beside it, to (b, *out)."""
+    """Linear layers from (b, *into), and y (b, classes) beside it, to (b, *out).
+
+    With GELU: the generator learns from the critic's slope, and R1 and R2 shape that slope, so it had better not be
+    piecewise constant. On the 25-grid it puts three times as many samples into the modes as leaky ReLU for equal time.
+    """
 
     alone = True  # as a critic it scores each example by itself
 
@@ -67,11 +69,11 @@ class Dense(nn.Module):
         # one-hot entries are raised to unit mean square, so that the label starts out as loud as any other input
         self.loudness = math.sqrt(classes)
         sizes = [math.prod(into) + classes, *widths, math.prod(out)]
-        self.layers = mlp(sizes, activation=partial(nn.LeakyReLU, LEAK), bias=bias)
+        self.layers = mlp(sizes, activation=nn.GELU, bias=bias)
 
     @torch.no_grad()
     def spread(self, rng: Rng) -> None:
-        """Draw the hidden biases from U(-1, 1): at zero every kink of the first layer would pass through the origin."""
+        """Draw the hidden biases from U(-1, 1): at zero every bend of the first layer would lie at the origin."""
         for i, layer in enumerate([m for m in self.layers if isinstance(m, nn.Linear)][:-1]):
             layer.bias.copy_(2 * rng(i).uniform(layer.bias.shape) - 1)
 
@@ -101,7 +103,7 @@ class GAN(nn.Module):
         )
         self.latent = self.duel.latent
         rng = Rng.of(rng)
-        initialise(self.duel, rng, linear=he_normal(LEAK))
+        initialise(self.duel, rng, linear=he_normal(0.0))
         generator.spread(rng("generator"))
         critic.spread(rng("critic"))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -190,5 +190,5 @@ def gradient_penalty(slope: Slope, real: Tensor, fake: Tensor, rng: Rng) -> Scor
     t = rng("t").uniform((len(real),), dtype=real.dtype, device=real.device).reshape(-1, *[1] * (real.ndim - 1))
     gradient = slope(fake + t * (real - fake))
     # a norm's gradient at 0 is 0, a square root's infinite
-    norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)  # pyright: ignore[reportUnknownVariableType]
+    norm = cast(Tensor, torch.linalg.vector_norm(gradient, dim=1))  # pyright: ignore[reportUnknownMemberType]
     return (norm - 1).square()

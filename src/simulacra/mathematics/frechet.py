@@ -3,7 +3,8 @@
     F = |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)            Dowson & Landau 1982; Heusel et al. 2017, eq. 6
 
 The trace of the root is never taken from a matrix square root: with S1 = A1^T A1 and S2 = A2^T A2 it is the nuclear
-norm of A1 A2^T, and with S1 = L L^T the sum of roots of the eigenvalues of the symmetric L^T S2 L.
+norm of A1 A2^T, the A being centred features where rows are few; with S1 = L L^T it is the sum of roots of the
+eigenvalues of the symmetric L^T S2 L. Roots of eigenvalues are taken where their rounding cannot be seen in the result.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ OtherFeatures = Float[Tensor, "m d"]
 linalg: Any = torch.linalg  # its functions carry no types
 EPS = torch.finfo(torch.float64).eps
 TOLERANCE = 1e-10  # of the distance: what the fast route may lose to rounding before the slower one is taken
-BLOCK = 512  # columns at a time: ten of sixteen blocks of a covariance of 2048 are computed, the rest mirrored
+BLOCK = 256  # columns at a time: 36 of the 64 blocks of a covariance of 2048 are computed, the rest mirrored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +46,15 @@ def frechet_distance(x: Features, y: OtherFeatures) -> float:
 
     Covariances have divisor n - 1. Needs at least two rows a side; ranks below d are no obstacle.
     """
-    cx, cy = _centred(x), _centred(y)
-    between = (x.double().mean(0) - y.double().mean(0)).square().sum()
-    n, m, d = len(x), len(y), x.shape[1]
-    fixed = float(between + cx.square().sum() / (n - 1) + cy.square().sum() / (m - 1))
-    if min(n, m) > d:
-        fast = _by_cholesky(covariance(cx), covariance(cy), fixed)
+    (mx, cx), (my, cy) = _centred(x), _centred(y)
+    between = float((mx - my).square().sum())
+    if min(len(x), len(y)) > x.shape[1]:
+        sx, sy = covariance(cx), covariance(cy)
+        fast = _by_cholesky(sx, sy, between + float(sx.trace() + sy.trace()))
         if fast is not None:
             return fast
-    # ||A1 A2^T||_*: absolute error of the order of rounding whatever the ranks
-    return max(0.0, fixed - 2 * float(linalg.svdvals(_factor(cx) @ _factor(cy).T).sum()))
+    a, b = _factor(cx), _factor(cy)
+    return _by_factors(a, b, between + float(a.square().sum() + b.square().sum()))
 
 
 def frechet_distance_of_moments(
@@ -66,7 +66,7 @@ def frechet_distance_of_moments(
     fast = _by_cholesky(cov1, cov2, fixed)
     if fast is not None:
         return fast
-    return max(0.0, fixed - 2 * float(linalg.svdvals(_root(cov1) @ _root(cov2).T).sum()))
+    return _by_factors(_root(cov1), _root(cov2), fixed)
 
 
 def frechet_estimate(x: Features, y: OtherFeatures) -> FrechetEstimate:
@@ -101,16 +101,20 @@ def covariance(centred: Features) -> Float[Tensor, "d d"]:
     return out.div_(n - 1)
 
 
-def _centred(x: Tensor) -> Tensor:
+def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of the rows, and the rows less it, in float64."""
     x = x.double()
-    return x - x.mean(0)
+    mean = x.mean(0)
+    return mean, x - mean
 
 
 def _factor(centred: Tensor) -> Tensor:
-    """A with A^T A the covariance, of at most d rows."""
+    """A with A^T A the covariance, of at most d rows, none of them lost to the centring."""
     n, d = centred.shape
-    scaled = centred / math.sqrt(n - 1)
-    return scaled if n <= d else linalg.qr(scaled, mode="r").R
+    if n > d:
+        return linalg.qr(centred / math.sqrt(n - 1), mode="r").R
+    # the reflection that takes (1, ..., 1) to the first axis leaves A^T A as it is and makes the first row nought
+    return (centred[1:] + centred[0] / (math.sqrt(n) - 1)) / math.sqrt(n - 1)
 
 
 def _root(cov: Tensor) -> Tensor:
@@ -122,18 +126,44 @@ def _root(cov: Tensor) -> Tensor:
 
 
 def _by_cholesky(cov1: Tensor, cov2: Tensor, fixed: float) -> float | None:
-    """The distance from L^T S2 L, or None where rounding of small eigenvalues could be seen in it."""
+    """The distance from the eigenvalues of L^T S2 L, or None where rounding could be seen in it."""
     lower, info = linalg.cholesky_ex(cov1)
     if int(info):
         return None
-    values = linalg.eigvalsh(lower.T @ cov2 @ lower)
-    # an eigenvalue is off by at most eps |S1| |S2|, its root by that over twice the root
-    rounding = EPS * float((cov1.square().sum() * cov2.square().sum()).sqrt())
-    if not math.isfinite(rounding) or float(values[0]) <= rounding:
+    size = float((cov1.square().sum() * cov2.square().sum()).sqrt())
+    return _from_squares(linalg.eigvalsh(_congruence(lower, cov2)), size, fixed)
+
+
+def _by_factors(a: Tensor, b: Tensor, fixed: float) -> float:
+    """The distance from the singular values of A1 A2^T: by their squares where these suffice, else outright."""
+    cross = a @ b.T
+    gram = cross @ cross.T if len(a) <= len(b) else cross.T @ cross
+    fast = _from_squares(linalg.eigvalsh(gram), float(cross.square().sum()), fixed)
+    # singular values are off by no more than rounding of the largest, whatever the ranks
+    return max(0.0, fixed - 2 * float(linalg.svdvals(cross).sum())) if fast is None else fast
+
+
+def _from_squares(values: Tensor, size: float, fixed: float) -> float | None:
+    """fixed - 2 sum of roots of eigenvalues of a matrix made of parts of this size; None where that is inexact."""
+    # an eigenvalue is off by at most eps times the size, its root by that over twice the root
+    rounding = EPS * size
+    if not len(values) or not math.isfinite(rounding) or float(values[0]) <= rounding:
         return None
     roots = values.sqrt()
     value = fixed - 2 * float(roots.sum())
     return value if rounding * float((1 / roots).sum()) <= TOLERANCE * value else None
+
+
+def _congruence(lower: Tensor, cov: Tensor) -> Tensor:
+    """L^T S L, its lower triangle only, by blocks that leave out the noughts of L."""
+    d = len(cov)
+    half, out = torch.empty_like(cov), torch.zeros_like(cov)
+    blocks = [(start, min(start + BLOCK, d)) for start in range(0, d, BLOCK)]
+    for start, stop in blocks:
+        half[:, start:stop] = cov[:, start:] @ lower[start:, start:stop]
+    for start, stop in blocks:
+        out[start:stop, :stop] = lower[start:, start:stop].T @ half[start:, :stop]
+    return out
 
 
 def _influence(centred: Tensor, transported: Tensor, slope: Tensor) -> Tensor:
@@ -164,8 +194,8 @@ def _expand(x: Tensor, y: Tensor) -> _Expansion:
     two is taken off again.
     """
     n, m, d = len(x), len(y), x.shape[1]
-    cx, cy = _centred(x), _centred(y)
-    between = x.double().mean(0) - y.double().mean(0)
+    (mx, cx), (my, cy) = _centred(x), _centred(y)
+    between = mx - my
     sx, sy = covariance(cx), covariance(cy)
     first = linalg.cholesky_ex(sx)
     if int(first.info) or int(linalg.cholesky_ex(sy).info):
@@ -174,7 +204,7 @@ def _expand(x: Tensor, y: Tensor) -> _Expansion:
             " features"
         )
     lower = first.L
-    values, u = linalg.eigh(lower.T @ sy @ lower)
+    values, u = linalg.eigh(_congruence(lower, sy))
     a = values.clamp(min=EPS * float(values[-1])).sqrt()
     # with B = L^-T U: S1 = B^-T B^-1, T = B diag(a) B^T, T^-1 = B^-T diag(1/a) B^-1
     whitened = linalg.solve_triangular(lower, cx.T, upper=False).T @ u  # rows B^T c, identity covariance

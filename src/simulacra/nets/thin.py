@@ -35,15 +35,19 @@ class Thin(nn.Module):
 
 
 class FromPicture(Thin):
-    """(b, c, h, w) -> (b, wide, h // 2, w // 2), channels last."""
+    """(b, c, h, w) -> (b, wide, h // 2, w // 2), channels last; ``activation`` is applied to every element of it."""
 
-    def __init__(self, thin: int, wide: int, *, scheme: Scheme = fan_in_uniform) -> None:
+    def __init__(
+        self, thin: int, wide: int, *, activation: nn.Module | None = None, scheme: Scheme = fan_in_uniform
+    ) -> None:
         super().__init__(thin, wide, wide, scheme)
+        self.activation = activation or nn.Identity()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b wide h2 w2"]:
         patches = F.unfold(x, KERNEL, padding=PADDING, stride=STRIDE)  # (b, 16 c, h2 w2)
-        y = F.linear(patches.transpose(1, 2), self.weight.flatten(1), self.bias)
-        return y.unflatten(1, (x.shape[2] // 2, x.shape[3] // 2)).permute(0, 3, 1, 2)
+        # in one dimension fewer, so that an activation may work in place: on a view it would be copied
+        y = self.activation(F.linear(patches.transpose(1, 2).flatten(0, 1), self.weight.flatten(1), self.bias))
+        return y.reshape(len(x), x.shape[2] // 2, x.shape[3] // 2, -1).permute(0, 3, 1, 2)
 
 
 class ToPicture(Thin):

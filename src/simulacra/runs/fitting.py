@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from simulacra.core import across
 from simulacra.core.batch import Data
-from simulacra.core.checkpoint import save_tensors
+from simulacra.core.checkpoint import save_tensors, told
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs.recipe import NAME, Recipe, read, replace
-from simulacra.runs.run import WEIGHTS, Run
+from simulacra.runs.run import WEIGHTS, Run, load
 from simulacra.runs.snapshots import Snapshots
+from simulacra.training.engine import Distribute, join, replicate
 from simulacra.training.loop import Trained, train
 from simulacra.training.monitors import monitors
 from simulacra.training.settings import Training
@@ -41,9 +43,10 @@ def fit(
     seed: int | None = None,
     resume: bool = False,
     hooks: Sequence[Any] = (),
+    distribute: Distribute = replicate,
     say: Say = silent,
 ) -> Run:
-    """Learn the distribution of data, and write the run directory.
+    """Learn the distribution of data, and write the run directory. Under ``torchrun`` all processes fit one run.
 
     family    a name in ``simulacra families``.
     data      a path or a known name, or what ``open_data`` returned.
@@ -53,31 +56,47 @@ def fit(
     seed      every draw of the run is a function of it; the recipe's (0) where None.
     resume    go on where a stopped run left off, bit-identical to never having stopped. A larger budget goes further.
     hooks     seen by the training loop beside its monitors: progress bars, pictures.
-    say       told what is about to happen, a line at a time.
+    distribute  with several processes: ``training.engine.replicate`` or ``shard``.
+    say       told what is about to happen, a line at a time, in the first process only.
 
     Raises ValueError for a family that does not exist, data it cannot model, or a directory in use.
     """
     if family not in FAMILIES:
         raise ValueError(f"no family {family!r}; expected one of {', '.join(FAMILIES)}")
+    join()
     loaded = open_data(data) if isinstance(data, str) else data
-    folder = Path(out) if out is not None else Path("runs") / f"{family}-{loaded.train.name}"
+    folder = Path(out) if out is not None else home(family, loaded)
     budget = {"steps": steps, "minutes": minutes, "examples": examples}
     recipe = plan(family, loaded, config=config, training=training, budget=budget, seed=seed)
     recipe = settle(folder, recipe, budget, resume)
     model = FAMILIES[family].build(recipe.config, recipe.space, rng=recipe.training.seed)
-    for line in describe(recipe, loaded, model):
-        say(line)
-    folder.mkdir(parents=True, exist_ok=True)
-    recipe.write(folder)
+    said = describe(recipe, loaded, model)
+    if across.rank() == 0:
+        for line in said:
+            say(line)
+        with told(f"make {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+        recipe.write(folder)
     watching = [
         *monitors(model, held_out=loaded.held_out, every=_watch_every(recipe.training)),
         Snapshots(folder / "samples", loaded.train),
         *hooks,
     ]
     cpu = time.process_time()
-    trained = train(model, loaded.train, recipe.training, hooks=watching, folder=folder, resume=resume)
+    trained = train(
+        model, loaded.train, recipe.training, hooks=watching, folder=folder, resume=resume, distribute=distribute
+    )
     recipe = keep(folder, recipe, trained, time.process_time() - cpu)
+    if across.processes() > 1:
+        # each process goes on with a whole model of its own: what comes now is no longer shared work
+        across.wait()
+        return load(folder)
     return Run(folder, recipe, trained.averaged, trained)
+
+
+def home(family: str, loaded: Loaded) -> Path:
+    """Where a run goes unless somebody says: runs/FAMILY-DATA."""
+    return Path("runs") / f"{family}-{loaded.train.name}"
 
 
 def plan(
@@ -143,7 +162,10 @@ def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) 
 
 def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> Recipe:
     """Write the weights, and the recipe that names their hash: from now on the run loads."""
-    digest = save_tensors(folder / WEIGHTS, weights_and_averages(trained.model, trained.averaged))
+    tensors = weights_and_averages(trained.model, trained.averaged)
+    if across.rank() != 0:
+        return recipe
+    digest = save_tensors(folder / WEIGHTS, tensors)
     recipe = replace(
         recipe,
         files={WEIGHTS: digest},

@@ -33,10 +33,12 @@ class Snapshots:
 
     def __call__(self, moment: Moment) -> None:
         due = sum(moment.fraction >= f for f in FRACTIONS)
-        if due <= self.taken or not moment.main or not isinstance(moment.model, Sampler):
+        if due <= self.taken or not isinstance(moment.model, Sampler):
             return
         self.taken = due
-        if picture := draw(moment.averaged(), self.data, seed=moment.training.seed):
+        # every process draws, since a sharded model needs them all; the first one writes
+        picture = draw(moment.averaged(), self.data, seed=moment.training.seed)
+        if picture and moment.main:
             self.folder.mkdir(parents=True, exist_ok=True)
             write(self.folder / f"step-{moment.step:07d}.png", grids.png(picture))
 

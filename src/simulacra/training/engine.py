@@ -42,6 +42,9 @@ def shard(module: nn.Module, device: torch.device) -> None:
         own = list(layer.parameters(recurse=False))
         if own and not list(layer.children()) and not isinstance(layer, FSDPModule):
             marks = [vars(p) for p in own]
+            for parameter in own:
+                # FSDP2 splits rows of plain memory only, and convolutions may lie channels last
+                parameter.data = parameter.data.contiguous()
             sharded = fully_shard(layer, mesh=mesh, reshard_after_forward=True)
             for parameter, mark in zip(layer.parameters(recurse=False), marks, strict=True):
                 vars(parameter).update(mark)  # such as ``muon``: the parameters are new ones

@@ -123,15 +123,16 @@ class TensorBoard:
         except ImportError as error:
             raise ValueError("TensorBoard is not installed; pip install 'simulacra[tensorboard]'") from error
         self.every, self._seen = 1, 0
-        self._writer = SummaryWriter(str(folder))
+        self._open, self._writer = lambda: SummaryWriter(str(folder)), None
 
     def __call__(self, moment: Moment) -> None:
         """Write the last row of the log where it is new."""
         step = int(moment.log.get("step", 0))
         if moment.main and step > self._seen:
             self._seen = step
+            self._writer = self._writer or self._open()
             for name, value in moment.log.items():
                 if name not in ("step", "examples"):
                     self._writer.add_scalar(name, value, step)
-        if moment.done:
+        if moment.done and self._writer is not None:
             self._writer.flush()

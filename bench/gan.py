@@ -1,0 +1,221 @@
+"""Training a DCGAN against torchgan 0.1.0, and the modes that a GAN covers.
+
+``python -m bench gan`` runs all of it; ``python -m bench.gan speed | ring | grid`` one part.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve()
+PEER = "torchgan==0.1.0"  # without its dependencies, torchvision among them
+BATCH, STEPS = 64, 24  # pictures a batch, batches a round
+WIDTH, LATENT, SIDE = 64, 100, 32  # torchgan's own default network for 32x32: 256, 128, 64 channels and back
+SEEDS = range(5)
+SAMPLES = 2_500  # Lin et al. 2018, section 4.1
+WORLDS = {"ring": 8, "grid": 25}
+MODE_STEPS = 12_000
+
+
+def run(parts: tuple[str, ...] = ("speed", "ring", "grid")) -> list[Any]:
+    """The rows of the parts asked for."""
+    rows: list[Any] = []
+    for part in parts:
+        rows += speed() if part == "speed" else modes(part)
+    return rows
+
+
+# -- pictures a second ------------------------------------------------------------------------------------------------
+
+
+def speed() -> list[Any]:
+    """Training, same network, game, batch, optimiser and kind of data, in the same precision on both sides."""
+    from bench.harness import Side, compare, environment, faster
+
+    peer = environment("torchgan", ["torch", "numpy"], bare=[PEER])
+    rows: list[Any] = []
+    for precision in ("float32", "bfloat16"):
+        settings = {"precision": precision}
+        both = compare(
+            Side(file=HERE, function="our_pictures", settings=settings),
+            Side(file=HERE, function="their_pictures", settings=settings, python=peer),
+            rounds=5,
+        )
+        said = "float32" if precision == "float32" else "autocast to bfloat16 on both sides"
+        what = f"DCGAN {SIDE}x{SIDE}, width {WIDTH}, batch {BATCH}, {said}: a picture against torchgan 0.1.0"
+        rows.append(faster(what, both, at_least=1.5))
+    return rows
+
+
+def our_pictures(precision: str):
+    """A round of ours, the moving average of the generator's weights included."""
+    import torch
+
+    from simulacra.core.batch import Stored
+    from simulacra.core.randomness import Rng
+    from simulacra.core.space import Continuous, Space
+    from simulacra.families.dcgan import DCGAN, DCGANConfig
+    from simulacra.training.loop import train
+    from simulacra.training.settings import Training
+
+    shape = (1, SIDE, SIDE)
+    space = Space(fields={"picture": Continuous(low=-1.0, high=1.0, levels=256, shape=shape)}, measure="8-bit pixels")
+    data = Stored(space=space, x=Rng(0).integers(256, (BATCH * STEPS, *shape)).to(torch.uint8))
+    model = DCGAN(DCGANConfig(width=WIDTH, latent=LATENT), space)
+
+    def one_round() -> dict[str, Any]:
+        train(model, data, Training(steps=STEPS, batch=BATCH, precision=precision))  # type: ignore[arg-type]
+        return {"work": BATCH * STEPS}
+
+    return one_round
+
+
+def their_pictures(precision: str):
+    """A round of theirs: an epoch of its trainer, without the pictures and checkpoints it writes at an epoch's end."""
+    import contextlib
+    import os
+    import tempfile
+    import types
+
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+
+    # its trainer imports torchvision for the pictures at an epoch's end, and asks for its removed make_grid(range=)
+    sys.modules["torchvision"] = types.ModuleType("torchvision")
+    os.environ["CONSOLE_LOGGING"] = "0"
+    from torchgan.losses import MinimaxDiscriminatorLoss, MinimaxGeneratorLoss
+    from torchgan.models import DCGANDiscriminator, DCGANGenerator
+    from torchgan.trainer import Trainer
+
+    adam = {"name": torch.optim.Adam, "args": {"lr": 2e-4, "betas": (0.5, 0.999)}}
+    generator = {"encoding_dims": LATENT, "out_size": SIDE, "out_channels": 1, "step_channels": WIDTH,
+                 "nonlinearity": nn.ReLU()}  # fmt: skip
+    critic = {"in_size": SIDE, "in_channels": 1, "step_channels": WIDTH, "nonlinearity": nn.LeakyReLU(0.2),
+              "last_nonlinearity": nn.Identity()}  # fmt: skip
+    folder = tempfile.mkdtemp()
+    trainer = Trainer(
+        {
+            "generator": {"name": DCGANGenerator, "args": generator, "optimizer": adam},
+            "discriminator": {"name": DCGANDiscriminator, "args": critic, "optimizer": adam},
+        },
+        [MinimaxGeneratorLoss(), MinimaxDiscriminatorLoss()],
+        device=torch.device("cpu"),
+        epochs=1,
+        checkpoints=f"{folder}/gan",
+        recon=folder,
+    )
+    trainer.save_model = trainer.logger.run_end_epoch = lambda *a, **k: None
+    x = torch.rand((BATCH * STEPS, 1, SIDE, SIDE)) * 2 - 1
+    loader = DataLoader(TensorDataset(x, torch.zeros(len(x))), batch_size=BATCH, shuffle=True, drop_last=True)
+
+    # its trainer knows one precision, but autocast reaches into it
+    half = torch.autocast("cpu", dtype=torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
+
+    def one_round() -> dict[str, Any]:
+        with half:
+            trainer(loader)
+        return {"work": BATCH * STEPS}
+
+    return one_round
+
+
+# -- modes ------------------------------------------------------------------------------------------------------------
+
+
+def modes(world: str) -> list[Any]:
+    """Modes, share of good samples and reverse KL of 2,500 samples, the cure's and the plain game's; every seed."""
+    return [_modes_row(world, how) for how in ("cure", "plain")]
+
+
+def _modes_row(world: str, how: str) -> Any:
+    from bench.harness import Row, Side, measure
+
+    rounds = [
+        measure(Side(file=HERE, function="our_modes", settings={"world": world, "how": how, "seed": s}),
+                rounds=1, warm_up=0, timeout=3600)[0]
+        for s in SEEDS
+    ]  # fmt: skip
+    found = [r.value for r in rounds]
+    k, cpu = WORLDS[world], [r.cpu_s for r in rounds]
+    met = all(f["modes"] == k and f["high_quality"] >= 0.965 and f["reverse_kl"] <= 0.02 for f in found)
+
+    def spread(name: str, scale: float = 1.0, digits: int = 3) -> str:
+        values = [f[name] * scale for f in found]
+        return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f} .. {max(values):.{digits}f})"
+
+    said = (
+        f"modes {spread('modes', digits=1)}, within 3 sigma % {spread('high_quality', 100, 1)},"
+        f" reverse KL {spread('reverse_kl', digits=4)}, width {spread('deviation')}; CPU-s {max(cpu):.0f} at most"
+    )
+    return Row(
+        what=f"{k}-{world}, {how}: {SAMPLES} samples, {len(SEEDS)} seeds",
+        unit="modes",
+        ours=statistics.mean(f["modes"] for f in found),
+        target=f"{k} modes, >= 96.5 %, <= 0.02, <= 180 CPU-s: every seed" if how == "cure" else "",
+        met=met and max(cpu) <= 180 if how == "cure" else None,
+        note=said,
+        rounds=[{"seed": s, "cpu_s": c, **f} for s, c, f in zip(SEEDS, cpu, found, strict=True)],
+    )
+
+
+def our_modes(world: str, how: str, seed: int):
+    """One run: a GAN on an exact world and the statistics of its samples."""
+    from dataclasses import asdict
+
+    from simulacra.families.gan import GAN
+    from simulacra.modalities import toys
+    from simulacra.modalities.modes import mode_statistics
+    from simulacra.training.loop import train
+    from simulacra.training.settings import Training
+
+    mixture = {"ring": toys.ring, "grid": toys.grid}[world]()
+
+    def one_round() -> dict[str, Any]:
+        model = GAN(cure() if how == "cure" else plain(), mixture.space, rng=seed)
+        trained = train(model, mixture, Training(steps=MODE_STEPS, batch=128, seed=seed))
+        drawn = trained.averaged.sample(SAMPLES, rng=1_000 + seed)
+        return {"value": asdict(mode_statistics(drawn.x, mixture))}
+
+    return one_round
+
+
+def cure() -> Any:
+    """Relativistic pairing, R1 and R2 whose weight falls, steps that shrink."""
+    from simulacra.core.optimisers import AdamW, Warmup
+    from simulacra.families.gan import GANConfig
+    from simulacra.mathematics.adversarial import r1, r2
+    from simulacra.nets.adversarial import Regulariser
+
+    falling = AdamW(lr=1e-3, betas=(0.0, 0.99), schedule=Warmup(decay=0.4, final=0.02))
+    smooth = [Regulariser(penalty=p, weight=1.0, final=1e-3, steps=MODE_STEPS // 2) for p in (r1, r2)]
+    return GANConfig(
+        latent=2, generator=(128,) * 3, critic=(128,) * 3, regularisers=tuple(smooth),
+        generator_optimiser=falling, critic_optimiser=falling,
+    )  # fmt: skip
+
+
+def plain() -> Any:
+    """The game of Goodfellow et al. 2014 with their generator's loss, same networks, nothing else."""
+    from simulacra.core.optimisers import AdamW
+    from simulacra.families.gan import GANConfig
+    from simulacra.mathematics.adversarial import NonSaturating
+
+    adam = AdamW(lr=2e-4, betas=(0.5, 0.999))
+    return GANConfig(
+        latent=2, generator=(128,) * 3, critic=(128,) * 3, game=NonSaturating(), regularisers=(),
+        generator_optimiser=adam, critic_optimiser=adam,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    from bench.harness import save, show
+
+    asked = tuple(sys.argv[1:]) or ("speed", "ring", "grid")
+    for part in asked:
+        rows = run((part,))
+        show(f"gan {part}", rows)
+        print(save(f"gan-{part}", rows))
