@@ -253,10 +253,12 @@ def machine() -> dict[str, Any]:
 
 
 def save(group: str, rows: Sequence[Row], *, folder: Path = RESULTS) -> Path:
-    """Write a group's rows, with machine, command and date, to ``bench/results/GROUP.json``."""
+    """Write a group's rows, with machine, command and date, to ``bench/results/GROUP.json``; "GROUP-PART" for a part."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{group}.json"
-    record = {"command": f"python -m bench {group}", **machine(), "rows": [asdict(row) for row in rows]}
+    name, _, part = group.partition("-")
+    command = f"python -m bench.{name} {part}" if part else f"python -m bench {name}"
+    record = {"command": command, **machine(), "rows": [asdict(row) for row in rows]}
     path.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
     return path
 

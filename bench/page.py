@@ -24,7 +24,11 @@ project set itself before measuring: **met** or **NOT met** stands beside each.
 
 def main() -> None:
     """Write the page."""
-    records = [json.loads(path.read_text()) for path in sorted((HERE / "results").glob("*.json"))]
+    records = []
+    for path in sorted((HERE / "results").glob("*.json")):
+        group, _, part = path.stem.partition("-")
+        command = f"python -m bench.{group} {part}" if part else f"python -m bench {group}"
+        records.append({**json.loads(path.read_text()), "command": command})
     text = HEAD + "\n".join(section(record) for record in records)
     notes = HERE / "notes.md"
     if notes.exists():
