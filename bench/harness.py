@@ -253,7 +253,7 @@ def machine() -> dict[str, Any]:
 
 
 def save(group: str, rows: Sequence[Row], *, folder: Path = RESULTS) -> Path:
-    """Write a group's rows, with machine, command and date, to ``bench/results/GROUP.json``; "GROUP-PART" for a part."""
+    """Write the rows of a group, or of "GROUP-PART", with machine, command and date, to ``bench/results``."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{group}.json"
     name, _, part = group.partition("-")

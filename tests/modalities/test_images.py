@@ -85,3 +85,13 @@ def test_memory_is_one_byte_a_pixel_and_writable():
 def test_refusals(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+def test_binary_pictures_are_centred_and_scaled_for_networks():
+    grey = images.stored(np.full((4, 5, 4, 1), 51, np.uint8).transpose(0, 3, 1, 2))  # white with probability 0.2
+    field = images.dynamic_binarisation(grey).space.only
+    assert (field.centre, field.scale) == pytest.approx((-0.6, 0.8))
+    drawn = torch.tensor([-1.0] * 4 + [1.0])
+    standard = (drawn - field.centre) / field.scale
+    assert float(standard.mean()) == pytest.approx(0, abs=1e-6)
+    assert float(standard.square().mean()) == pytest.approx(1, abs=1e-6)

@@ -188,6 +188,7 @@ def _finish(
         held = (
             images.fixed_binarisation(held, name=held.name) if how == "dynamic" else BINARISE[how](held, name=held.name)
         )
+        held = replace(held, space=train.space)  # centre and scale are fitted to what is learned from
         notes.append(
             "drawn black and white afresh in every batch; the held-out ones once"
             if how == "dynamic"
