@@ -252,13 +252,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def save(group: str, rows: Sequence[Row], *, folder: Path = RESULTS) -> Path:
-    """Write the rows of a group, or of "GROUP-PART", with machine, command and date, to ``bench/results``."""
+def save(group: str, rows: Sequence[Row], *, folder: Path = RESULTS, command: str = "") -> Path:
+    """Write a group's rows, with machine, command and date, to ``bench/results/GROUP.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{group}.json"
-    name, _, part = group.partition("-")
-    command = f"python -m bench.{name} {part}" if part else f"python -m bench {name}"
-    record = {"command": command, **machine(), "rows": [asdict(row) for row in rows]}
+    record = {"command": command or f"python -m bench {group}", **machine(), "rows": [asdict(row) for row in rows]}
     path.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
     return path
 

@@ -248,3 +248,14 @@ def test_a_gpu_draws_what_a_cpu_draws():
     exact = rng.normal((999, 7), dtype=torch.float64)
     assert (rng.normal((999, 7), device="cuda").cpu() - exact).abs().max() < 5e-6
     assert (rng.normal((999, 7), dtype=torch.float64, device="cuda").cpu() - exact).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(5, 7), (3, 1, 9, 11), (4, 8), (0, 6), (2, 0)])
+def test_bernoulli_skips_only_what_is_decided(shape, dtype):
+    """Blocks without an open probability are not computed, and the others come out as if all were."""
+    p = Rng(8)("p").uniform(shape, dtype=dtype)
+    u = Rng(8)("closed").uniform(shape)
+    p = torch.where(u < 0.4, torch.zeros_like(p), torch.where(u < 0.7, torch.ones_like(p), p))
+    for rng in (Rng(9)("draw"), Rng(9)("draw").rows(3)):
+        assert torch.equal(rng.bernoulli(p), rng.uniform(shape, dtype=torch.float32) < p)

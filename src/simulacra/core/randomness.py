@@ -104,6 +104,10 @@ class Rng:
 
     def bernoulli(self, p: Tensor) -> Tensor:
         """True with probability p, elementwise; p (rows, ...) in [0, 1], to within 2**-24."""
+        if p.device.type == "cpu" and p.ndim > 1:
+            q = p.detach() if p.dtype in (torch.float32, torch.float64) else p.detach().float()
+            drawn = self._bernoulli(q.numpy().reshape(len(p), _row_size(p.shape)))
+            return torch.from_numpy(drawn).reshape(p.shape)  # pyright: ignore[reportUnknownMemberType]
         return self.uniform(p.shape, dtype=torch.float32, device=p.device) < p
 
     def gumbel(
@@ -128,19 +132,37 @@ class Rng:
         text = "\x1f".join(f"{type(p).__name__[0]}{p}" for p in self.path)
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
+    def _bernoulli(self, p: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
+        """True with probability p (rows, size), without drawing where p leaves no choice: most of a scan's
+        pixels are 0 or 1, and a block of four words is only computed where one of its elements is open."""
+        rows, size = p.shape
+        blocks = (size + 3) // 4
+        padded = p if size == 4 * blocks else np.pad(p, ((0, 0), (0, 4 * blocks - size)))
+        padded = padded.reshape(rows * blocks, 4)
+        out = padded >= 1
+        open_ = np.flatnonzero(((padded > 0) & ~out).any(1))
+        u = (self._blocks(open_.astype(np.uint64), blocks) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+        out[open_] = u < padded[open_]
+        return out.reshape(rows, 4 * blocks)[:, :size]
+
     def _words(self, shape: Sequence[int]) -> np.ndarray[Any, np.dtype[Any]]:
         count, size = (shape[0] if len(shape) else 1), _row_size(shape)
         blocks = (size + 3) // 4
-        out = np.empty((count * blocks, 4), np.uint32)
+        out = self._blocks(np.arange(count * blocks, dtype=np.uint64), blocks)
+        return np.ascontiguousarray(out.reshape(count, 4 * blocks)[:, :size]).reshape(tuple(shape))
+
+    def _blocks(self, number: np.ndarray[Any, np.dtype[Any]], blocks: int) -> np.ndarray[Any, np.dtype[Any]]:
+        """The words (n, 4) of blocks with these numbers (uint64, (n,)), counted along rows of so many blocks."""
+        out = np.empty((len(number), 4), np.uint32)
         stream = self._stream()
-        for start in range(0, count * blocks, CHUNK):
-            number = np.arange(start, min(start + CHUNK, count * blocks), dtype=np.uint64)
-            row, block = np.divmod(number, np.uint64(max(blocks, 1)))
-            counter = np.empty((4, len(number)), np.uint64)
+        for start in range(0, len(number), CHUNK):
+            part = number[start : start + CHUNK]
+            row, block = np.divmod(part, np.uint64(max(blocks, 1)))
+            counter = np.empty((4, len(part)), np.uint64)
             counter[0], counter[1] = block, (row + np.uint64(self.first)) & np.uint64(MASK)
             counter[2], counter[3] = stream & MASK, stream >> 32
-            out[start : start + len(number)] = philox_numpy(counter, self.seed).T
-        return np.ascontiguousarray(out.reshape(count, 4 * blocks)[:, :size]).reshape(tuple(shape))
+            out[start : start + len(part)] = philox_numpy(counter, self.seed).T
+        return out
 
     def _words_torch(self, shape: Sequence[int], device: torch.device) -> Tensor:
         count, size = (shape[0] if len(shape) else 1), _row_size(shape)
