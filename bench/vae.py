@@ -60,8 +60,8 @@ def our_steps(half_life: float, examples: int = 40_000):
     from simulacra.training.loop import train
     from simulacra.training.settings import Training
 
-    data = Stored(space=_space(centre=-1.0, scale=2.0), x=torch.from_numpy(_noise(examples)))
-    model = _small(lr=1e-3)
+    data = Stored(space=_space(), x=torch.from_numpy(_noise(examples)))
+    model = _small(lr=1e-3, centre=0.0, scale=1.0)
 
     def one_round() -> dict[str, Any]:
         training = Training(steps=examples // BATCH, batch=BATCH, average_half_life=half_life)
@@ -314,8 +314,8 @@ def _space(centre: float = 0.0, scale: float = 1.0) -> Any:
     return Space(fields={"picture": picture}, measure="binary pixels")
 
 
-def _small(*, lr: float) -> Any:
-    """pythae's default network for 28x28 pictures, as a VAE of ours."""
+def _small(*, lr: float, centre: float = -1.0, scale: float = 2.0) -> Any:
+    """pythae's default network for 28x28 pictures, as a VAE of ours; by default black is 0 and white 1 to it, as there."""
     from simulacra.core.optimisers import AdamW, Warmup
     from simulacra.families.vae import VAE, VAEConfig
     from simulacra.nets.activations import relu
@@ -323,8 +323,7 @@ def _small(*, lr: float) -> Any:
 
     optimiser = AdamW(lr=lr, schedule=Warmup(decay=0.7, final=0.01))
     networks = Dense(hidden=(HIDDEN,), activation=relu)
-    # black is 0 and white 1 to the network, as the peer has it
-    return VAE(VAEConfig(latent=LATENT, networks=networks, optimiser=optimiser), _space(centre=-1.0, scale=2.0))
+    return VAE(VAEConfig(latent=LATENT, networks=networks, optimiser=optimiser), _space(centre, scale))
 
 
 def _mnist() -> tuple[Any, Any]:
