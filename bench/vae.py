@@ -315,7 +315,7 @@ def _space(centre: float = 0.0, scale: float = 1.0) -> Any:
 
 
 def _small(*, lr: float, centre: float = -1.0, scale: float = 2.0) -> Any:
-    """pythae's default network for 28x28 pictures, as a VAE of ours; by default black is 0 and white 1 to it, as there."""
+    """pythae's default network for 28x28 pictures, as ours; black is 0 and white 1 to it, as there."""
     from simulacra.core.optimisers import AdamW, Warmup
     from simulacra.families.vae import VAE, VAEConfig
     from simulacra.nets.activations import relu
