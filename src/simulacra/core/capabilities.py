@@ -113,6 +113,33 @@ class Completer(Protocol):
 
 
 @runtime_checkable
+class Walk(Protocol):
+    """A pass over the elements of n examples, in a fixed order: what is decided already, and what may come next.
+
+    order  int64 (steps,): the place of each step's element in the flattened x of one example.
+    """
+
+    order: Tensor
+
+    def log_probs(self) -> Tensor:
+        """Nats (n, k): the next element's k values (level indices or categories) given those decided, normalised."""
+        ...
+
+    def take(self, value: Tensor) -> None:
+        """Decides the next element, int64 (n,) in 0 .. k-1, and moves on."""
+        ...
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """Knows the exact distribution of each element given those before it: what drawing and coding walk along."""
+
+    def walk(self, n: int, *, y: Values | None = None) -> Walk:
+        """The start of a pass over n examples; y as in ``log_likelihood``, required where the space has a y."""
+        ...
+
+
+@runtime_checkable
 class Critic(Protocol):
     """Scores how real an example looks; higher is more real, the scale is its own."""
 
@@ -129,7 +156,8 @@ class Labelled(Protocol):
 
 
 CAPABILITIES: tuple[type[Any], ...] = (
-    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Codec, Completer, Critic, Labelled,
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Codec, Completer, Stepwise, Critic,
+    Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")
