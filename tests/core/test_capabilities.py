@@ -16,6 +16,7 @@ METHODS = {
     c.Decoder: ["latent", "decode"],
     c.Codec: ["latent", "encode", "decode", "posterior"],
     c.Completer: ["complete"],
+    c.Stepwise: ("walk",),
     c.Critic: ["criticise"],
     c.Labelled: ["label_log_prob"],
 }

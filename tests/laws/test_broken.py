@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Normal
-from toys import Captions, Coins, Columns, Duel, LinearCodec, Mixture, Words
+from toys import Captions, Coins, Columns, Duel, LinearCodec, Mixture, Toss, Tosses, Words
 
 from simulacra import laws
 from simulacra.core.batch import Batch, Loss
@@ -196,6 +196,30 @@ class ClaimsToBeExact(Words):
 
 
 # -- codes, completions, critics --------------------------------------------------------------------------------------
+
+
+class TossesOneCoinTwice(Tosses):
+    def walk(self, n, *, y=None):
+        toss = Toss(n)
+        toss.order = torch.tensor([2, 1, 1])
+        return toss
+
+
+class TossesFairCoins(Tosses):
+    def walk(self, n, *, y=None):
+        toss = Toss(n)
+        toss.log_probs = lambda: torch.tensor([0.5, 0.5]).log().expand(n, 2)
+        return toss
+
+
+class TossesWithoutNormalising(Tosses):
+    """Right in sum, but not step by step."""
+
+    def walk(self, n, *, y=None):
+        toss, left = Toss(n), [0.1, -0.1, 0.0]
+        log_probs = toss.log_probs
+        toss.log_probs = lambda: log_probs() + left[3 - len(toss.order)]
+        return toss
 
 
 class FarCodes(LinearCodec):
@@ -412,6 +436,9 @@ BROKEN = [
     ("sums to one", rescored(Coins, plus(lambda said, given: 0.1))),
     ("sums to one", rescored(Coins, plus(lambda said, given: -0.1))),
     ("sums to one", AddsTheDivergence),
+    ("walk is whole", TossesOneCoinTwice),
+    ("walk adds up", TossesFairCoins),
+    ("walk adds up", TossesWithoutNormalising),
     ("encoded", FarCodes),
     ("encoded alone", CentresItsCodes),
     ("posterior", PosteriorOfEachEntry),

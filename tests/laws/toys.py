@@ -208,6 +208,26 @@ class Coins:
         return Batch(x=Rng.of(rng)("x").bernoulli(torch.full((n, 3), 0.3)).long())
 
 
+class Tosses(Coins):
+    """The same coins, one after another."""
+
+    def walk(self, n: int, *, y=None) -> Toss:
+        return Toss(n)
+
+
+class Toss:
+    """The last coin is tossed first."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.order = n, torch.tensor([2, 1, 0])
+
+    def log_probs(self) -> Tensor:
+        return torch.tensor([0.7, 0.3]).log().expand(self.n, 2)
+
+    def take(self, value: Tensor) -> None:
+        self.order = self.order[1:]
+
+
 class Captions:
     """Points near the place that a word of two letters names."""
 
@@ -270,4 +290,4 @@ class Duel(nn.Module):
         return self.critic(x).squeeze(1)
 
 
-RIGHT: tuple[type, ...] = (Mixture, LinearCodec, Columns, Words, Coins, Captions, Duel)
+RIGHT: tuple[type, ...] = (Mixture, LinearCodec, Columns, Words, Coins, Tosses, Captions, Duel)

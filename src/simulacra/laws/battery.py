@@ -11,11 +11,17 @@ from typing import Any
 from simulacra.core.batch import Data
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
-from simulacra.laws import latent, learning, likelihood, sampling
+from simulacra.laws import latent, learning, likelihood, sampling, stepwise
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Result, Subject
 
-LAWS: tuple[Law, ...] = (*sampling.LAWS, *likelihood.LAWS, *latent.LAWS, *learning.LAWS)
+LAWS: tuple[Law, ...] = (
+    *sampling.LAWS,
+    *likelihood.LAWS,
+    *stepwise.LAWS,
+    *latent.LAWS,
+    *learning.LAWS,
+)
 MARKS = {"passed": "ok", "failed": "FAILED", "not applicable": "-"}
 
 
