@@ -1,6 +1,7 @@
 """A grid shows every pixel of every picture where it belongs; samples come back as they were written."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -141,6 +142,30 @@ def test_points_come_back_and_are_drawn(tmp_path):
     assert Image.open(tmp_path / "a.png").size == (480, 480)
     with pytest.raises(ValueError, match=r"expected points \(n, 3\)"):
         read_samples(tmp_path / "a.npy", points(3))
+
+
+def test_an_archive_is_the_folder_it_holds_and_a_picture_is_one_sample(tmp_path):
+    space = images.space(1, 4, 5)
+    x = space.only.value(torch.randint(256, (3, 1, 4, 5), generator=torch.Generator().manual_seed(0)).float())
+    write_samples(Batch(x=x), space, tmp_path / "folder")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "folder")
+    for name, wanted in (("packed.zip", x), ("folder/1.png", x[1:2])):
+        found = read_samples(tmp_path / name, space)
+        assert torch.allclose(found.batch(torch.arange(len(found)), Rng(0)).x, wanted)
+
+
+def test_no_sample_is_resized_or_robbed_of_its_colours_in_silence(tmp_path):
+    space = images.space(1, 16, 16)
+    for folder, sizes in (("grey", [16, 16]), ("mixed", [16, 18]), ("colour", [16, 16])):
+        (tmp_path / folder).mkdir()
+        for i, side in enumerate(sizes):
+            Image.fromarray(np.full((side, side, 3), 7 + i, np.uint8)).save(tmp_path / folder / f"{i}.png")
+    Image.fromarray(noise(1, 16, 16)[0]).save(tmp_path / "colour" / "0.png")
+    assert len(read_samples(tmp_path / "grey", space)) == 2  # grey, though stored in colour
+    with pytest.raises(ValueError, match="several sizes"):
+        read_samples(tmp_path / "mixed", space)
+    with pytest.raises(ValueError, match="in colour; expected grey"):
+        read_samples(tmp_path / "colour", space)
 
 
 def test_wrong_samples_are_refused(tmp_path):

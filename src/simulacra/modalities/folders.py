@@ -70,6 +70,7 @@ def read_items(items: Sequence[Item], name: str, options: Options) -> Read:
         pictures = [item for item, s in zip(pictures, seen, strict=True) if s is not None]
         size, channels, chosen = common_shape([s for s in seen if s is not None], options)
         fits_memory(len(pictures), channels, size, name)
+        resized = any((s.h, s.w) != size for s in seen if s is not None)
         array = np.empty((len(pictures), channels, *size), np.uint8)
 
         def decode(i: int) -> bool:
@@ -85,7 +86,7 @@ def read_items(items: Sequence[Item], name: str, options: Options) -> Read:
         notes.append(f"skipped {len(shown)} of {len(seen):,} pictures that cannot be read: {named(shown)}")
     kept = [item.path for item, g in zip(pictures, good, strict=True) if g]
     found = sorted_out(array if good.all() else array[good], kept, items, name, options.labels)
-    return replace(found, notes=(*chosen, *notes, *found.notes))
+    return replace(found, notes=(*chosen, *notes, *found.notes), resized=resized)
 
 
 def _ignored(others: list[Item]) -> list[str]:

@@ -59,13 +59,17 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """What a reader found: the pictures, the official test split where there is one, classes, and plain notes."""
+    """What a reader found: the pictures, the official test split where there is one, classes, and plain notes.
+
+    resized  whether any of them had another size as it was stored.
+    """
 
     train: Part
     test: Part | None = None
     classes: tuple[str, ...] = ()
     levels: int = 256
     notes: tuple[str, ...] = ()
+    resized: bool = False
 
 
 def common_shape(seen: Sequence[Seen], options: Options) -> tuple[tuple[int, int], int, list[str]]:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from simulacra.core.batch import Batch, Stored
 from simulacra.core.space import Space
-from simulacra.modalities import arrays, folders, grids, images, plots
-from simulacra.modalities.reading import Options
+from simulacra.modalities import archives, arrays, folders, grids, images, plots, raster
+from simulacra.modalities.reading import Item, Options
 
 SHOWN = 1024  # pictures in one grid: a larger one cannot be looked at
+READABLE = "a folder, .zip or .tar of pictures, one picture, .npy or .npz"
 
 
 def write_samples(batch: Batch, space: Space, out: Path | str, *, columns: int | None = None) -> str:
@@ -38,13 +39,15 @@ def write_samples(batch: Batch, space: Space, out: Path | str, *, columns: int |
 
 
 def read_samples(path: Path | str, space: Space) -> Stored:
-    """Samples that ``write_samples`` (or anyone) wrote as a folder or an array, as data of this space.
+    """Samples that ``write_samples`` (or anyone) wrote, as data of this space: a folder or archive of pictures, one
+    picture, or an array.
 
-    Pictures of another size or number of channels are refused: resizing would change what is judged.
+    Pictures of another size or number of channels are refused: resizing would change what is judged. So is a grid
+    of pictures, which has the size of none of them.
     """
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"no samples at {path}; expected a folder of pictures, .npy or .npz")
+        raise ValueError(f"no samples at {path}; expected {READABLE}")
     if path.suffix in (".npy", ".npz"):
         array = arrays.read_arrays(path)
         values = array.get("x", next(iter(array.values())))
@@ -54,16 +57,12 @@ def read_samples(path: Path | str, space: Space) -> Stored:
         # small pictures fit both layouts; what we write ourselves is (n, h, w, c)
         layout = "nhwc" if values.shape[1:] == (h, w, c) else "nchw" if values.shape[1:] == (c, h, w) else None
         pictures, _ = arrays.pictures_from(values, path.name, layout)
-    elif path.is_dir():
+    elif path.is_dir() or archives.is_archive(path) or path.suffix.lower() in raster.SUFFIXES:
         if not is_pictures(space):
-            raise ValueError(f"{path}: points are read from a .npy or .npz of shape (n, d); got a folder")
-        c, h, w = images.picture_field(space).shape
-        read = folders.read_items(folders.items_of_folder(path), path.name, Options(channels=c, skip=0.0))
-        # subfolders named train and test are samples like all the others here
-        parts = [read.train.pictures] if read.test is None else [read.train.pictures, read.test.pictures]
-        pictures = np.concatenate(parts)
+            raise ValueError(f"{path}: points are read from a .npy or .npz of shape (n, d); got pictures")
+        pictures = _read_pictures(path, images.picture_field(space).shape[0])
     else:
-        raise ValueError(f"{path}: not recognised; expected a folder of pictures, .npy or .npz")
+        raise ValueError(f"{path}: not recognised; expected {READABLE}")
     field = images.picture_field(space)
     if pictures.shape[1:] != field.shape:
         _refuse(pictures.shape[1:], field.shape, path)
@@ -89,6 +88,29 @@ def is_pictures(space: Space) -> bool:
     return (
         space.layout == "grid" and getattr(space.only, "levels", None) is not None and space.only.shape[0] in (1, 3, 4)
     )
+
+
+def _read_pictures(path: Path, channels: int) -> np.ndarray:
+    """Every picture there, uint8 (n, c, h, w), as it is: none resized, none robbed of its colours."""
+    items = _items(path)
+    # grey pictures may be stored in colour; whether they are grey is seen when all three channels are there
+    read = folders.read_items(items, path.name, Options(channels=max(channels, 3), skip=0.0))
+    if read.resized:
+        raise ValueError(f"{path}: pictures of several sizes; expected one size, that of the model's own")
+    # subfolders named train and test are samples like all the others here
+    parts = [read.train.pictures] if read.test is None else [read.train.pictures, read.test.pictures]
+    pictures = np.concatenate(parts)
+    if channels > 1:
+        return pictures
+    if (pictures != pictures[:, :1]).any():
+        raise ValueError(f"{path}: pictures in colour; expected grey ones, as the model's own")
+    return pictures[:, :1]
+
+
+def _items(path: Path) -> list[Item]:
+    if path.is_dir():
+        return folders.items_of_folder(path)
+    return archives.items_of_archive(path) if archives.is_archive(path) else [Item(path.name, path.read_bytes)]
 
 
 def _values(x: Tensor, space: Space) -> np.ndarray:
@@ -153,4 +175,6 @@ def _points(values: np.ndarray, space: Space, path: Path) -> Stored:
 
 
 def _refuse(got: tuple[int, ...], expected: tuple[int, ...], path: Path) -> np.ndarray:
-    raise ValueError(f"{path}: pictures of shape {tuple(got)}; expected {expected}, as the data has")
+    raise ValueError(
+        f"{path}: pictures of shape {tuple(got)}; expected {expected}, as the model's own: crop or resize them to that"
+    )
