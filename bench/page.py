@@ -50,9 +50,9 @@ def summary(record: dict[str, Any]) -> str:
     lines = [
         f"## `{record['command']}`",
         "",
-        f"{where(record)}. How often a nominal 95 % interval holds the truth, in 400 repetitions a cell (world and size),"
-        " on other seeds than its rules were set with; every cell is in [coverage.md](coverage.md). With 400 repetitions"
-        " one cell's own standard error is 1.1 %.",
+        f"{where(record)}. How often a nominal 95 % interval holds the truth, in 400 repetitions a cell (world and"
+        " size), on other seeds than its rules were set with; every cell is in [coverage.md](coverage.md). With 400"
+        " repetitions one cell's own standard error is 1.1 %.",
         "",
         "| figure | cells in which it is printed | held the truth there | within 92 .. 98 % | withheld cells |",
         "|---|--:|--:|--:|--:|",
