@@ -15,7 +15,7 @@ from simulacra.core.space import Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.mathematics.adversarial import NonSaturating, Relativistic, r1, r2
 from simulacra.nets.adversarial import Duel, Regulariser
-from simulacra.nets.norm import BatchNorm
+from simulacra.nets.norm import BatchNorm, holding
 from simulacra.nets.shown import Opinions
 
 SHAPE = (2, 8, 8)
@@ -73,12 +73,28 @@ def test_values_and_gradients_are_those_of_a_second_look(game, rules, monkeypatc
     expected = round_of(plain, batch)
     assert len(asked) == 3 + game.relative
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(dict(ours.named_buffers()), dict(plain.named_buffers()), rtol=1e-12, atol=0)
 
 
-def test_batch_norm_sees_what_was_shown_once_and_reality_once():
-    duel = model(NonSaturating(), ()).duel
-    round_of(duel, pictures())
-    assert [int(m.num_batches_tracked) for m in duel.critic.modules() if isinstance(m, BatchNorm)] == [2]
+@pytest.mark.parametrize("shown", [True, False])
+def test_running_statistics_count_what_was_shown_once_and_reality_once(shown):
+    duel, batch = model(NonSaturating(), ()).duel, pictures()
+    if shown:
+        slopes(duel.generator, duel.critic, duel.generator_loss, batch)
+    slopes(duel.critic, duel.generator, duel.critic_loss, batch)
+    norms = [m for m in duel.critic.modules() if isinstance(m, BatchNorm)]
+    assert [int(m.num_batches_tracked) for m in norms] == [2]
+    assert not any(m.held for m in norms)
+
+
+def test_held_statistics_normalise_alike_and_stay():
+    norm, x = BatchNorm(3).double(), Rng(2)("x").normal((8, 3, 2), dtype=torch.float64) + 5
+    before = copy.deepcopy(norm.state_dict())
+    with holding(norm):
+        held = norm(x)
+    assert all(torch.equal(t, before[name]) for name, t in norm.state_dict().items())
+    torch.testing.assert_close(held, norm(x))
+    assert not torch.equal(norm.running_mean, before["running_mean"])
 
 
 def moved(duel: Duel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from simulacra.core.space import Classes, Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, Slope, input_gradient, slope_of
 from simulacra.nets.continuum import Continuum
+from simulacra.nets.norm import holding
 from simulacra.nets.shown import Opinion, Opinions, Shown, through
 
 Penalty = Callable[[Slope, Tensor, Tensor, Rng], Tensor]
@@ -113,8 +115,10 @@ class Duel(nn.Module):
         """The game's loss for the critic, and the penalties that are due at every step."""
         real, fake, y = self.opponents(batch, rng)
         due = [(i, r) for i, r in enumerate(self.regularisers) if r.every == 1]
+        # statistics count what was shown once, in the generator's turn, whether or not its scores could be kept
+        shown = holding(self.critic) if first(batch.x) in self.shown else None
         opinion = self.opinions.recall(self.critic, first(batch.x))
-        look = Look(self.critic, real, fake, y, slopes=bool(due), opinion=opinion)
+        look = Look(self.critic, real, fake, y, slopes=bool(due), opinion=opinion, at_fake=shown)
         on_real, on_fake = look
         loss = self.game.critic(on_real, on_fake)
         terms = {"critic": loss, "real": on_real, "fake": on_fake}
@@ -228,7 +232,7 @@ class Look:
     """A critic looking at real and generated examples; its slope there costs no second forward pass.
 
     A critic whose attribute ``alone`` is true scores each example by itself and looks at both halves in one pass. With
-    an ``opinion`` of the generated ones only the real ones are looked at.
+    an ``opinion`` of the generated ones only the real ones are looked at; without, ``at_fake`` holds while they are.
     """
 
     def __init__(
@@ -240,17 +244,20 @@ class Look:
         *,
         slopes: bool,
         opinion: Opinion | None = None,
+        at_fake: contextlib.AbstractContextManager[object] | None = None,
     ) -> None:
         self.critic, self.y, self.halves = critic, y, (real, fake)
         at_once = bool(getattr(critic, "alone", False))
-        points = [torch.cat([real, fake])] if at_once else [real.detach(), fake.detach()]
-        asked = points if opinion is None else points[:1]
         given = y if y is None or not at_once else y.repeat(2, 1)
-        self.points = [x.requires_grad_(slopes) for x in asked]
-        self.scores = [critic(x, given) for x in self.points]
+        self.points = [(torch.cat([real, fake]) if at_once else real.detach()).requires_grad_(slopes)]
+        self.scores = [critic(self.points[0], given)]
         if opinion is not None:
             self.points.append(opinion.point)
             self.scores.append(opinion.scores)
+        elif not at_once:
+            self.points.append(fake.detach().requires_grad_(slopes))
+            with at_fake or contextlib.nullcontext():
+                self.scores.append(critic(self.points[1], y))
         self.slopes: dict[int, Tensor] = {}
 
     def __iter__(self) -> Iterator[Tensor]:
