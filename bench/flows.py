@@ -24,7 +24,7 @@ WIDTH = {6: 64, 21: 64, 63: 128}
 LAYERS, BINS, BOUND, BATCH = 5, 8, 5.0, 256
 DRAWN = {6: 1024, 21: 256, 63: 128}  # rows drawn at a time: the peers' autoregressive flows take seconds for more
 MODES = {"train": "steps", "score": "rows", "sample": "rows"}
-ROUNDS, SLICE = 3, 0.2  # CPU-seconds that a round gives every task
+ROUNDS, SLICE = 3, 0.15  # CPU-seconds that a round gives every task
 SECONDS = 4.0  # of training in the part that compares nats
 AT_LEAST = 1.2
 
