@@ -6,7 +6,6 @@ Pre-norm residual blocks (Xiong et al. 2020) with RMS norms (Zhang & Sennrich 20
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
