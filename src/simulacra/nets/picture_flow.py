@@ -22,7 +22,7 @@ from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Continuous, Space
 from simulacra.mathematics.divergences import log_normal
-from simulacra.nets.dequantise import Chart, Dequantiser, Reals, uniform
+from simulacra.nets.dequantise import Chart, Dequantiser, Reals, Standardised, uniform
 from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.marginal import LabelMarginal
 
@@ -89,6 +89,8 @@ class PictureFlow(nn.Module):
         self.reals = Reals(space, user, chart)
         self.bijection: Any = bijection
         self.dequantiser = dequantise(next(iter(self.reals.continuum.fields.values())))
+        if hasattr(self.dequantiser, "sigma") and not isinstance(next(iter(self.reals.charts.values())), Standardised):
+            raise ValueError("noise leaves the range of a field; give chart=Standardised with it")
         self.labels = LabelMarginal(self.classes)
         self.latent = Space(
             fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(math.prod(shape),))}, measure="latent codes"
