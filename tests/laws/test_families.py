@@ -27,12 +27,16 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.families.gan import GAN, GANConfig
+from simulacra.families.glow import Glow, GlowConfig
+from simulacra.families.tarflow import TarFlow, TarFlowConfig
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
 from simulacra.nets.adversarial import Regulariser
+from simulacra.nets.dequantise import Standardised
+from simulacra.nets.spreading import Noisy, Variational
 
 INFINITE = math.inf
 KINDS = Classes(names=("a", "b", "c"))
@@ -53,6 +57,7 @@ TABLE = Space(
     missing=("age", "job"),
     measure="columns",
 )
+POINTS = Space(fields={"picture": Continuous(low=-INFINITE, high=INFINITE, shape=(2, 2, 4))}, y=KINDS, measure="points")
 NUMBERS = Space(
     fields={"age": Continuous(low=0, high=INFINITE, centre=40, scale=10), "mark": Continuous(low=1, high=5, levels=5)},
     measure="columns",
@@ -69,6 +74,14 @@ def gan(space: Space, **settings: Any) -> Callable[[], GAN]:
 
 def dcgan(space: Space, **settings: Any) -> Callable[[], DCGAN]:
     return lambda: DCGAN(DCGANConfig(latent=4, width=4, **settings), space, rng=1)
+
+
+def glow(space: Space, **settings: Any) -> Callable[[], Glow]:
+    return lambda: Glow(GlowConfig(levels=2, steps=1, width=8, **settings), space, rng=1)
+
+
+def tarflow(space: Space, **settings: Any) -> Callable[[], TarFlow]:
+    return lambda: TarFlow(TarFlowConfig(blocks=2, depth=1, width=16, **settings), space, rng=1)
 
 
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
@@ -88,6 +101,15 @@ ROWS: dict[str, Callable[[], Any]] = {
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
+    "glow, pictures with labels": glow(PICTURES),
+    "glow, colour": glow(COLOUR),
+    "glow, bits": glow(BITS),
+    "glow, points with labels": glow(POINTS),
+    "glow, variational": glow(BITS, dequantise=Variational(steps=2, width=8)),
+    "tarflow, pictures with labels": tarflow(PICTURES, patch=4),
+    "tarflow, bits": tarflow(BITS, patch=1),
+    "tarflow, points with labels": tarflow(POINTS),
+    "tarflow, noisy": tarflow(BITS, patch=1, dequantise=Noisy(sigma=0.5), chart=Standardised),
 }
 
 # what each family can do, so that a lost method is noticed and does not pass as "not applicable"
@@ -95,6 +117,8 @@ CAN: dict[str, set[type[Any]]] = {
     "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Completer, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
+    "glow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
+    "tarflow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
 }
 
 

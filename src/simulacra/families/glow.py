@@ -121,7 +121,7 @@ class Pyramid(nn.Module):
             hook.remove()
 
 
-def _start(norm: ActNorm, seen: tuple[Tensor, ...]) -> None:
+def _start(norm: ActNorm, seen: tuple[Any, ...]) -> None:
     norm.standardise(seen[0])
 
 
