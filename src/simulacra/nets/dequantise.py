@@ -192,6 +192,13 @@ class Reals:
         """u (b, *event) -> values as data has them: on their levels, inside their range."""
         return self.settled(self.outward(u))
 
+    def inside(self, x: Values) -> Values:
+        """Spread values moved to the nearest inside the fields' range, not rounded: the outermost cells reach out."""
+        if isinstance(x, Tensor):
+            f = next(iter(self.continuum.fields.values()))
+            return x.clamp(f.low, f.high)
+        return {name: x[name].clamp(f.low, f.high) for name, f in self.continuum.fields.items()}
+
     def settled(self, x: Values) -> Values:
         """Spread values back on their levels, and inside their range."""
         if isinstance(x, Tensor):

@@ -138,8 +138,10 @@ class PictureFlow(nn.Module):
         k  draws from q an example; more tighten the bound, as importance weights do (Hoogeboom et al. 2021, eq. 11).
         Raises ValueError for what is no picture of the space, and for pictures of which parts are unknown.
         """
-        if known is not None or length is not None:
-            raise ValueError(f"{self.user} scores whole pictures; leave known and length out")
+        if known is not None and not all(
+            bool(mask.all()) for mask in ([known] if isinstance(known, Tensor) else known.values())
+        ):
+            raise ValueError(f"{self.user} scores whole pictures; got known with gaps, impute them first")
         if k < 1:
             raise ValueError(f"k must be at least 1; got {k}")
         self.reals.check(x)
@@ -197,10 +199,7 @@ class PictureFlow(nn.Module):
 
     def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
         """The picture each code stands for, inside the range but not rounded; differentiable."""
-        x, f = self.from_latent(z, y=y), self.space.only
-        assert isinstance(x, Tensor)
-        assert isinstance(f, Continuous)
-        return x.clamp(f.low, f.high)
+        return self.reals.inside(self.from_latent(z, y=y))
 
     def posterior(self, x: Values, *, y: Values | None = None) -> Cells:
         """The codes of all that lies in each picture's cell, every point as likely."""
