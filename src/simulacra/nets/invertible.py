@@ -22,6 +22,8 @@ SMALLEST = 0.01  # deviation that act-norm starts from at least: a channel that 
 class ActNorm(nn.Module):
     """y = (x - shift) / scale for each channel (section 3.1); the identity until it is told otherwise."""
 
+    whole = True  # written in place by what a batch looks like
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.shift = nn.Parameter(torch.zeros(channels))
@@ -55,6 +57,7 @@ class Mixing(nn.Module):
     and a zero diagonal. So log |det| costs a sum, and the inverse two triangular solves.
     """
 
+    whole = True  # its inverse is no forward pass
     order: Tensor
     signs: Tensor
 

@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simulacra.core.randomness import Rng
-
 EXPANSION = 4  # hidden size of a block's dense layers, in widths: Vaswani et al. 2017, section 3.3
 
 
@@ -24,16 +22,11 @@ class Learned(nn.Module):
 
     def __init__(self, length: int, width: int, heads: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.empty(length, width))
-
-    @torch.no_grad()
-    def initialise(self, rng: Rng) -> None:
-        """N(0, 0.02^2): small beside a token's own vector (Radford et al. 2018, section 4.1)."""
-        self.table.copy_(0.02 * rng("table").normal(self.table.shape))
+        self.table = nn.Embedding(length, width)
 
     def enter(self, h: Tensor, first: int) -> Tensor:
         """Tokens (b, t, width) that stand at first, first + 1, ... on their way in."""
-        return h + self.table[first : first + h.shape[1]]
+        return h + self.table(torch.arange(first, first + h.shape[1], device=h.device))
 
     def turn(self, q: Tensor, first: int) -> Tensor:
         """Queries or keys (b, heads, t, size) of these tokens, as they are."""
