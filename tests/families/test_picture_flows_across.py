@@ -1,4 +1,4 @@
-"""The number of processes changes neither what Glow and TarFlow learn, the start of act-norm included, nor their draws."""
+"""The number of processes changes neither what Glow and TarFlow learn, act-norm included, nor what they draw."""
 
 from __future__ import annotations
 
