@@ -3,18 +3,18 @@ Generative Models").
 
 Patches are tokens x_1 .. x_T. A block shifts and scales each by what a causal transformer makes of those before it,
 
-    z_t = (x_t - mu(x_<t)) exp(-alpha(x_<t))                                                              (eq. 5)
+    z_t = (x_t - mu(x_<t)) exp(-alpha(x_<t))
 
 and the next block goes through them the other way round, so that every patch comes to depend on every other. The
 whole is a bijection with a triangular Jacobian, log |det| = - sum of the alphas: trained in one pass, undone patch by
 patch, with the keys and values of the patches so far kept in a cache. With classes, some labels are left out in
-training, and sampling can be guided: mu + w (mu - mu without the label), and alpha likewise (section 3.5).
+training, and sampling can be guided: mu + w (mu - mu without the label), and alpha likewise.
 
 What differs from the paper: a learnt first token stands before the first patch, so that it too is transformed; log-
 scales lie softly in (-3, 3); pictures lie on a chart of their range (``nets.dequantise``), by default the logit.
 
 With ``dequantise=Noisy(...)`` it learns pictures with Gaussian noise, as the paper does for what it shows, and
-``sample`` takes the noise out by one step along the model's own score (section 3.4).
+``sample`` takes the noise out by one step along the model's own score.
 
 What it cannot do: score pictures of which parts are unknown. Sampling takes blocks x patches small steps in a row.
 """
@@ -88,7 +88,7 @@ class ZeroLinear(nn.Linear):
 
 
 class Autoregression(nn.Module):
-    """One block: tokens (b, t, d) to as many, each given those before it (eq. 5)."""
+    """One block: tokens (b, t, d) to as many, each given those before it."""
 
     def __init__(self, tokens: int, size: int, given: int, config: TarFlowConfig) -> None:
         super().__init__()
@@ -256,7 +256,7 @@ class TarFlow(nn.Module):
         return Batch(x=self.flow.reals.settled(v), y=y)
 
     def _denoised(self, v: Values, given: Tensor | None, variance: float) -> Tensor:
-        """E[x | v] = v + variance d log p(v) / dv (Tweedie's formula; eq. 8 of the paper)."""
+        """E[x | v] = v + variance d log p(v) / dv (Tweedie's formula; Efron 2011)."""
         assert isinstance(v, Tensor)
         with torch.enable_grad():
             v = v.detach().requires_grad_()

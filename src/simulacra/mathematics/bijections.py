@@ -20,22 +20,50 @@ STEEPEST = 4.0  # log of the steepest slope at a knot; with the above, float32 s
 
 
 def soft_clamp(x: Tensor, limit: float) -> Tensor:
-    """limit tanh(x / limit): x near zero, never beyond the limit, never without a slope before float runs out."""
-    return limit * torch.tanh(x / limit)
+    """x / (1 + |x| / limit): x near zero, never beyond the limit, with a slope everywhere; a fifth of a tanh's time."""
+    return x / (1 + x.abs() / limit)
 
 
 def affine(
-    x: Float[Tensor, "d b"], shift: Float[Tensor, "d b"], log_scale: Float[Tensor, "d b"]
+    x: Float[Tensor, "d b"], raw: Float[Tensor, "d 2 b"], limit: float, reach: float
 ) -> tuple[Float[Tensor, "d b"], Float[Tensor, "d b"]]:
-    """y = (x - shift) exp(-log_scale) and log dy/dx, nats, as Papamakarios et al. 2017, eq. 5."""
-    return (x - shift) * torch.exp(-log_scale), -log_scale
+    """y = (x - shift) exp(-log_scale) and log dy/dx, nats, as Papamakarios et al. 2017, eq. 5.
+
+    raw holds shift and log_scale; the one is clamped to +-reach, the other softly to +-limit. Once differentiable.
+    """
+    return cast(Any, _Affine).apply(x, raw, limit, reach)
 
 
 def affine_inverse(
-    y: Float[Tensor, "d b"], shift: Float[Tensor, "d b"], log_scale: Float[Tensor, "d b"]
+    y: Float[Tensor, "d b"], raw: Float[Tensor, "d 2 b"], limit: float, reach: float
 ) -> tuple[Float[Tensor, "d b"], Float[Tensor, "d b"]]:
     """x = y exp(log_scale) + shift and log dx/dy, nats."""
-    return y * torch.exp(log_scale) + shift, log_scale
+    log_scale = soft_clamp(raw[:, 1], limit)
+    return y * torch.exp(log_scale) + raw[:, 0].clamp(-reach, reach), log_scale
+
+
+class _Affine(Function):
+    """x -> y, log dy/dx; its gradient written out takes half the time of a recorded one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, raw: Tensor, limit: float, reach: float) -> tuple[Tensor, Tensor]:
+        shift, steep = raw.unbind(1)
+        flat = (steep.abs() / limit).add_(1).reciprocal_()
+        log_slope = (steep * flat).neg_()
+        slope = log_slope.exp()
+        y = (x - shift.clamp(-reach, reach)).mul_(slope)
+        ctx.save_for_backward(shift, flat, slope, y)
+        ctx.reach = reach
+        return y, log_slope
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor, grad_log: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        shift, flat, slope, y = ctx.saved_tensors
+        grad_x = grad_y * slope
+        by_shift = torch.where(shift.abs() <= ctx.reach, -grad_x, 0.0)
+        by_steep = (grad_y * y).add_(grad_log).neg_().mul_(flat).mul_(flat)
+        return grad_x, torch.stack([by_shift, by_steep], 1), None, None
 
 
 # -- the rational-quadratic spline ------------------------------------------------------------------------------------
@@ -73,7 +101,7 @@ class _Bins(NamedTuple):
     number: Tensor  # int64 (d, b), of the bin
     left: Tensor
     right: Tensor
-    tanh: Tensor  # (d, 2, b), of the knots' raw log slopes over their limit
+    flat: Tensor  # (d, 2, b), what the soft clamp makes of the knots' raw log slopes, as a factor
     slope: Tensor  # (d, 2, b), at the left and the right knot
 
 
@@ -93,8 +121,9 @@ def _bins(raw: Tensor, at: Tensor, axis: int, bound: float) -> _Bins:
     left, right = knots.gather(2, here)[:, :, 0], knots.gather(2, here + 1)[:, :, 0]
     around = torch.stack([index - 1, index], 1)
     logs = raw[:, 2 * k :].gather(1, around.clamp(0, k - 2))
-    tanh = (logs * ((around >= 0) & (around < k - 1)) / STEEPEST).tanh_()
-    return _Bins(share, index, left, right, tanh, (tanh * STEEPEST).exp_())
+    logs = logs * ((around >= 0) & (around < k - 1))
+    flat = (logs.abs() / STEEPEST).add_(1).reciprocal_()
+    return _Bins(share, index, left, right, flat, (logs * flat).exp_())
 
 
 def _free(k: int, bound: float) -> float:
@@ -253,7 +282,7 @@ def _pull(bins: _Bins, at: _Local, grad_y: Tensor, grad_log: Tensor, bound: floa
     by_width, by_height = -(by_t * t) / at.width - by_s * s, grad_y * share + by_s
     left = torch.stack([-grad_x - by_width, grad_y - by_height], 1)
     right = torch.stack([by_width, by_height], 1)
-    slopes = torch.stack([by_d0, by_d1], 1) * bins.slope * (1 - bins.tanh.square())
+    slopes = torch.stack([by_d0, by_d1], 1) * bins.slope * bins.flat.square()
     return grad_x, _pull_raw(bins, left, right, slopes, bound)
 
 

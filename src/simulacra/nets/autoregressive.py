@@ -72,7 +72,9 @@ class MaskedUpright(Upright):
 
     def __init__(self, into: list[int], out: list[int], quiet: float = 1.0) -> None:
         super().__init__(len(into), len(out), quiet=quiet)
-        self.register_buffer("mask", torch.tensor(out)[:, None] >= torch.tensor(into), persistent=False)
+        seen = torch.tensor(out)[:, None] >= torch.tensor(into)
+        # as a float: a product with a bool is converted first, every time
+        self.register_buffer("mask", seen.to(self.weight.dtype), persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:
         return torch.addmm(self.bias[:, None], self.weight * self.mask, input)

@@ -155,7 +155,7 @@ class Coupling(nn.Module):
 
 
 class Split(nn.Module):
-    """Half of the channels become a code, standardised given the other half (section 3.6; Dinh et al. 2017, 3.6)."""
+    """Half of the channels become a code, standardised given the other half (Dinh et al. 2017, section 3.6)."""
 
     def __init__(self, channels: int, given: int, width: int) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class Fringe(nn.Module):
 
 
 class Squeeze(nn.Module):
-    """2 x 2 pixels become one of four times the channels (section 3.6)."""
+    """2 x 2 pixels become one of four times the channels (Dinh et al. 2017, section 3.6)."""
 
     def forward(self, x: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor]:
         b, h, w, c = x.shape

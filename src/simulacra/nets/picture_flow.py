@@ -4,7 +4,7 @@ With v = x spread over the cell of its levels by q(v | x), u = chart(v) and z = 
 
     log P(x | y) >= E_q [log N(z; 0, I) + log |det dz/dv| - log q(v | x)]
 
-(Ho et al. 2019, Flow++, eq. 12). Pictures without levels are points already, and the right hand side is exact.
+(Ho et al. 2019, Flow++, section 3.1). Pictures without levels are points already, and the right hand side is exact.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class PictureFlow(nn.Module):
     ) -> LogLikelihood:
         """log p(x | y), or with y None log p(x) = log sum_y p(y) p(x | y), nats (b,): a bound where there are levels.
 
-        k  draws from q an example; more tighten the bound, as importance weights do (Hoogeboom et al. 2021, eq. 11).
+        k  draws from q an example; more tighten the bound, as importance weights do (Hoogeboom et al. 2021).
         Raises ValueError for what is no picture of the space, and for pictures of which parts are unknown.
         """
         if known is not None and not all(

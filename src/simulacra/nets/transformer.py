@@ -1,6 +1,6 @@
 """Transformers: attention, what tells them where a token stands, and blocks that can go on from what they have seen.
 
-Pre-norm residual blocks (Xiong et al. 2020), queries and keys normalised too (Dehghani et al. 2023, section 2.1), so
+Pre-norm residual blocks (Xiong et al. 2020), queries and keys normalised too (Dehghani et al. 2023), so
 that no input makes their products large. Layer norms without biases, not RMS norms: torch computes those in five
 passes on a CPU, a third of a training step's time. Attention has no dropout.
 """

@@ -77,7 +77,7 @@ class Univariate(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Affine:
-    """y = (x - shift) exp(-log_scale), both within soft limits: |log_scale| < limit, |shift| < reach.
+    """y = (x - shift) exp(-log_scale), |log_scale| < limit softly, |shift| <= reach.
 
     reach  in standard deviations of the data. So wide that it only stops the growth, layer by layer, of diverged
            or hostile weights.
@@ -88,24 +88,24 @@ class Affine:
     parameters = 2
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return affine(x, soft_clamp(raw[:, 0], self.reach), soft_clamp(raw[:, 1], self.limit))
+        return affine(x, raw, self.limit, self.reach)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return affine_inverse(y, soft_clamp(raw[:, 0], self.reach), soft_clamp(raw[:, 1], self.limit))
+        return affine_inverse(y, raw, self.limit, self.reach)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Additive:
-    """y = x - shift: keeps volumes (Dinh et al. 2015, eq. 4); |shift| < reach, softly."""
+    """y = x - shift, |shift| <= reach: keeps volumes (Dinh et al. 2015, eq. 4)."""
 
     reach: float = 100.0
     parameters = 1
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return x - soft_clamp(raw[:, 0], self.reach), torch.zeros_like(x)
+        return x - raw[:, 0].clamp(-self.reach, self.reach), torch.zeros_like(x)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return y + soft_clamp(raw[:, 0], self.reach), torch.zeros_like(y)
+        return y + raw[:, 0].clamp(-self.reach, self.reach), torch.zeros_like(y)
 
 
 @dataclass(frozen=True, kw_only=True)

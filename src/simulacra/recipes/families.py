@@ -9,9 +9,20 @@ from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, gan, glow, tarflow, vae
+from simulacra.families import dcgan, flow, gan, glow, tarflow, vae
 from simulacra.mathematics import adversarial, bounds
-from simulacra.nets import activations, backbones, dequantise, heads, picture_flow, spreading, transformer
+from simulacra.nets import (
+    activations,
+    autoregressive,
+    backbones,
+    coupling,
+    dequantise,
+    heads,
+    picture_flow,
+    spreading,
+    transformer,
+    transforms,
+)
 from simulacra.nets import adversarial as duels
 from simulacra.recipes.settings import table
 from simulacra.training import settings as training_settings
@@ -23,6 +34,7 @@ SETTINGS = table(
         vae,
         gan,
         dcgan,
+        flow,
         glow,
         tarflow,
         optimisers,
@@ -36,6 +48,9 @@ SETTINGS = table(
         picture_flow,
         spreading,
         transformer,
+        transforms,
+        coupling,
+        autoregressive,
         training_settings,
     )
 )
@@ -73,6 +88,13 @@ def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Traini
     return dcgan.DCGANConfig(width=32 if small(space) else 64), Training(steps=steps, batch=64)
 
 
+def flow_recipe(space: Space, examples: int) -> tuple[flow.FlowConfig, Training]:
+    """Neural spline couplings; networks twice as wide from 16 dimensions on."""
+    steps = passes(examples, 256, epochs=60, low=1_500, high=20_000)
+    width = 64 if space.size < 16 else 128
+    return flow.FlowConfig(transforms=flow.nsf_coupling(hidden=(width, width))), Training(steps=steps, batch=256)
+
+
 def glow_recipe(space: Space, examples: int) -> tuple[glow.GlowConfig, Training]:
     """Two levels of four steps for pictures up to 16 a side; beyond, three levels of eight wider ones."""
     steps = passes(examples, 128, epochs=60, low=500, high=10_000)
@@ -99,6 +121,7 @@ def tarflow_recipe(space: Space, examples: int) -> tuple[tarflow.TarFlowConfig, 
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
+    "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
     "glow": Family(config=glow.GlowConfig, build=glow.Glow, recipe=glow_recipe),
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
