@@ -34,6 +34,7 @@ TRANSFORMS: dict[str, Transform] = {
     **{f"coupling, {n}": Coupling(univariate=u, hidden=HIDDEN, activation=tanh) for n, u in UNIVARIATE.items()},
     **{f"autoregressive, {n}": Autoregressive(univariate=u, hidden=HIDDEN) for n, u in UNIVARIATE.items()},
     "inverted": Inverted(transform=Autoregressive(univariate=Spline(), hidden=HIDDEN)),
+    "wide": Autoregressive(univariate=Affine(), hidden=(260, 260)),
     "narrow": Autoregressive(hidden=(2,)),
     "deep": Autoregressive(hidden=(24, 20, 28)),
 }
@@ -74,7 +75,9 @@ def test_the_log_determinant_is_autograd_s_and_the_inverse_inverts(name: str, di
     assert torch.allclose(back, -log_det, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", [n for n in TRANSFORMS if n.startswith("autoregressive") or n in ("narrow", "deep")])
+@pytest.mark.parametrize(
+    "name", [n for n in TRANSFORMS if n.startswith("autoregressive") or n in ("wide", "narrow", "deep")]
+)
 @pytest.mark.parametrize("context", [0, 2])
 def test_a_dimension_sees_those_before_it_and_no_other(name: str, context: int):
     bijection = built(TRANSFORMS[name], 7, context)

@@ -9,14 +9,17 @@ and outputs that have become known: all steps together are the work of one pass,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from simulacra.nets.activations import relu
+from simulacra.nets.activations import relu_in_place
 from simulacra.nets.transforms import QUIET, Activation, Affine, Bijection, Univariate, Upright, dense
+
+LARGE, PARTS = 1 << 16, 4  # weights from which on a masked matrix is multiplied in parts, and how many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class Autoregressive:
 
     univariate: Univariate = field(default_factory=Affine)
     hidden: tuple[int, ...] = (128, 128)
-    activation: Activation = relu
+    activation: Activation = relu_in_place
 
     def build(self, dims: int, given: int) -> Bijection:
         return Autoregression(dims, given, self)
@@ -75,9 +78,16 @@ class MaskedUpright(Upright):
         seen = torch.tensor(out)[:, None] >= torch.tensor(into)
         # as a float: a product with a bool is converted first, every time
         self.register_buffer("mask", seen.to(self.weight.dtype), persistent=False)
+        # rows in a few parts, each with the columns it sees any of: of a large layer that leaves out a third
+        step = math.ceil(len(out) / (PARTS if len(out) * len(into) >= LARGE else 1))
+        parts = [slice(first, min(first + step, len(out))) for first in range(0, len(out), step)]
+        self.parts = [(rows, sum(degree <= out[rows.stop - 1] for degree in into)) for rows in parts]
 
     def forward(self, input: Tensor) -> Tensor:
-        return torch.addmm(self.bias[:, None], self.weight * self.mask, input)
+        if len(self.parts) == 1:
+            return torch.addmm(self.bias[:, None], self.weight * self.mask, input)
+        weight = self.weight * self.mask
+        return torch.cat([torch.addmm(self.bias[r, None], weight[r, :n], input[:n]) for r, n in self.parts])
 
     def part(self, rows: slice, known: Tensor) -> Tensor:
         """Some outputs from the first inputs, which are all that these outputs see: no weight of these is masked."""

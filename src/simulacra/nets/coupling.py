@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from simulacra.nets.activations import relu
+from simulacra.nets.activations import relu_in_place
 from simulacra.nets.transforms import Activation, Affine, Bijection, Univariate, dense
 
 
@@ -26,7 +26,7 @@ class Coupling:
 
     univariate: Univariate = field(default_factory=Affine)
     hidden: tuple[int, ...] = (128, 128)
-    activation: Activation = relu
+    activation: Activation = relu_in_place
 
     def build(self, dims: int, given: int) -> Bijection:
         return Coupled(dims, given, self)
