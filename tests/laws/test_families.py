@@ -39,12 +39,16 @@ from simulacra.families.flow import (
     realnvp,
 )
 from simulacra.families.gan import GAN, GANConfig
+from simulacra.families.glow import Glow, GlowConfig
+from simulacra.families.tarflow import TarFlow, TarFlowConfig
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
 from simulacra.nets.adversarial import Regulariser
+from simulacra.nets.dequantise import Standardised
+from simulacra.nets.spreading import Noisy, Variational
 
 INFINITE = math.inf
 KINDS = Classes(names=("a", "b", "c"))
@@ -82,6 +86,7 @@ LOCATED = Space(
     y=Space(fields={"a": Continuous(low=-INFINITE, high=INFINITE, shape=(2,)), "b": Categorical(k=3)}),
     measure="three coordinates",
 )
+POINTS = Space(fields={"picture": Continuous(low=-INFINITE, high=INFINITE, shape=(2, 2, 4))}, y=KINDS, measure="points")
 NUMBERS = Space(
     fields={"age": Continuous(low=0, high=INFINITE, centre=40, scale=10), "mark": Continuous(low=1, high=5, levels=5)},
     measure="columns",
@@ -102,6 +107,14 @@ def dcgan(space: Space, **settings: Any) -> Callable[[], DCGAN]:
 
 def flows(space: Space, transforms: Callable[..., Any] = nsf_coupling) -> Callable[[], Any]:
     return lambda: flow(FlowConfig(transforms=transforms(layers=3, hidden=(16, 16))), space, rng=1)
+
+
+def glow(space: Space, **settings: Any) -> Callable[[], Glow]:
+    return lambda: Glow(GlowConfig(levels=2, steps=1, width=8, **settings), space, rng=1)
+
+
+def tarflow(space: Space, **settings: Any) -> Callable[[], TarFlow]:
+    return lambda: TarFlow(TarFlowConfig(blocks=2, depth=1, width=16, **settings), space, rng=1)
 
 
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
@@ -131,6 +144,15 @@ ROWS: dict[str, Callable[[], Any]] = {
     "flow, volumes kept": flows(PLANE, nice),
     "flow, inverse": flows(PLANE, iaf),
     "flow, given another space": flows(LOCATED, maf),
+    "glow, pictures with labels": glow(PICTURES),
+    "glow, colour": glow(COLOUR),
+    "glow, bits": glow(BITS),
+    "glow, points with labels": glow(POINTS),
+    "glow, variational": glow(BITS, dequantise=Variational(steps=2, width=8)),
+    "tarflow, pictures with labels": tarflow(PICTURES, patch=4),
+    "tarflow, bits": tarflow(BITS, patch=1),
+    "tarflow, points with labels": tarflow(POINTS),
+    "tarflow, noisy": tarflow(BITS, patch=1, dequantise=Noisy(sigma=0.5), chart=Standardised),
 }
 
 # what each family can do, so that a lost method is noticed and does not pass as "not applicable"
@@ -140,6 +162,8 @@ CAN: dict[str, set[type[Any]]] = {
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "flow": {Learner, Fitter, Sampler, Likelihood, Decoder, Invertible, Labelled},
     "flow, given another space": {Learner, ConditionalSampler, Likelihood, Decoder, Invertible},
+    "glow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
+    "tarflow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
 }
 
 

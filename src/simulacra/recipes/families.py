@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, flow, gan, vae
+from simulacra.families import dcgan, flow, gan, glow, tarflow, vae
 from simulacra.mathematics import adversarial, bounds
-from simulacra.nets import activations, autoregressive, backbones, coupling, heads, transforms
+from simulacra.nets import (
+    activations,
+    autoregressive,
+    backbones,
+    coupling,
+    dequantise,
+    heads,
+    picture_flow,
+    spreading,
+    transformer,
+    transforms,
+)
 from simulacra.nets import adversarial as duels
 from simulacra.recipes.settings import table
 from simulacra.training import settings as training_settings
@@ -24,13 +35,19 @@ SETTINGS = table(
         gan,
         dcgan,
         flow,
+        glow,
+        tarflow,
         optimisers,
         adversarial,
         bounds,
         activations,
         backbones,
+        dequantise,
         heads,
         duels,
+        picture_flow,
+        spreading,
+        transformer,
         transforms,
         coupling,
         autoregressive,
@@ -78,17 +95,50 @@ def flow_recipe(space: Space, examples: int) -> tuple[flow.FlowConfig, Training]
     return flow.FlowConfig(transforms=flow.nsf_coupling(hidden=(width, width))), Training(steps=steps, batch=256)
 
 
+def glow_recipe(space: Space, examples: int) -> tuple[glow.GlowConfig, Training]:
+    """Two levels of four steps for pictures up to 16 a side; beyond, three levels of eight wider ones."""
+    steps = passes(examples, 128, epochs=60, low=500, high=10_000)
+    optimiser = optimisers.AdamW(lr=3e-3, schedule=optimisers.Warmup(steps=50, decay=0.7))
+    if small(space):
+        config = glow.GlowConfig(levels=2, steps=4, width=48, optimiser=optimiser)
+    else:
+        config = glow.GlowConfig(levels=3, steps=8, width=64, optimiser=replace(optimiser, lr=1e-3))
+    return config, Training(steps=steps, batch=128)
+
+
+def tarflow_recipe(space: Space, examples: int) -> tuple[tarflow.TarFlowConfig, Training]:
+    """Four blocks over up to 16 patches; over up to 64, in wider tokens, for pictures of more than 16 a side."""
+    steps = passes(examples, 128, epochs=60, low=1_000, high=10_000)
+    optimiser = optimisers.AdamW(lr=3e-3, betas=(0.9, 0.95), schedule=optimisers.Warmup(steps=50, decay=0.7))
+    patch = patch_for(space, 16 if small(space) else 64)
+    if small(space):
+        config = tarflow.TarFlowConfig(patch=patch, blocks=4, depth=1, width=64, optimiser=optimiser)
+    else:
+        config = tarflow.TarFlowConfig(patch=patch, blocks=4, depth=2, width=192, optimiser=replace(optimiser, lr=1e-3))
+    return config, Training(steps=steps, batch=128)
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
+    "glow": Family(config=glow.GlowConfig, build=glow.Glow, recipe=glow_recipe),
+    "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
 }
 
 
 def small(space: Space) -> bool:
     """Whether an example is a vector or a sequence, or a picture of at most 16 pixels a side."""
     return space.layout != "grid" or max(space.only.shape[1:]) <= 16
+
+
+def patch_for(space: Space, most: int) -> int:
+    """The smallest side of patches that leaves at most so many of them, and more than one; else the best there is."""
+    _, height, width = space.only.shape if space.layout == "grid" else (1, 1, 1)
+    sides = [p for p in range(1, min(height, width) + 1) if height % p == 0 and width % p == 0]
+    several = [p for p in sides if height * width > p**2]
+    return next((p for p in several if height * width <= most * p**2), several[-1] if several else 1)
 
 
 def passes(examples: int, batch: int, *, epochs: float, low: int, high: int) -> int:
