@@ -9,9 +9,9 @@ from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, gan, vae
+from simulacra.families import dcgan, gan, pixelcnn, vae
 from simulacra.mathematics import adversarial, bounds
-from simulacra.nets import activations, backbones, heads
+from simulacra.nets import activations, backbones, causal_layers, causal_network, cell_outputs, heads
 from simulacra.nets import adversarial as duels
 from simulacra.recipes.settings import table
 from simulacra.training import settings as training_settings
@@ -19,7 +19,23 @@ from simulacra.training.settings import Training
 
 # what a recipe.json may name
 SETTINGS = table(
-    (vae, gan, dcgan, optimisers, adversarial, bounds, activations, backbones, heads, duels, training_settings)
+    (
+        vae,
+        gan,
+        dcgan,
+        pixelcnn,
+        optimisers,
+        adversarial,
+        bounds,
+        activations,
+        backbones,
+        heads,
+        duels,
+        causal_layers,
+        causal_network,
+        cell_outputs,
+        training_settings,
+    )
 )
 
 
@@ -55,10 +71,18 @@ def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Traini
     return dcgan.DCGANConfig(width=32 if small(space) else 64), Training(steps=steps, batch=64)
 
 
+def pixelcnn_recipe(space: Space, examples: int) -> tuple[pixelcnn.PixelCNNConfig, Training]:
+    """Gated layers, a pixel at a time: six of 48 features for pictures up to 16 a side, eight of 64 beyond."""
+    network = causal_network.gated(layers=6, width=48, first=5) if small(space) else causal_network.gated()
+    steps = passes(examples, 64, epochs=40, low=1_500, high=20_000)
+    return pixelcnn.PixelCNNConfig(network=network), Training(steps=steps, batch=64)
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
+    "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
 }
 
 

@@ -1,0 +1,358 @@
+"""Layers of an autoregressive network over a grid: gated (PixelCNN), residual (PixelCNN++), attention (PixelSNAIL).
+
+Every layer maps two stacks of features (b, width, h, w) to two of the same shape: the vertical stack v, which at
+row i knows the rows above i, and the horizontal stack h, which also knows what lies to the left in row i. A layer may
+look at v of its own row and at h of its own pixel and those before: neither has seen that pixel yet.
+
+``cache(n, given)`` is the same layer for drawing: ``row(i, v)`` takes row i of the vertical stack, (w, n, width), and
+gives its own; ``step(j, h)`` takes pixel j of the horizontal stack in that row, (n, width). Layers are settings first:
+frozen dataclasses that build the module.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simulacra.core.randomness import Rng
+from simulacra.nets.masked import Above, Left, Point, Rows, Taps, pointwise
+
+# tanh(a) sigmoid(b) of a, b ~ N(0, 3^2 r^2) has an rms of r = 0.35: the signal does not fade with depth
+GATED_GAIN = 3.0
+
+
+@runtime_checkable
+class LayerCache(Protocol):
+    """A layer that works along the raster."""
+
+    def row(self, i: int, v: Tensor) -> Tensor:
+        """Row i of the vertical stack, (w, n, width) -> (w, n, width)."""
+        ...
+
+    def step(self, j: int, h: Tensor) -> Tensor:
+        """Pixel j of the horizontal stack in the row begun last, (n, width) -> (n, width)."""
+        ...
+
+
+class CausalModule(nn.Module, ABC):
+    """A layer of both stacks."""
+
+    @abstractmethod
+    def forward(self, v: Tensor, h: Tensor, given: Tensor | None, rng: Rng | None) -> tuple[Tensor, Tensor]:
+        """v, h (b, width, h, w) -> the same shapes; given (b, given) conditions, rng of dropout."""
+
+    @abstractmethod
+    def cache(self, n: int, given: Tensor | None) -> LayerCache:
+        """The layer along the raster, for n pictures."""
+
+
+@runtime_checkable
+class CausalLayer(Protocol):
+    """Settings that build a layer for stacks of so many features, pictures of this size, conditions (given,)."""
+
+    def build(self, width: int, size: tuple[int, int], given: int) -> CausalModule: ...
+
+
+def check_kernel(kernel: int) -> None:
+    """ValueError for an even extent."""
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"kernel must be odd, the extent whose upper and left halves are seen; got {kernel}")
+
+
+# -- gated ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gated:
+    """The layer of the Gated PixelCNN: tanh(W_f x + V_f y) * sigmoid(W_g x + V_g y) in each stack.
+
+    van den Oord et al. 2016, eq. 2 and 4 and figure 2: the vertical stack feeds the horizontal one before the gates;
+    the horizontal one alone is residual. kernel: odd extent n of the n x n neighbourhood whose upper half is seen.
+    """
+
+    kernel: int = 3
+
+    def __post_init__(self) -> None:
+        check_kernel(self.kernel)
+
+    def build(self, width: int, size: tuple[int, int], given: int) -> CausalModule:
+        return GatedLayer(width, size, given, self.kernel)
+
+
+class GatedLayer(CausalModule):
+    """See ``Gated``."""
+
+    def __init__(self, width: int, size: tuple[int, int], given: int, kernel: int) -> None:
+        super().__init__()
+        self.size, half = size, kernel // 2 + 1
+        self.above = Above(width, 2 * width, rows=half, columns=kernel, gain=GATED_GAIN)
+        self.across = Point(2 * width, 2 * width)
+        self.left = Left(width, 2 * width, columns=half)
+        self.out = Point(width, width, bias=False)
+        self.given = nn.ModuleList(nn.Linear(given, 2 * width, bias=False) for _ in range(2 if given else 0))
+
+    def forward(self, v: Tensor, h: Tensor, given: Tensor | None, rng: Rng | None) -> tuple[Tensor, Tensor]:
+        vertical = self.above(v)
+        if given is not None:
+            vertical = vertical + self.given[0](given)[:, :, None, None]
+        horizontal = self.across(vertical) + self.left(h)
+        if given is not None:
+            horizontal = horizontal + self.given[1](given)[:, :, None, None]
+        return gate(vertical), h + self.out(gate(horizontal))
+
+    def cache(self, n: int, given: Tensor | None) -> LayerCache:
+        return GatedCache(self, n, given)
+
+
+def gate(x: Tensor, dim: int = 1) -> Tensor:
+    """tanh of the first half of the channels times sigmoid of the second."""
+    a, b = x.chunk(2, dim=dim)
+    return torch.tanh(a) * torch.sigmoid(b)
+
+
+class GatedCache:
+    """A gated layer along the raster."""
+
+    def __init__(self, layer: GatedLayer, n: int, given: Tensor | None) -> None:
+        self.layer = layer
+        self.rows, self.taps = Rows(layer.above, n, layer.size[1]), Taps(layer.left, n, layer.size[1])
+        # sigmoid(b) = (1 + tanh(b / 2)) / 2, so that one tanh does for both halves; the halves are put into the weights
+        width = layer.out.out_channels
+        self.halves = self.taps.weight.new_tensor([1.0] * width + [0.5] * width)
+        self.taps.weight *= self.halves
+        self.out = pointwise(layer.out) / 2
+        self.given = [] if given is None else [linear(given).detach() for linear in layer.given]
+        self.before: list[Tensor] = []  # of each pixel of the row: what the vertical stack adds to it, (n, 2 width)
+
+    def row(self, i: int, v: Tensor) -> Tensor:
+        self.rows.put(v)
+        vertical = self.rows.look()
+        if self.given:
+            vertical = vertical + self.given[0]
+        across = along(self.layer.across, vertical)
+        across = across + self.given[1] if self.given else across
+        self.before = list(across * self.halves)
+        return gate(vertical, dim=2)
+
+    def step(self, j: int, h: Tensor) -> Tensor:
+        self.taps.at[j].copy_(h)
+        a, b = torch.addmm(self.before[j], self.taps.seen[j], self.taps.weight).tanh_().chunk(2, dim=1)
+        return torch.addmm(h, torch.addcmul(a, a, b), self.out)
+
+
+def along(conv: Point, row: Tensor) -> Tensor:
+    """A convolution of single pixels on a row, (w, n, c) -> (w, n, d)."""
+    bias = None if conv.bias is None else conv.bias.detach()
+    return F.linear(row, conv.weight.detach()[:, :, 0, 0], bias)
+
+
+# -- residual ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residual:
+    """The residual layer of PixelCNN++: two convolutions of concatenated ELUs, gated, in each stack.
+
+    Salimans et al. 2017, section 2 and their released layers, without the down- and upsampling: the vertical stack is
+    updated first, then enters the horizontal one by a convolution of single pixels after the first convolution.
+    dropout: share of the features between the two convolutions that is dropped while training.
+    """
+
+    kernel: int = 3
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_kernel(self.kernel)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1); got {self.dropout}")
+
+    def build(self, width: int, size: tuple[int, int], given: int) -> CausalModule:
+        return ResidualLayer(width, size, given, self)
+
+
+class ResidualLayer(CausalModule):
+    """See ``Residual``."""
+
+    def __init__(self, width: int, size: tuple[int, int], given: int, s: Residual) -> None:
+        super().__init__()
+        self.size, self.dropout, half = size, s.dropout, s.kernel // 2 + 1
+        self.above = nn.ModuleList([
+            Above(2 * width, width, rows=half, columns=s.kernel),
+            Above(2 * width, 2 * width, rows=half, columns=s.kernel, gain=0.1),
+        ])  # fmt: skip
+        self.left = nn.ModuleList([
+            Left(2 * width, width, columns=half),
+            Left(2 * width, 2 * width, columns=half, gain=0.1, bias=True),
+        ])  # fmt: skip
+        self.across = Point(2 * width, width)
+        self.given = nn.ModuleList(nn.Linear(given, 2 * width, bias=False) for _ in range(2 if given else 0))
+
+    def forward(self, v: Tensor, h: Tensor, given: Tensor | None, rng: Rng | None) -> tuple[Tensor, Tensor]:
+        shift = [self.given[s](given)[:, :, None, None] if given is not None else 0.0 for s in range(2)]
+        inner = concatenated_elu(self.above[0](concatenated_elu(v)))
+        v = v + F.glu(self.above[1](self._dropped(inner, rng, "v")) + shift[0], dim=1)
+        inner = concatenated_elu(self.left[0](concatenated_elu(h)) + self.across(concatenated_elu(v)))
+        h = h + F.glu(self.left[1](self._dropped(inner, rng, "h")) + shift[1], dim=1)
+        return v, h
+
+    def _dropped(self, x: Tensor, rng: Rng | None, name: str) -> Tensor:
+        if self.dropout == 0.0 or rng is None or not self.training:
+            return x
+        keep = 1 - self.dropout
+        drawn = rng(name).uniform(x.shape, dtype=torch.float32, device=x.device) < keep
+        return x * (drawn / keep).to(x.dtype)
+
+    def cache(self, n: int, given: Tensor | None) -> LayerCache:
+        return ResidualCache(self, n, given)
+
+
+def concatenated_elu(x: Tensor, dim: int = 1) -> Tensor:
+    """ELU of x and of -x beside it, so that twice as many channels come out."""
+    return F.elu(torch.cat([x, -x], dim=dim))
+
+
+class ResidualCache:
+    """A residual layer along the raster."""
+
+    def __init__(self, layer: ResidualLayer, n: int, given: Tensor | None) -> None:
+        self.layer = layer
+        self.rows = [Rows(conv, n, layer.size[1]) for conv in layer.above]  # pyright: ignore[reportArgumentType]
+        self.taps = [Taps(conv, n, layer.size[1]) for conv in layer.left]  # pyright: ignore[reportArgumentType]
+        self.shift = [] if given is None else [linear(given).detach() for linear in layer.given]
+        bias = layer.left[1].bias.detach()  # pyright: ignore[reportOptionalMemberAccess, reportCallIssue]
+        self.second = (self.shift[1] if self.shift else 0) + bias.expand(n, -1)
+        self.before: list[Tensor] = []
+
+    def row(self, i: int, v: Tensor) -> Tensor:
+        self.rows[0].put(concatenated_elu(v, dim=2))
+        self.rows[1].put(concatenated_elu(self.rows[0].look(), dim=2))
+        change = self.rows[1].look()
+        v = v + F.glu(change + self.shift[0] if self.shift else change, dim=2)
+        self.before = list(along(self.layer.across, concatenated_elu(v, dim=2)))
+        return v
+
+    def step(self, j: int, h: Tensor) -> Tensor:
+        first, second = self.taps
+        first.at[j].copy_(concatenated_elu(h))
+        second.at[j].copy_(concatenated_elu(torch.addmm(self.before[j], first.seen[j], first.weight)))
+        return h + F.glu(torch.addmm(self.second, second.seen[j], second.weight), dim=1)
+
+
+# -- attention --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """Causal self-attention of the horizontal stack: every pixel looks at all that come before it, and at itself.
+
+    As in PixelSNAIL (Chen et al. 2018, section 2.2), between convolutional layers; queries, keys and values are made of
+    the layer-normed features, the result is added to them. ``heads`` must divide the network's width.
+    """
+
+    heads: int = 4
+
+    def build(self, width: int, size: tuple[int, int], given: int) -> CausalModule:
+        if self.heads < 1 or width % self.heads:
+            raise ValueError(f"heads must divide the network's width of {width}; got {self.heads}")
+        return AttentionLayer(width, size, self.heads)
+
+
+class AttentionLayer(CausalModule):
+    """See ``Attention``."""
+
+    def __init__(self, width: int, size: tuple[int, int], heads: int) -> None:
+        super().__init__()
+        self.size, self.heads = size, heads
+        self.norm = nn.LayerNorm(width)
+        self.asked = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, v: Tensor, h: Tensor, given: Tensor | None, rng: Rng | None) -> tuple[Tensor, Tensor]:
+        b, c, rows, wide = h.shape
+        tokens = h.permute(0, 2, 3, 1).reshape(b, rows * wide, c)
+        asked = self.asked(self.norm(tokens)).unflatten(-1, (3, self.heads, -1))
+        q, k, values = asked.permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(q, k, values, is_causal=True)
+        found = self.out(seen.transpose(1, 2).flatten(2))
+        return v, h + found.reshape(b, rows, wide, c).permute(0, 3, 1, 2)
+
+    def cache(self, n: int, given: Tensor | None) -> LayerCache:
+        return AttentionCache(self, n)
+
+
+class AttentionCache:
+    """Attention along the raster: keys and values of the pixels so far."""
+
+    def __init__(self, layer: AttentionLayer, n: int) -> None:
+        self.layer, self.first = layer, 0
+        self.asked, self.out = layer.asked.weight.detach().T, layer.out.weight.detach().T
+        width, (rows, wide) = len(self.out), layer.size
+        self.kept = self.out.new_zeros(2, n, layer.heads, rows * wide, width // layer.heads)
+        self.norm = layer.norm.weight.detach(), layer.norm.bias.detach()
+
+    def row(self, i: int, v: Tensor) -> Tensor:
+        self.first = i * self.layer.size[1]
+        return v
+
+    def step(self, j: int, h: Tensor) -> Tensor:
+        t = self.first + j
+        normed = F.layer_norm(h, h.shape[1:], *self.norm, self.layer.norm.eps)
+        asked = (normed @ self.asked).view(len(h), 3, self.layer.heads, -1)
+        self.kept[:, :, :, t] = asked[:, 1:].transpose(0, 1)
+        keys, values = self.kept[:, :, :, : t + 1]
+        score = (keys @ asked[:, 0, :, :, None]).mul_(keys.shape[-1] ** -0.5)  # (n, heads, t + 1, 1)
+        found = torch.softmax(score, dim=2).transpose(2, 3) @ values
+        return torch.addmm(h, found.flatten(1), self.out)
+
+
+# -- places -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """A learned vector of each pixel's place, added to both stacks: convolutions do not know where they are."""
+
+    def build(self, width: int, size: tuple[int, int], given: int) -> CausalModule:
+        return PlacesLayer(width, size)
+
+
+class PlacesLayer(CausalModule):
+    """See ``Places``."""
+
+    def __init__(self, width: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.vertical = nn.Parameter(torch.empty(width, *size))
+        self.horizontal = nn.Parameter(torch.empty(width, *size))
+
+    @torch.no_grad()
+    def initialise(self, rng: Rng) -> None:
+        """All places alike."""
+        self.vertical.zero_()
+        self.horizontal.zero_()
+
+    def forward(self, v: Tensor, h: Tensor, given: Tensor | None, rng: Rng | None) -> tuple[Tensor, Tensor]:
+        # under autocast the stacks may be narrower than the weights
+        return v + self.vertical.to(v.dtype), h + self.horizontal.to(h.dtype)
+
+    def cache(self, n: int, given: Tensor | None) -> LayerCache:
+        return PlacesCache(self)
+
+
+class PlacesCache:
+    """Places along the raster."""
+
+    def __init__(self, layer: PlacesLayer) -> None:
+        self.vertical, self.horizontal = layer.vertical.detach(), layer.horizontal.detach()
+        self.here: list[Tensor] = []
+
+    def row(self, i: int, v: Tensor) -> Tensor:
+        self.here = list(self.horizontal[:, i].T)
+        return v + self.vertical[:, i].T[:, None]
+
+    def step(self, j: int, h: Tensor) -> Tensor:
+        return h + self.here[j]
