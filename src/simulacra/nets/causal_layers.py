@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from simulacra.core.randomness import Rng
 from simulacra.nets.masked import Above, Left, Point, Rows, Taps, pointwise
 
-# tanh(a) sigmoid(b) of a, b ~ N(0, 3^2 r^2) has an rms of r = 0.35: the signal does not fade with depth
-GATED_GAIN = 3.0
+# tanh(a / 2) sigmoid(b) of a, b ~ N(0, 5^2 r^2) has an rms of r = 0.33: the signal does not fade with depth
+GATED_GAIN = 5.0
 
 
 @runtime_checkable
@@ -69,7 +69,7 @@ def check_kernel(kernel: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Gated:
-    """The layer of the Gated PixelCNN: tanh(W_f x + V_f y) * sigmoid(W_g x + V_g y) in each stack.
+    """The layer of the Gated PixelCNN: tanh((W_f x + V_f y) / 2) * sigmoid(W_g x + V_g y) in each stack.
 
     van den Oord et al. 2016, eq. 2 and 4 and figure 2: the vertical stack feeds the horizontal one before the gates;
     the horizontal one alone is residual. kernel: odd extent n of the n x n neighbourhood whose upper half is seen.
@@ -109,10 +109,34 @@ class GatedLayer(CausalModule):
         return GatedCache(self, n, given)
 
 
-def gate(x: Tensor, dim: int = 1) -> Tensor:
-    """tanh of the first half of the channels times sigmoid of the second."""
-    a, b = x.chunk(2, dim=dim)
-    return torch.tanh(a) * torch.sigmoid(b)
+class Gate(torch.autograd.Function):
+    """tanh(a / 2) sigmoid(b) of the halves a, b of the channels (b, 2 c, h, w), the published gate but for weights.
+
+    tanh(a / 2) = 2 sigmoid(a) - 1, so that one sigmoid passes over both halves as they lie in memory: channels last, a
+    half alone is not contiguous, and forward and backward take twice as long over it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        s = torch.sigmoid(x)
+        ctx.save_for_backward(s)
+        a, b = s.chunk(2, dim=1)
+        return torch.addcmul(b.neg(), a, b, value=2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (s,) = ctx.saved_tensors
+        a, b = s.chunk(2, dim=1)
+        both = torch.empty_like(s)
+        to_a, to_b = both.chunk(2, dim=1)
+        torch.mul(grad, b, out=to_a).mul_(2)
+        torch.addcmul(grad.neg(), grad, a, value=2, out=to_b)
+        return both.mul_(s).mul_(1 - s)
+
+
+def gate(x: Tensor) -> Tensor:
+    """See ``Gate``."""
+    return Gate.apply(x)  # type: ignore[return-value]
 
 
 class GatedCache:
@@ -121,10 +145,8 @@ class GatedCache:
     def __init__(self, layer: GatedLayer, n: int, given: Tensor | None) -> None:
         self.layer = layer
         self.rows, self.taps = Rows(layer.above, n, layer.size[1]), Taps(layer.left, n, layer.size[1])
-        # sigmoid(b) = (1 + tanh(b / 2)) / 2, so that one tanh does for both halves; the halves are put into the weights
-        width = layer.out.out_channels
-        self.halves = self.taps.weight.new_tensor([1.0] * width + [0.5] * width)
-        self.taps.weight *= self.halves
+        # tanh(a / 2) sigmoid(b) = tanh(a / 2) (1 + tanh(b / 2)) / 2; the factors of a half are put into the weights
+        self.taps.weight /= 2
         self.out = pointwise(layer.out) / 2
         self.given = [] if given is None else [linear(given).detach() for linear in layer.given]
         self.before: list[Tensor] = []  # of each pixel of the row: what the vertical stack adds to it, (n, 2 width)
@@ -136,8 +158,9 @@ class GatedCache:
             vertical = vertical + self.given[0]
         across = along(self.layer.across, vertical)
         across = across + self.given[1] if self.given else across
-        self.before = list(across * self.halves)
-        return gate(vertical, dim=2)
+        self.before = list(across / 2)
+        a, b = torch.tanh(vertical / 2).chunk(2, dim=2)
+        return torch.addcmul(a, a, b) / 2
 
     def step(self, j: int, h: Tensor) -> Tensor:
         self.taps.at[j].copy_(h)

@@ -57,8 +57,10 @@ class Above(Causal):
         self.strict, self.reach = strict, columns // 2
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-        over = self.kernel_size[0] - 1 + self.strict
-        return F.conv2d(x, self.weight, self.bias, padding=(over, self.reach))[:, :, : x.shape[2]]
+        # what is padded before need not be cut off after, where there are more channels
+        over = self.kernel_size[0] - 1
+        x = F.pad(x[:, :, :-1] if self.strict else x, (0, 0, over + self.strict, 0))
+        return F.conv2d(x, self.weight, self.bias, padding=(0, self.reach))
 
 
 class Left(Causal):
@@ -71,8 +73,9 @@ class Left(Causal):
         self.strict = strict
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-        over = self.kernel_size[1] - 1 + self.strict
-        return F.conv2d(x, self.weight, self.bias, padding=(0, over))[..., : x.shape[3]]
+        over = self.kernel_size[1] - 1
+        x = F.pad(x[..., :-1] if self.strict else x, (over + self.strict, 0))
+        return F.conv2d(x, self.weight, self.bias)
 
 
 class Rows:
