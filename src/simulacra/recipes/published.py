@@ -85,7 +85,7 @@ PUBLISHED: dict[str, Published] = {
         cost="about an hour of one core with bfloat16 matrix units",
     ),
     "pixelcnn-mnist": Published(
-        what="negative log-likelihood of dynamically binarised MNIST under a Gated PixelCNN, one pixel at a time, exact",
+        what="exact negative log-likelihood of dynamically binarised MNIST, Gated PixelCNN, one pixel at a time",
         published={
             "PixelCNN, van den Oord, Kalchbrenner & Kavukcuoglu 2016, table 4, binarised once": "81.30 nats",
             "Gated PixelCNN, pytorch-generative's table, dynamically binarised": "81.50 nats",
@@ -100,7 +100,7 @@ PUBLISHED: dict[str, Published] = {
         cost="30 minutes of two cores with bfloat16 matrix units",
     ),
     "pixelcnn-mnist-blocks": Published(
-        what="negative log-likelihood of dynamically binarised MNIST, 2x2 blocks of pixels under a softmax of 16, exact",
+        what="exact negative log-likelihood of dynamically binarised MNIST, 2x2 blocks of pixels under a softmax of 16",
         published={
             "PixelSNAIL, pytorch-generative's table, dynamically binarised": "78.61 nats",
             "PixelRNN (diagonal BiLSTM), van den Oord et al. 2016, table 4, binarised once": "79.20 nats",
