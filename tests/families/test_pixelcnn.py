@@ -16,7 +16,8 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.pixelcnn import PixelCNN, PixelCNNConfig, PixelCNNGiven, Raster, build
 from simulacra.laws.examples import drawn
-from simulacra.nets.causal_layers import Attention, Gated, Places, Residual
+from simulacra.nets.causal_attention import Attention, Places
+from simulacra.nets.causal_layers import Gated, Residual
 from simulacra.nets.causal_network import Recomputed, Stacks, gated, plus_plus, snail
 from simulacra.nets.cell_outputs import Levels, Logistics, Together, natural
 

@@ -37,7 +37,8 @@ from simulacra.laws.law import Law, Subject
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
 from simulacra.nets.adversarial import Regulariser
-from simulacra.nets.causal_layers import Attention, Gated, Residual
+from simulacra.nets.causal_attention import Attention
+from simulacra.nets.causal_layers import Gated, Residual
 from simulacra.nets.causal_network import Stacks
 from simulacra.nets.cell_outputs import Levels, Logistics, Together
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from simulacra.core.randomness import Rng
-from simulacra.nets.causal_layers import Attention, Gate, Gated, Places, Residual, gate
+from simulacra.nets.causal_attention import Attention, Places
+from simulacra.nets.causal_layers import Gate, Gated, Residual, gate
 from simulacra.nets.initialise import initialise
 from simulacra.nets.masked import Above, Left
 

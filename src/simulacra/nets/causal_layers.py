@@ -1,4 +1,4 @@
-"""Layers of an autoregressive network over a grid: gated (PixelCNN), residual (PixelCNN++), attention (PixelSNAIL).
+"""Convolutional layers of an autoregressive network over a grid: gated (PixelCNN) and residual (PixelCNN++).
 
 Every layer maps two stacks of features (b, width, h, w) to two of the same shape: the vertical stack v, which at
 row i knows the rows above i, and the horizontal stack h, which also knows what lies to the left in row i. A layer may
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simulacra.core.randomness import Rng
-from simulacra.nets.masked import Above, Left, Point, Rows, Taps, pointwise
+from simulacra.nets.masked import Above, Left, Point, Rows, Taps, pointwise, whole
 
 # tanh(a / 2) sigmoid(b) of a, b ~ N(0, 5^2 r^2) has an rms of r = 0.33: the signal does not fade with depth
 GATED_GAIN = 5.0
@@ -143,7 +143,7 @@ class GatedCache:
     """A gated layer along the raster."""
 
     def __init__(self, layer: GatedLayer, n: int, given: Tensor | None) -> None:
-        self.layer = layer
+        self.across = Along(layer.across)
         self.rows, self.taps = Rows(layer.above, n, layer.size[1]), Taps(layer.left, n, layer.size[1])
         # tanh(a / 2) sigmoid(b) = tanh(a / 2) (1 + tanh(b / 2)) / 2; the factors of a half are put into the weights
         self.taps.weight /= 2
@@ -156,7 +156,7 @@ class GatedCache:
         vertical = self.rows.look()
         if self.given:
             vertical = vertical + self.given[0]
-        across = along(self.layer.across, vertical)
+        across = self.across(vertical)
         across = across + self.given[1] if self.given else across
         self.before = list(across / 2)
         a, b = torch.tanh(vertical / 2).chunk(2, dim=2)
@@ -168,10 +168,15 @@ class GatedCache:
         return torch.addmm(h, torch.addcmul(a, a, b), self.out)
 
 
-def along(conv: Point, row: Tensor) -> Tensor:
+class Along:
     """A convolution of single pixels on a row, (w, n, c) -> (w, n, d)."""
-    bias = None if conv.bias is None else conv.bias.detach()
-    return F.linear(row, conv.weight.detach()[:, :, 0, 0], bias)
+
+    def __init__(self, conv: Point) -> None:
+        self.weight = whole(conv.weight)[:, :, 0, 0]
+        self.bias = None if conv.bias is None else whole(conv.bias)
+
+    def __call__(self, row: Tensor) -> Tensor:
+        return F.linear(row, self.weight, self.bias)
 
 
 # -- residual ---------------------------------------------------------------------------------------------------------
@@ -243,11 +248,11 @@ class ResidualCache:
     """A residual layer along the raster."""
 
     def __init__(self, layer: ResidualLayer, n: int, given: Tensor | None) -> None:
-        self.layer = layer
+        self.across = Along(layer.across)
         self.rows = [Rows(conv, n, layer.size[1]) for conv in layer.above]  # pyright: ignore[reportArgumentType]
         self.taps = [Taps(conv, n, layer.size[1]) for conv in layer.left]  # pyright: ignore[reportArgumentType]
         self.shift = [] if given is None else [linear(given).detach() for linear in layer.given]
-        bias = layer.left[1].bias.detach()  # pyright: ignore[reportOptionalMemberAccess, reportCallIssue]
+        bias = whole(layer.left[1].bias)
         self.second = (self.shift[1] if self.shift else 0) + bias.expand(n, -1)
         self.before: list[Tensor] = []
 
@@ -256,7 +261,7 @@ class ResidualCache:
         self.rows[1].put(concatenated_elu(self.rows[0].look(), dim=2))
         change = self.rows[1].look()
         v = v + F.glu(change + self.shift[0] if self.shift else change, dim=2)
-        self.before = list(along(self.layer.across, concatenated_elu(v, dim=2)))
+        self.before = list(self.across(concatenated_elu(v, dim=2)))
         return v
 
     def step(self, j: int, h: Tensor) -> Tensor:
@@ -264,118 +269,3 @@ class ResidualCache:
         first.at[j].copy_(concatenated_elu(h))
         second.at[j].copy_(concatenated_elu(torch.addmm(self.before[j], first.seen[j], first.weight)))
         return h + F.glu(torch.addmm(self.second, second.seen[j], second.weight), dim=1)
-
-
-# -- attention --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attention:
-    """Causal self-attention of the horizontal stack: every pixel looks at all that come before it, and at itself.
-
-    As in PixelSNAIL (Chen et al. 2018, section 2.2), between convolutional layers; queries, keys and values are made of
-    the layer-normed features, the result is added to them. ``heads`` must divide the network's width.
-    """
-
-    heads: int = 4
-
-    def build(self, width: int, size: tuple[int, int], given: int) -> CausalModule:
-        if self.heads < 1 or width % self.heads:
-            raise ValueError(f"heads must divide the network's width of {width}; got {self.heads}")
-        return AttentionLayer(width, size, self.heads)
-
-
-class AttentionLayer(CausalModule):
-    """See ``Attention``."""
-
-    def __init__(self, width: int, size: tuple[int, int], heads: int) -> None:
-        super().__init__()
-        self.size, self.heads = size, heads
-        self.norm = nn.LayerNorm(width)
-        self.asked = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-
-    def forward(self, v: Tensor, h: Tensor, given: Tensor | None, rng: Rng | None) -> tuple[Tensor, Tensor]:
-        b, c, rows, wide = h.shape
-        tokens = h.permute(0, 2, 3, 1).reshape(b, rows * wide, c)
-        asked = self.asked(self.norm(tokens)).unflatten(-1, (3, self.heads, -1))
-        q, k, values = asked.permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(q, k, values, is_causal=True)
-        found = self.out(seen.transpose(1, 2).flatten(2))
-        return v, h + found.reshape(b, rows, wide, c).permute(0, 3, 1, 2)
-
-    def cache(self, n: int, given: Tensor | None) -> LayerCache:
-        return AttentionCache(self, n)
-
-
-class AttentionCache:
-    """Attention along the raster: keys and values of the pixels so far."""
-
-    def __init__(self, layer: AttentionLayer, n: int) -> None:
-        self.layer, self.first = layer, 0
-        self.asked, self.out = layer.asked.weight.detach().T, layer.out.weight.detach().T
-        width, (rows, wide) = len(self.out), layer.size
-        self.kept = self.out.new_zeros(2, n, layer.heads, rows * wide, width // layer.heads)
-        self.norm = layer.norm.weight.detach(), layer.norm.bias.detach()
-
-    def row(self, i: int, v: Tensor) -> Tensor:
-        self.first = i * self.layer.size[1]
-        return v
-
-    def step(self, j: int, h: Tensor) -> Tensor:
-        t = self.first + j
-        normed = F.layer_norm(h, h.shape[1:], *self.norm, self.layer.norm.eps)
-        asked = (normed @ self.asked).view(len(h), 3, self.layer.heads, -1)
-        self.kept[:, :, :, t] = asked[:, 1:].transpose(0, 1)
-        keys, values = self.kept[:, :, :, : t + 1]
-        score = (keys @ asked[:, 0, :, :, None]).mul_(keys.shape[-1] ** -0.5)  # (n, heads, t + 1, 1)
-        found = torch.softmax(score, dim=2).transpose(2, 3) @ values
-        return torch.addmm(h, found.flatten(1), self.out)
-
-
-# -- places -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """A learned vector of each pixel's place, added to both stacks: convolutions do not know where they are."""
-
-    def build(self, width: int, size: tuple[int, int], given: int) -> CausalModule:
-        return PlacesLayer(width, size)
-
-
-class PlacesLayer(CausalModule):
-    """See ``Places``."""
-
-    def __init__(self, width: int, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.vertical = nn.Parameter(torch.empty(width, *size))
-        self.horizontal = nn.Parameter(torch.empty(width, *size))
-
-    @torch.no_grad()
-    def initialise(self, rng: Rng) -> None:
-        """All places alike."""
-        self.vertical.zero_()
-        self.horizontal.zero_()
-
-    def forward(self, v: Tensor, h: Tensor, given: Tensor | None, rng: Rng | None) -> tuple[Tensor, Tensor]:
-        # under autocast the stacks may be narrower than the weights
-        return v + self.vertical.to(v.dtype), h + self.horizontal.to(h.dtype)
-
-    def cache(self, n: int, given: Tensor | None) -> LayerCache:
-        return PlacesCache(self)
-
-
-class PlacesCache:
-    """Places along the raster."""
-
-    def __init__(self, layer: PlacesLayer) -> None:
-        self.vertical, self.horizontal = layer.vertical.detach(), layer.horizontal.detach()
-        self.here: list[Tensor] = []
-
-    def row(self, i: int, v: Tensor) -> Tensor:
-        self.here = list(self.horizontal[:, i].T)
-        return v + self.vertical[:, i].T[:, None]
-
-    def step(self, j: int, h: Tensor) -> Tensor:
-        return h + self.here[j]

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from simulacra.core.randomness import Rng
-from simulacra.nets.causal_layers import Attention, CausalLayer, CausalModule, Gated, Places, Residual, check_kernel
+from simulacra.nets.causal_attention import Attention, Places
+from simulacra.nets.causal_layers import CausalLayer, CausalModule, Gated, Residual, check_kernel
 from simulacra.nets.masked import Above, Left, Rows, Taps
 
 

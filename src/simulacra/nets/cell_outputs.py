@@ -22,7 +22,7 @@ from simulacra.mathematics.distributions import DiscretisedLogistics, soft_floor
 from simulacra.nets.cells import Cells
 from simulacra.nets.heads import NARROWEST
 from simulacra.nets.initialise import fan_in_uniform
-from simulacra.nets.masked import Point, pointwise
+from simulacra.nets.masked import Point, pointwise, whole
 
 MOST_TOGETHER = 4096  # values of a whole cell under one softmax; beyond it the last layer outweighs the network
 
@@ -133,13 +133,13 @@ class LevelsSteps:
     def __init__(self, output: LevelsOutput) -> None:
         cells, hidden = output.cells, output.hidden
         self.elements, self.codes, self.hidden = cells.elements, cells.codes, hidden
-        self.into, self.bias = pointwise(output.into), output.into.bias.detach()  # pyright: ignore[reportOptionalMemberAccess]
-        out = output.out.weight.detach()[:, :, 0, 0].unflatten(0, (cells.elements, cells.k))
+        self.into, self.bias = pointwise(output.into), whole(output.into.bias)
+        out = whole(output.out.weight)[:, :, 0, 0].unflatten(0, (cells.elements, cells.k))
         self.out = list(out.transpose(1, 2).contiguous())
-        self.out_bias = list(output.out.bias.detach().unflatten(0, (cells.elements, cells.k)))  # type: ignore[union-attr]
+        self.out_bias = list(whole(output.out.bias).unflatten(0, (cells.elements, cells.k)))
         self.before = []
         if output.before is not None:
-            weight = (output.before.weight * output.before.mask).detach()
+            weight = whole(output.before.weight) * output.before.mask
             self.before = list(weight.unflatten(1, (cells.elements, -1)).permute(1, 2, 0).contiguous())
 
     def start(self, features: Tensor) -> None:
@@ -205,7 +205,7 @@ class TogetherSteps:
 
     def __init__(self, output: TogetherOutput) -> None:
         self.k = output.cells.k
-        self.layers = [(pointwise(p), p.bias.detach()) for p in (output.into, output.out)]  # type: ignore[union-attr]
+        self.layers = [(pointwise(p), whole(p.bias)) for p in (output.into, output.out)]
 
     def start(self, features: Tensor) -> None:
         for weight, bias in self.layers:
@@ -310,7 +310,7 @@ class LogisticsSteps:
 
     def __init__(self, output: LogisticsOutput) -> None:
         self.output, self.numbers = output, output.cells.numbers[:, 0]
-        self.weight, self.bias = pointwise(output.out), output.out.bias.detach()  # type: ignore[union-attr]
+        self.weight, self.bias = pointwise(output.out), whole(output.out.bias)
 
     def start(self, features: Tensor) -> None:
         raw = torch.addmm(self.bias, F.elu(features), self.weight)

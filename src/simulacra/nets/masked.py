@@ -11,6 +11,8 @@ a pixel.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -82,9 +84,9 @@ class Rows:
     """The rows that an ``Above`` looks at, for n pictures of so many columns."""
 
     def __init__(self, conv: Above, n: int, columns: int) -> None:
-        weight = conv.weight.detach()
+        weight = whole(conv.weight)
         self.matrix = weight.permute(0, 3, 2, 1).flatten(1)
-        self.bias = None if conv.bias is None else conv.bias.detach()
+        self.bias = None if conv.bias is None else whole(conv.bias)
         self.columns, self.reach, (inputs, rows) = columns, conv.reach, weight.shape[1:3]
         self.kept = weight.new_zeros(columns + 2 * conv.reach, n, rows, inputs)
 
@@ -110,7 +112,7 @@ class Taps:
     """
 
     def __init__(self, conv: Left, n: int, columns: int) -> None:
-        weight = conv.weight.detach()
+        weight = whole(conv.weight)
         outputs, inputs, _, taps = weight.shape
         self.weight = weight[:, :, 0].permute(2, 1, 0).reshape(taps * inputs, outputs).contiguous()
         before = taps - 1 + conv.strict
@@ -121,4 +123,10 @@ class Taps:
 
 def pointwise(conv: Causal) -> Tensor:
     """The matrix (c, d) that a ``Point`` multiplies rows of (n, c) by, detached."""
-    return conv.weight.detach()[:, :, 0, 0].T.contiguous()
+    return whole(conv.weight)[:, :, 0, 0].T.contiguous()
+
+
+def whole(parameter: Any) -> Tensor:
+    """A parameter's values without its gradient, gathered where it is split over processes (a DTensor)."""
+    values = parameter.detach()
+    return values.full_tensor() if hasattr(values, "full_tensor") else values

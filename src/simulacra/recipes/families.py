@@ -11,7 +11,7 @@ from simulacra.core import optimisers
 from simulacra.core.space import Space
 from simulacra.families import dcgan, gan, pixelcnn, vae
 from simulacra.mathematics import adversarial, bounds
-from simulacra.nets import activations, backbones, causal_layers, causal_network, cell_outputs, heads
+from simulacra.nets import activations, backbones, causal_attention, causal_layers, causal_network, cell_outputs, heads
 from simulacra.nets import adversarial as duels
 from simulacra.recipes.settings import table
 from simulacra.training import settings as training_settings
@@ -31,6 +31,7 @@ SETTINGS = table(
         backbones,
         heads,
         duels,
+        causal_attention,
         causal_layers,
         causal_network,
         cell_outputs,

@@ -14,7 +14,8 @@ from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihoo
 from simulacra.families.pixelcnn import PixelCNNConfig
 from simulacra.families.vae import VAEConfig
 from simulacra.nets.backbones import Convolutional
-from simulacra.nets.causal_layers import Gated, Places
+from simulacra.nets.causal_attention import Places
+from simulacra.nets.causal_layers import Gated
 from simulacra.nets.causal_network import Stacks, gated
 from simulacra.nets.cell_outputs import Levels, Together
 from simulacra.training.settings import Training
