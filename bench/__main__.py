@@ -11,6 +11,7 @@ from bench.harness import save, show
 GROUPS = {
     "evaluation": "Frechet distance, precision / recall / density / coverage, likelihoods",
     "coverage": "how often each interval holds the truth; minutes",
+    "likelihood": "exact likelihoods: what drawing pixel by pixel costs",
     "vae": "training a VAE, and the likelihood it reaches",
     "gan": "training a DCGAN, and the modes a GAN covers",
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",

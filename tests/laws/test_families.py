@@ -23,6 +23,7 @@ from simulacra.core.capabilities import (
     Learner,
     Likelihood,
     Sampler,
+    Stepwise,
     capabilities,
 )
 from simulacra.core.randomness import Rng
@@ -40,6 +41,8 @@ from simulacra.families.flow import (
 )
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.glow import Glow, GlowConfig
+from simulacra.families.pixelcnn import PixelCNNConfig, Raster
+from simulacra.families.pixelcnn import build as build_pixelcnn
 from simulacra.families.tarflow import TarFlow, TarFlowConfig
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.laws.examples import drawn
@@ -47,6 +50,10 @@ from simulacra.laws.law import Law, Subject
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
 from simulacra.nets.adversarial import Regulariser
+from simulacra.nets.causal_attention import Attention
+from simulacra.nets.causal_layers import Gated, Residual
+from simulacra.nets.causal_network import Stacks
+from simulacra.nets.cell_outputs import Levels, Logistics, Together
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.spreading import Noisy, Variational
 
@@ -57,7 +64,19 @@ PICTURES = Space(
     fields={"picture": Continuous(low=-1, high=1, levels=256, shape=(1, 8, 8))}, y=KINDS, measure="8-bit pixels"
 )
 COLOUR = Space(fields={"picture": Continuous(low=-1, high=1, levels=256, shape=(3, 9, 8))}, measure="8-bit pixels")
+RGB = Space(
+    fields={"picture": Continuous(low=-1, high=1, levels=256, shape=(3, 4, 4))}, y=KINDS, measure="8-bit pixels"
+)
+GREY = Space(fields={"picture": Continuous(low=0, high=16, levels=17, shape=(1, 4, 4), centre=5, scale=6)}, y=KINDS,
+             measure="5-bit pixels")  # fmt: skip
+MOSAIC = Space(fields={"picture": Categorical(k=3, shape=(1, 2, 3))}, measure="tiles")
+CAPTIONED = Space(
+    fields={"picture": Continuous(low=-1, high=1, levels=4, shape=(2, 3, 3))},
+    y=Space(fields={"embedding": Continuous(low=-INFINITE, high=INFINITE, shape=(5,), scale=2)}),
+    measure="2-bit pixels",
+)
 BITS = Space(fields={"picture": Continuous(low=-1, high=1, levels=2, shape=(1, 3, 3))}, measure="binary pixels")
+BLOCKS = Space(fields={"picture": Continuous(low=-1, high=1, levels=2, shape=(1, 4, 2))}, measure="binary pixels")
 WORDS = Space(fields={"word": Categorical(k=7, shape=(6,), varying=True)}, measure="letters")
 TABLE = Space(
     fields={
@@ -117,6 +136,11 @@ def tarflow(space: Space, **settings: Any) -> Callable[[], TarFlow]:
     return lambda: TarFlow(TarFlowConfig(blocks=2, depth=1, width=16, **settings), space, rng=1)
 
 
+def pixelcnn(space: Space, *layers: Any, **settings: Any) -> Callable[[], Raster]:
+    config = PixelCNNConfig(network=Stacks(layers=layers, width=8, first=3), **settings)
+    return lambda: build_pixelcnn(config, space, rng=1)
+
+
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
 LAZY = (Regulariser(penalty=r1, weight=1.0, every=16),)
 ROWS: dict[str, Callable[[], Any]] = {
@@ -153,6 +177,14 @@ ROWS: dict[str, Callable[[], Any]] = {
     "tarflow, bits": tarflow(BITS, patch=1),
     "tarflow, points with labels": tarflow(POINTS),
     "tarflow, noisy": tarflow(BITS, patch=1, dequantise=Noisy(sigma=0.5), chart=Standardised),
+    "pixelcnn, bits": pixelcnn(BITS, Gated(), Gated()),
+    "pixelcnn, levels with labels": pixelcnn(GREY, Gated(), Residual(), output=Levels(hidden=16)),
+    "pixelcnn, colour with labels": pixelcnn(RGB, Residual(), output=Logistics(components=3)),
+    "pixelcnn, tiles": pixelcnn(MOSAIC, Gated(), output=Levels(hidden=8)),
+    "pixelcnn, blocks": pixelcnn(
+        BLOCKS, Residual(dropout=0.3), Attention(heads=2), output=Together(hidden=16), block=(2, 1)
+    ),
+    "pixelcnn, given a vector": pixelcnn(CAPTIONED, Gated(), Attention(heads=2), output=Levels(hidden=8)),
 }
 
 # what each family can do, so that a lost method is noticed and does not pass as "not applicable"
@@ -164,6 +196,8 @@ CAN: dict[str, set[type[Any]]] = {
     "flow, given another space": {Learner, ConditionalSampler, Likelihood, Decoder, Invertible},
     "glow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
     "tarflow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
+    "pixelcnn": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled, Stepwise},
+    "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
 }
 
 

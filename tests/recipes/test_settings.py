@@ -9,6 +9,7 @@ import pytest
 
 from simulacra.core.optimisers import AdamW, Warmup
 from simulacra.recipes.families import FAMILIES, SETTINGS
+from simulacra.recipes.published import PUBLISHED
 from simulacra.recipes.settings import from_json, to_json
 from simulacra.training.settings import Training
 
@@ -16,6 +17,12 @@ from simulacra.training.settings import Training
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_familys_settings_survive_json(family):
     config = FAMILIES[family].config()
+    assert from_json(json.loads(json.dumps(to_json(config))), SETTINGS) == config
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_setting_survives_json(name):
+    config = PUBLISHED[name].config
     assert from_json(json.loads(json.dumps(to_json(config))), SETTINGS) == config
 
 

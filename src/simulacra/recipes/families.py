@@ -9,12 +9,16 @@ from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, flow, gan, glow, tarflow, vae
+from simulacra.families import dcgan, flow, gan, glow, pixelcnn, tarflow, vae
 from simulacra.mathematics import adversarial, bounds
 from simulacra.nets import (
     activations,
     autoregressive,
     backbones,
+    causal_attention,
+    causal_layers,
+    causal_network,
+    cell_outputs,
     coupling,
     dequantise,
     heads,
@@ -29,31 +33,17 @@ from simulacra.training import settings as training_settings
 from simulacra.training.settings import Training
 
 # what a recipe.json may name
-SETTINGS = table(
-    (
-        vae,
-        gan,
-        dcgan,
-        flow,
-        glow,
-        tarflow,
-        optimisers,
-        adversarial,
-        bounds,
-        activations,
-        backbones,
-        dequantise,
-        heads,
-        duels,
-        picture_flow,
-        spreading,
-        transformer,
-        transforms,
-        coupling,
-        autoregressive,
-        training_settings,
-    )
-)
+SETTINGS = table((
+    # families
+    dcgan, flow, gan, glow, pixelcnn, tarflow, vae,
+    # mathematics
+    adversarial, bounds,
+    # nets
+    activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs, coupling,
+    dequantise, duels, heads, picture_flow, spreading, transformer, transforms,
+    # how they learn
+    optimisers, training_settings,
+))  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +108,23 @@ def tarflow_recipe(space: Space, examples: int) -> tuple[tarflow.TarFlowConfig, 
     return config, Training(steps=steps, batch=128)
 
 
+def pixelcnn_recipe(space: Space, examples: int) -> tuple[pixelcnn.PixelCNNConfig, Training]:
+    """Gated layers, a pixel at a time: six of 48 features for pictures up to 16 a side, eight of 64 beyond.
+
+    Few pictures are soon known by heart: below 5,000 a small network, decaying weights and fewer steps.
+    """
+    few = examples < 5_000
+    network = causal_network.gated(layers=6, width=48, first=5) if small(space) else causal_network.gated()
+    network = causal_network.gated(layers=4, width=24, first=5) if few else network
+    optimiser = optimisers.AdamW(
+        lr=4e-3 if few else 2e-3,
+        weight_decay=0.3 if few else 0.0,
+        schedule=optimisers.Warmup(steps=100, decay=0.6, final=0.02),
+    )
+    steps = passes(examples, 64, epochs=20, low=400, high=20_000)
+    return pixelcnn.PixelCNNConfig(network=network, optimiser=optimiser), Training(steps=steps, batch=64)
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
@@ -125,6 +132,7 @@ FAMILIES: dict[str, Family] = {
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
     "glow": Family(config=glow.GlowConfig, build=glow.Glow, recipe=glow_recipe),
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
+    "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
 }
 
 
