@@ -9,7 +9,7 @@ from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, gan, vae
+from simulacra.families import dcgan, factor_vae, gan, vae
 from simulacra.mathematics import adversarial, bounds
 from simulacra.nets import activations, backbones, heads
 from simulacra.nets import adversarial as duels
@@ -18,9 +18,8 @@ from simulacra.training import settings as training_settings
 from simulacra.training.settings import Training
 
 # what a recipe.json may name
-SETTINGS = table(
-    (vae, gan, dcgan, optimisers, adversarial, bounds, activations, backbones, heads, duels, training_settings)
-)
+FILES = (vae, factor_vae, gan, dcgan)
+SETTINGS = table((*FILES, optimisers, adversarial, bounds, activations, backbones, heads, duels, training_settings))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +42,12 @@ def vae_recipe(space: Space, examples: int) -> tuple[vae.VAEConfig, Training]:
     return vae.VAEConfig(latent=16 if small(space) else 32), Training(steps=steps, batch=128)
 
 
+def factor_vae_recipe(space: Space, examples: int) -> tuple[factor_vae.FactorVAEConfig, Training]:
+    """Ten codes, as in the papers on disentangling; gamma as large as small data bears."""
+    steps = passes(examples, 128, epochs=60, low=1_500, high=20_000)
+    return factor_vae.FactorVAEConfig(latent=10), Training(steps=steps, batch=128)
+
+
 def gan_recipe(space: Space, examples: int) -> tuple[gan.GANConfig, Training]:
     """Relativistic pairing with R1 and R2, dense networks."""
     steps = passes(examples, 128, epochs=100, low=3_000, high=20_000)
@@ -57,6 +62,7 @@ def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Traini
 
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
+    "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
 }
