@@ -222,6 +222,11 @@ class TossesWithoutNormalising(Tosses):
         return toss
 
 
+class ForgetsHowSmallTheNoiseIs(LinearCodec):
+    def log_prob_given(self, x, z, *, y=None, known=None, length=None):
+        return Normal(self.decoder(z), 0.6).log_prob(x).sum(1)
+
+
 class FarCodes(LinearCodec):
     """Codes so far out that the decoder, right near the origin, has no answer for them."""
 
@@ -445,6 +450,7 @@ BROKEN = [
     ("decoded", DecodesOutsideTheSquare),
     ("decoded alone", DecodesTogether),
     ("decoded smoothly", DecodesWithoutSlope),
+    ("sandwiched", ForgetsHowSmallTheNoiseIs),
     ("known kept", DrawsEverythingAnew),
     ("completed in space", CompletesBetweenLevels),
     ("unknown unseen", Peeks),
