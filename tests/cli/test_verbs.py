@@ -82,6 +82,19 @@ def test_evaluate_judges_runs_folders_and_arrays(capsys, runs, tmp_path):
     assert {f["name"] for f in by_folder} == {f["name"] for f in by_array} <= names | {"Frechet distance"}
 
 
+def test_evaluate_bounds_likelihoods_more_tightly_where_asked(capsys, runs):
+    ask = ["-n", "60", "--ais", "6", "--ais-n", "12", "--json"]
+    figures = {f["name"]: f for f in json.loads(told(capsys, "evaluate", runs / "vae", "--k", "5", *ask))}
+    (said,) = [f for name, f in figures.items() if name.startswith("negative") and "annealed" not in name]
+    assert said["note"] == "IWAE, k = 5"
+    (below,) = [f for name, f in figures.items() if name.startswith("negative") and "annealed" in name]
+    assert (below["kind"], below["n"]) == ("bound", 12)
+    assert figures["annealing gap"]["value"] > 0
+    assert "needs a LatentVariable" in fault(capsys, "evaluate", runs / "gan", *ask)
+    seen = {f["name"] for f in json.loads(told(capsys, "evaluate", runs / "gan", "--sigma", "0.3", *ask))}
+    assert "negative log-likelihood of 17-level pixels, as a density, annealed" in seen
+
+
 def test_compare_writes_one_page(capsys, runs, tmp_path):
     said = told(capsys, "compare", runs / "vae", runs / "gan", "--out", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()

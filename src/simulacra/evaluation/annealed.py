@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -272,19 +273,20 @@ def _joined(parts: list[Annealed], name: str) -> Annealed:
     count = torch.cat([c.double().cpu() for c in counts])
     nats = torch.cat([p.below.nats.double().cpu() for p in parts])
     below = replace(parts[0].below, nats=nats, count=float(count[0]) if bool((count == count[0]).all()) else count)
-    whole = Batch(**{f.name: _together([getattr(p.examples, f.name) for p in parts]) for f in fields(Batch)})
+    kept: dict[str, Any] = {f.name: _together([getattr(p.examples, f.name) for p in parts]) for f in fields(Batch)}
     aboves = [p.above.double().cpu() for p in parts if p.above is not None]
     acceptance = sum(p.acceptance * len(p.below.nats) for p in parts) / len(nats)
-    return Annealed(below=below, above=torch.cat(aboves) if aboves else None, examples=whole, acceptance=acceptance)
+    return Annealed(
+        below=below, above=torch.cat(aboves) if aboves else None, examples=Batch(**kept), acceptance=acceptance
+    )
 
 
-def _together(values: list[Values | None]) -> Values | None:
-    first = values[0]
-    if first is None:
+def _together(values: list[Any]) -> Any:
+    if values[0] is None:
         return None
-    if isinstance(first, Tensor):
-        return torch.cat([v for v in values if isinstance(v, Tensor)])
-    return {name: torch.cat([v[name] for v in values if v is not None]) for name in first}
+    if isinstance(values[0], Tensor):
+        return torch.cat(values)
+    return {name: torch.cat([v[name] for v in values]) for name in values[0]}
 
 
 def _tensors(x: Values) -> list[Tensor]:
