@@ -111,6 +111,17 @@ def test_uses_write_pictures(capsys, runs, tmp_path):
     assert all((tmp_path / f"{name}.png").stat().st_size > 200 for name in "rdij")
 
 
+def test_traversals_are_pictures_or_pages(capsys, runs, tmp_path):
+    assert "nats" in told(capsys, "traverse", runs / "vae", "--y", 3, "--out", tmp_path / "t.png")
+    assert Image.open(tmp_path / "t.png").size[0] > 9 * 56
+    told(capsys, "traverse", runs / "vae", "--example", 2, "--steps", 5, "--out", tmp_path / "t.html")
+    assert (tmp_path / "t.html").read_text().count('type="range"') == 3
+    assert "mean square change" in told(capsys, "traverse", runs / "gan", "-n", 2, "--out", tmp_path / "g.png")
+    assert "no encoder" in fault(capsys, "traverse", runs / "gan", "--example", 2, "--out", tmp_path / "g.png")
+    assert ".png or .html; got t.txt" in fault(capsys, "traverse", runs / "vae", "--out", tmp_path / "t.txt")
+    assert "numbered 0 .." in fault(capsys, "traverse", runs / "vae", "--example", 9999, "--out", tmp_path / "t.png")
+
+
 def test_what_a_model_cannot_do_is_refused_by_name(capsys, runs, tmp_path):
     error = fault(capsys, "reconstruct", runs / "gan", "held-out", "--out", tmp_path / "r.png")
     assert "reconstruct needs a Codec" in error
