@@ -12,6 +12,7 @@ GROUPS = {
     "evaluation": "Frechet distance, precision / recall / density / coverage, likelihoods",
     "coverage": "how often each interval holds the truth; minutes",
     "vae": "training a VAE, and the likelihood it reaches",
+    "disentanglement": "beta-VAE, beta-TCVAE and FactorVAE on sprites, five seeds; hours, and it goes on where it was",
     "gan": "training a DCGAN, and the modes a GAN covers",
     "training": "one process against two, and a stop against none",
     "house": "what a user waits for: the first answers, the quickstart",

@@ -178,7 +178,7 @@ def main_traverse(arguments: Sequence[str]) -> None:
     if kind == ".png":
         strips.captioned(list(frames), found.captions()).save(options.out)
     else:
-        title = f"What {run.recipe.family} put into its codes of {run.recipe.data.get('name')}"
+        title = f"Latent dimensions of {run.recipe.family} on {run.recipe.data.get('name')}"
         order = "information (KL from the prior)" if found.measure == "nats" else "change"
         about = f"{len(frames)} of {run.model.latent.size} latent dimensions, in the order of their {order}."
         text = strips.page(frames, found.captions(), found.at.tolist(), title=title, about=about)

@@ -13,6 +13,7 @@ from simulacra.modalities.grids import PAPER, as_image, beside, png, strips
 
 INK = 40  # of the captions, dark grey
 SIZE = 15  # of their letters, pixels
+GAP = 6  # pixels between pictures: rows of strokes on black would run into one another
 MOST_PIXELS = 1 << 25  # of a page's pictures together: a browser holds a larger one badly
 
 
@@ -20,13 +21,13 @@ def captioned(rows: Sequence[np.ndarray], captions: Sequence[str]) -> Image.Imag
     """One row of pictures uint8 (n, h, w, c) under another, its caption to the left."""
     if len(rows) != len(captions):
         raise ValueError(f"every row needs one caption; got {len(captions)} for {len(rows)} rows")
-    image = strips(rows)
+    image = strips(rows, gap=GAP)
     font = ImageFont.load_default(SIZE)
-    width = round(max(font.getlength(text) for text in captions)) + SIZE
+    width = round(max(font.getlength(text) for text in captions)) + 2 * GAP
     margin = Image.new("L", (width, image.height), PAPER)
     draw = ImageDraw.Draw(margin)
     for i, text in enumerate(captions):
-        draw.text((0, (i + 0.5) * image.height / len(rows)), text, fill=INK, font=font, anchor="lm")
+        draw.text((GAP, (i + 0.5) * image.height / len(rows)), text, fill=INK, font=font, anchor="lm")
     return beside([margin, image], gap=0)
 
 
