@@ -78,6 +78,7 @@ def test_on_its_own_draws_the_truth_lies_between(settings):
     model = linear_gaussian()
     found = sandwiched(model, N, rng=2, settings=settings)
     exact = evidence(model).log_prob(found.examples.x)
+    assert found.above is not None
     low, high = exact - found.below.nats, found.above - exact
     assert float(low.mean()) > -4 * error(low)
     assert float(high.mean()) > -4 * error(high)

@@ -180,7 +180,7 @@ def main_traverse(arguments: Sequence[str]) -> None:
     else:
         title = f"Latent dimensions of {run.recipe.family} on {run.recipe.data.get('name')}"
         order = "information (KL from the prior)" if found.measure == "nats" else "change"
-        about = f"{len(frames)} of {run.model.latent.size} latent dimensions, in the order of their {order}."
+        about = f"{len(frames)} of {found.of} latent dimensions, in the order of their {order}."
         text = strips.page(frames, found.captions(), found.at.tolist(), title=title, about=about)
         options.out.write_text(text, encoding="utf-8")
     say(f"{options.out}: {', '.join(found.captions()[:4])}{' ...' if len(frames) > 4 else ''}")

@@ -136,8 +136,8 @@ def majority_accuracy(
 
 
 def _entropy(column: Tensor) -> Tensor:
-    share = column.unique(return_counts=True)[1].double() / len(column)
-    return -(share * share.log()).sum()
+    share = column.bincount().double() / len(column)
+    return -torch.xlogy(share, share).sum()
 
 
 def _squared_correlation(z: Tensor, factor: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def _squared_correlation(z: Tensor, factor: Tensor) -> Tensor:
 
 
 def _nearest_mean(z: Tensor, factor: Tensor) -> Tensor:
-    values = factor.unique()
+    values = factor.bincount().nonzero()[:, 0]
     means = torch.stack([z[factor == v].mean(0) for v in values])
     said = (z[:, None] - means).abs().argmin(1)  # (n, d); of equal means the first
     right = torch.stack([(said[factor == v] == i).double().mean(0) for i, v in enumerate(values)]).mean(0)
@@ -159,4 +159,4 @@ def _spread(importance: Tensor, dim: int) -> Tensor:
     """Entropy along a dimension of importances made shares, nats; the largest where there are none."""
     total = importance.sum(dim, keepdim=True)
     share = torch.where(total > 0, importance / torch.where(total > 0, total, 1.0), 1 / importance.shape[dim])
-    return torch.special.entr(share).sum(dim)
+    return -torch.xlogy(share, share).sum(dim)

@@ -17,13 +17,14 @@ class Traversal:
     """Walks along latent dimensions, one a row, the most telling first.
 
     frames      (rows, steps, *event), decoded.
-    dimensions  which dimension each row walks along.
+    dimensions  which dimension each row walks along, out of how many (``of``).
     tells       (rows,), what ``measure`` says: how much each dimension tells of an example.
     at          (steps,), where the dimension stands in each column.
     """
 
     frames: Tensor
     dimensions: tuple[int, ...]
+    of: int
     tells: Tensor
     measure: str
     at: Tensor
@@ -82,7 +83,7 @@ def traverse(
         chosen = tells.argsort(descending=True, stable=True)[:rows]
         frames = frames[chosen]
     return Traversal(
-        frames=frames, dimensions=tuple(chosen.tolist()), tells=tells[chosen].cpu(), measure=measure, at=at.cpu()
+        frames=frames, dimensions=tuple(chosen.tolist()), of=d, tells=tells[chosen].cpu(), measure=measure, at=at.cpu()
     )
 
 
