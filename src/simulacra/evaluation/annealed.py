@@ -25,13 +25,14 @@ from simulacra.core.space import Classes, Continuous, Space
 from simulacra.evaluation import intervals
 from simulacra.evaluation.extractors import batches
 from simulacra.evaluation.likelihood import device_of, figures_of_likelihood, resting
-from simulacra.mathematics.annealing import Annealing, forward, reverse, tuned
+from simulacra.mathematics.annealing import Annealing, LogDensity, forward, reverse, tuned
 from simulacra.mathematics.divergences import log_normal
 from simulacra.nets.heads import elements
 
 Start = Callable[[LatentVariable, Batch], tuple[Tensor, Tensor]]
 EXAMPLES = 100  # annealed where nobody says how many: each costs thousands of passes through the decoder
 BATCH = 100
+TUNING = 4  # chains an example that find the step sizes
 
 
 def from_prior(model: LatentVariable, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -206,20 +207,27 @@ def _below(model: LatentVariable, batch: Batch, z: Tensor | None, settings: Sett
     b, c = len(batch), settings.chains
     mean, log_scale = settings.start(model, batch)
     d = mean.shape[1]
-    wide = batch.map(lambda t: t.repeat_interleave(c, 0))
     shape = model.latent.only.shape
 
-    def f(u: Tensor) -> Tensor:
-        # the walk is in u = (z - mean) / scale, where it starts at N(0, I)
-        code = mean[:, None] + log_scale.exp()[:, None] * u
-        flat = code.reshape(b * c, *shape)
-        log_px = model.log_prob_given(wide.x, flat, **wide.given()).reshape(b, c)
-        return log_px + log_normal(code).sum(-1) + log_scale.sum(-1)[:, None]
+    def target(chains: int) -> LogDensity:
+        wide = batch.map(lambda t: t.repeat_interleave(chains, 0))
 
-    draw = lambda name: rng(name).normal((b, c, d), dtype=mean.dtype, device=mean.device)  # noqa: E731
+        def f(u: Tensor) -> Tensor:
+            # the walk is in u = (z - mean) / scale, where it starts at N(0, I)
+            code = mean[:, None] + log_scale.exp()[:, None] * u
+            log_px = model.log_prob_given(wide.x, code.reshape(b * chains, *shape), **wide.given())
+            return log_px.reshape(b, chains) + log_normal(code).sum(-1) + log_scale.sum(-1)[:, None]
+
+        return f
+
+    def draw(name: str, chains: int) -> Tensor:
+        return rng(name).normal((b, chains, d), dtype=mean.dtype, device=mean.device)
+
     # step sizes come from chains of their own: they must not depend on what is then weighed
-    steps = tuned(f, draw("tuning start"), settings.annealing, rng("tuning"))
-    walk = forward(f, draw("start"), steps, settings.annealing, rng("forward"))
+    few = min(c, TUNING)
+    steps = tuned(target(few), draw("tuning start", few), settings.annealing, rng("tuning"))
+    f = target(c)
+    walk = forward(f, draw("start", c), steps, settings.annealing, rng("forward"))
     below = torch.logsumexp(walk.log_weights, 1) - math.log(c)
     above = None
     if z is not None:
