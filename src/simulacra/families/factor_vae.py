@@ -1,4 +1,4 @@
-"""FactorVAE (Kim & Mnih 2018, "Disentangling by factorising"): a VAE whose second player makes its codes independent.
+"""FactorVAE: a VAE whose second player makes its codes independent (Kim & Mnih 2018, "Disentangling by factorising").
 
 The bound is lowered by gamma times the total correlation of the codes, KL(q(z) || prod_j q(z_j)), where q(z) is the
 average of q(z | x) over the data:
