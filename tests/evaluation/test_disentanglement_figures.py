@@ -9,8 +9,8 @@ import torch
 
 from simulacra.core.batch import Factor
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Continuous, Space
-from simulacra.evaluation.disentanglement import NAMES, Groups, disentanglement, figures_of_codes
+from simulacra.core.space import Categorical, Continuous, Space
+from simulacra.evaluation.disentanglement import NAMES, Groups, disentanglement, figures_of_codes, measurable
 from simulacra.modalities.sprites import Sprites
 from simulacra.modalities.toys import ring
 
@@ -125,6 +125,14 @@ def test_what_cannot_be_measured_is_refused():
         disentanglement(Knowing(), ring())
     with pytest.raises(ValueError, match="disentanglement needs a Codec"):
         disentanglement(object(), Sprites(side=16))
+
+    class Sorting(Knowing):
+        latent = Space(fields={"z": Categorical(k=3, shape=(3,))})
+
+    assert measurable(Knowing(), Sprites(side=16))
+    assert not measurable(Sorting(), Sprites(side=16))
+    with pytest.raises(ValueError, match="codes that are real numbers"):
+        disentanglement(Sorting(), Sprites(side=16))
     z, v = perfect(), factors()
     for codes, values, message in (
         (z[:, :1], v, "d of 2 or more"),

@@ -19,6 +19,7 @@ from simulacra.core.batch import Data, Factor, Factored
 from simulacra.core.capabilities import Codec, require
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Continuous
 from simulacra.evaluation.likelihood import device_of, resting
 from simulacra.mathematics import disentanglement as measures
 
@@ -50,6 +51,13 @@ class Groups:
     each: int = 64
 
 
+def measurable(model: object, data: object) -> bool:
+    """Whether a model encodes in real numbers, and data was made from known factors."""
+    if not (isinstance(model, Codec) and isinstance(data, Factored)):
+        return False
+    return all(isinstance(f, Continuous) for f in model.latent.fields.values())
+
+
 def disentanglement(
     model: object, data: Data, *, n: int = 10_000, rng: Rng | int = 0, groups: Groups | None = None
 ) -> list[Figure]:
@@ -60,6 +68,8 @@ def disentanglement(
     codec = require(model, Codec, "disentanglement")
     if not isinstance(data, Factored):
         raise ValueError(f"disentanglement needs data made from known factors, such as sprites; got {data.name}")
+    if not measurable(model, data):
+        raise ValueError(f"disentanglement is of codes that are real numbers; those of {type(model).__name__} are not")
     stream = Rng.of(rng)
     index = stream("chosen").integers(len(data), (n,)) if n < len(data) else torch.arange(len(data))
     parts: list[Tensor] = []

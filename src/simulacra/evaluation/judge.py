@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simulacra.core.batch import Data, Factored, Values
-from simulacra.core.capabilities import Codec, Likelihood, Sampler, capabilities
+from simulacra.core.batch import Data, Values
+from simulacra.core.capabilities import Likelihood, Sampler, capabilities
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation import intervals
-from simulacra.evaluation.disentanglement import disentanglement
+from simulacra.evaluation.disentanglement import disentanglement, measurable
 from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor, values
 from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood, resting
 from simulacra.evaluation.statistics import Origin, figures_of_features
@@ -77,7 +77,7 @@ def judge(
         real = values(held_out, min(n, len(held_out)), stream("held out"))
         learned = None if train is None else values(train, min(len(train), 6 * MOST), stream("train"))
         figures += figures_of_samples(fake, real, train=learned, extractors=extractors, seed=stream.seed)
-    if isinstance(model, Codec) and isinstance(train, Factored):
+    if train is not None and measurable(model, train):
         figures += disentanglement(model, train, n=min(len(train), wanted), rng=stream("disentanglement"))
     return figures
 
