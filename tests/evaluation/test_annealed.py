@@ -13,13 +13,13 @@ from simulacra.core.batch import Stored
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.evaluation.annealed import (
-    Observed,
     Settings,
     annealed,
     figures_of_annealing,
     from_posterior,
     sandwiched,
 )
+from simulacra.evaluation.observed import Observed
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.mathematics.annealing import Annealing
 from simulacra.nets.backbones import Dense

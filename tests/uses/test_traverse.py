@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from simulacra.core.space import Continuous, Space
+from simulacra.core.space import Categorical, Continuous, Space
 from simulacra.uses.traverse import divergences, traverse
 
 INF = math.inf
@@ -71,5 +71,11 @@ def test_without_an_encoder_the_change_ranks():
 def test_mistakes_are_told():
     with pytest.raises(ValueError, match="traverse needs a Decoder"):
         traverse(object())
+
+    class Sorting(Decoding):
+        latent = Space(fields={"z": Categorical(k=3, shape=(3,))})
+
+    with pytest.raises(ValueError, match="those of Sorting are categories"):
+        traverse(Sorting())
     with pytest.raises(ValueError, match="2 steps or more"):
         traverse(Decoding(), steps=1)

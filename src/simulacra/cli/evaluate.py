@@ -16,9 +16,10 @@ from simulacra.cli.words import Loading, say, warn
 from simulacra.core.capabilities import Codec
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
-from simulacra.evaluation.annealed import Observed, Settings, figures_of_annealing, from_posterior, from_prior
+from simulacra.evaluation.annealed import Settings, figures_of_annealing, from_posterior, from_prior
 from simulacra.evaluation.extractors import values
 from simulacra.evaluation.judge import figures_of_samples
+from simulacra.evaluation.observed import Observed
 from simulacra.evaluation.report import figures_to_json, text_table
 from simulacra.mathematics.annealing import Annealing
 from simulacra.modalities.samples import read_samples

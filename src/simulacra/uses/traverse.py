@@ -10,6 +10,7 @@ from torch import Tensor
 from simulacra.core.batch import Values
 from simulacra.core.capabilities import Codec, Decoder, require
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Continuous
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +55,12 @@ def traverse(
               nats. Without them, or without an encoder, by the mean square change along the walk.
     y         int64 (1,), the class of what is drawn, where there are classes.
     rows      at most so many dimensions; None: all.
-    Raises ValueError for a model without ``decode`` or examples of several fields, or fewer than 2 steps.
+    Raises ValueError for a model without ``decode``, codes that are categories, examples of several fields, or fewer
+    than 2 steps.
     """
     decoder = require(model, Decoder, "traverse")
+    if not isinstance(decoder.latent.only, Continuous):
+        raise ValueError(f"traverse needs codes of real numbers; those of {type(model).__name__} are categories")
     if steps < 2 or not reach > 0:
         raise ValueError(f"a walk needs 2 steps or more and a positive reach; got {steps} and {reach}")
     code = _start(model, decoder, rng) if start is None else start.flatten()
