@@ -15,6 +15,7 @@ METHODS = {
     c.Likelihood: ["log_likelihood"],
     c.Decoder: ["latent", "decode"],
     c.Codec: ["latent", "encode", "decode", "posterior"],
+    c.LatentVariable: ["latent", "log_prob_given", "sample_from"],
     c.Completer: ["complete"],
     c.Stepwise: ("walk",),
     c.Critic: ["criticise"],
