@@ -183,7 +183,8 @@ class ForgetsTheNormaliser(Mixture):
 
 
 class AddsTheDivergence(LinearCodec):
-    sample_from = None  # its bound lies above the evidence, as the law of the sandwich would say too
+    # its bound lies above the evidence, as the law of the sandwich would say too
+    sample_from = None  # type: ignore[assignment]
 
     def minus_kl(self, z, q):
         return -super().minus_kl(z, q)
