@@ -16,6 +16,7 @@ METHODS = {
     c.Decoder: ["latent", "decode"],
     c.Invertible: ["latent", "to_latent", "from_latent"],
     c.Codec: ["latent", "encode", "decode", "posterior"],
+    c.LatentVariable: ["latent", "log_prob_given", "sample_from"],
     c.Completer: ["complete"],
     c.Stepwise: ("walk",),
     c.Critic: ["criticise"],

@@ -20,6 +20,7 @@ from simulacra.core.capabilities import (
     Fitter,
     Invertible,
     Labelled,
+    LatentVariable,
     Learner,
     Likelihood,
     Sampler,
@@ -29,6 +30,7 @@ from simulacra.core.capabilities import (
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig
+from simulacra.families.factor_vae import FactorVAE, FactorVAEConfig
 from simulacra.families.flow import (
     FlowConfig,
     flow,
@@ -116,6 +118,10 @@ def vae(space: Space, **settings: Any) -> Callable[[], VAE]:
     return lambda: VAE(VAEConfig(latent=3, **settings), space, rng=1)
 
 
+def factor_vae(space: Space, **settings: Any) -> Callable[[], FactorVAE]:
+    return lambda: FactorVAE(FactorVAEConfig(latent=3, discriminator=(16,), **settings), space, rng=1)
+
+
 def gan(space: Space, **settings: Any) -> Callable[[], GAN]:
     return lambda: GAN(GANConfig(latent=3, generator=(16,), critic=(16,), **settings), space, rng=1)
 
@@ -150,6 +156,9 @@ ROWS: dict[str, Callable[[], Any]] = {
     "vae, words": vae(WORDS),
     "vae, table with labels": vae(TABLE),
     "vae, importance weighted": vae(BITS, objective=iwae, draws=3),
+    "factor_vae, pictures with labels": factor_vae(PICTURES),
+    "factor_vae, plane": factor_vae(PLANE),
+    "factor_vae, words": factor_vae(WORDS),
     "gan, plane": gan(PLANE),
     "gan, pictures with labels": gan(PICTURES),
     "gan, table": gan(NUMBERS),
@@ -189,7 +198,8 @@ ROWS: dict[str, Callable[[], Any]] = {
 
 # what each family can do, so that a lost method is noticed and does not pass as "not applicable"
 CAN: dict[str, set[type[Any]]] = {
-    "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Completer, Labelled},
+    "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
+    "factor_vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "flow": {Learner, Fitter, Sampler, Likelihood, Decoder, Invertible, Labelled},
@@ -218,7 +228,7 @@ def applicable() -> list[Any]:
             make,
             law,
             id=f"{row}: {law.name}",
-            marks=[pytest.mark.slow] if row.startswith("vae") and row != QUICK and law.name in CHAINS else [],
+            marks=[pytest.mark.slow] if "vae" in row.partition(",")[0] and row != QUICK and law.name in CHAINS else [],
         )
         for row, make in ROWS.items()
         for law in laws.LAWS

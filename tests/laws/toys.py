@@ -105,6 +105,13 @@ class LinearCodec(nn.Module):
     def decode(self, z: Tensor, *, y=None) -> Tensor:
         return self.decoder(z).clamp(-1, 1)
 
+    def log_prob_given(self, x: Tensor, z: Tensor, *, y=None, known=None, length=None) -> Tensor:
+        return Normal(self.decoder(z), self.deviation).log_prob(x).sum(1)
+
+    @torch.no_grad()
+    def sample_from(self, z: Tensor, *, y=None, rng: Rng | int) -> Batch:
+        return Batch(x=self.decoder(z) + self.deviation * Rng.of(rng)("x").normal((len(z), 2)))
+
     @torch.no_grad()
     def sample(self, n: int, *, y=None, rng: Rng | int) -> Batch:
         rng = Rng.of(rng)

@@ -21,9 +21,11 @@ def test_every_familys_settings_survive_json(family):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_setting_survives_json(name):
-    config = PUBLISHED[name].config
-    assert from_json(json.loads(json.dumps(to_json(config))), SETTINGS) == config
+def test_published_settings_survive_json_and_fit_their_family(name):
+    known = PUBLISHED[name]
+    for value in (known.config, known.training):
+        assert from_json(json.loads(json.dumps(to_json(value))), SETTINGS) == value
+    assert isinstance(known.config, FAMILIES[known.family].config)
 
 
 def test_nested_settings_functions_and_infinities_survive():

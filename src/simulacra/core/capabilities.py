@@ -121,6 +121,29 @@ class Codec(Protocol):
 
 
 @runtime_checkable
+class LatentVariable(Protocol):
+    """Is p(x, z) = N(z; 0, I) p(x | z): its evidence p(x) can be annealed to, and bounded from both sides."""
+
+    latent: Space
+
+    def log_prob_given(
+        self,
+        x: Values,
+        z: Tensor,
+        *,
+        y: Values | None = None,
+        known: Values | None = None,
+        length: Tensor | None = None,
+    ) -> Tensor:
+        """log p(x | z) of each example and its code (b, *latent), nats (b,); differentiable in z."""
+        ...
+
+    def sample_from(self, z: Tensor, *, y: Values | None = None, rng: Rng | int) -> Batch:
+        """One draw from p(x | z) of each code (b, *latent)."""
+        ...
+
+
+@runtime_checkable
 class Completer(Protocol):
     """Draws what is missing given what is known."""
 
@@ -171,7 +194,8 @@ class Labelled(Protocol):
 
 
 CAPABILITIES: tuple[type[Any], ...] = (
-    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Invertible, Codec, Completer,
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Invertible, Codec, LatentVariable,
+    Completer,
     Stepwise, Critic, Labelled,
 )  # fmt: skip
 

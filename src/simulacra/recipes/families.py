@@ -9,7 +9,7 @@ from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, flow, gan, glow, pixelcnn, tarflow, vae
+from simulacra.families import dcgan, factor_vae, flow, gan, glow, pixelcnn, tarflow, vae
 from simulacra.mathematics import adversarial, bounds
 from simulacra.nets import (
     activations,
@@ -35,7 +35,7 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    dcgan, flow, gan, glow, pixelcnn, tarflow, vae,
+    dcgan, factor_vae, flow, gan, glow, pixelcnn, tarflow, vae,
     # mathematics
     adversarial, bounds,
     # nets
@@ -64,6 +64,12 @@ def vae_recipe(space: Space, examples: int) -> tuple[vae.VAEConfig, Training]:
     """The evidence bound with 16 codes for pictures up to 16 a side and short rows, 32 beyond."""
     steps = passes(examples, 128, epochs=60, low=1_500, high=20_000)
     return vae.VAEConfig(latent=16 if small(space) else 32), Training(steps=steps, batch=128)
+
+
+def factor_vae_recipe(space: Space, examples: int) -> tuple[factor_vae.FactorVAEConfig, Training]:
+    """Ten codes, as in the papers on disentangling; gamma as large as small data bears."""
+    steps = passes(examples, 128, epochs=60, low=1_500, high=20_000)
+    return factor_vae.FactorVAEConfig(latent=10), Training(steps=steps, batch=128)
 
 
 def gan_recipe(space: Space, examples: int) -> tuple[gan.GANConfig, Training]:
@@ -127,6 +133,7 @@ def pixelcnn_recipe(space: Space, examples: int) -> tuple[pixelcnn.PixelCNNConfi
 
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
+    "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
