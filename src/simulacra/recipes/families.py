@@ -89,8 +89,8 @@ def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Traini
 
 
 def flow_recipe(space: Space, examples: int) -> tuple[flow.FlowConfig, Training]:
-    """Neural spline couplings; networks twice as wide from 16 dimensions on."""
-    steps = passes(examples, 256, epochs=60, low=1_500, high=20_000)
+    """Neural spline couplings; networks twice as wide from 16 dimensions on, which soon know small data by heart."""
+    steps = passes(examples, 256, epochs=60, low=500, high=20_000)
     width = 64 if space.size < 16 else 128
     return flow.FlowConfig(transforms=flow.nsf_coupling(hidden=(width, width))), Training(steps=steps, batch=256)
 
