@@ -27,11 +27,13 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.families.gan import GAN, GANConfig
+from simulacra.families.hvae import HVAE, HVAEConfig
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
+from simulacra.mathematics.ladder import FreeBits
 from simulacra.nets.adversarial import Regulariser
 
 INFINITE = math.inf
@@ -71,6 +73,10 @@ def dcgan(space: Space, **settings: Any) -> Callable[[], DCGAN]:
     return lambda: DCGAN(DCGANConfig(latent=4, width=4, **settings), space, rng=1)
 
 
+def hvae(space: Space, **settings: Any) -> Callable[[], HVAE]:
+    return lambda: HVAE(HVAEConfig(groups=(1, 1), latent=2, width=4, **settings), space, rng=1)
+
+
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
 LAZY = (Regulariser(penalty=r1, weight=1.0, every=16),)
 ROWS: dict[str, Callable[[], Any]] = {
@@ -80,6 +86,10 @@ ROWS: dict[str, Callable[[], Any]] = {
     "vae, words": vae(WORDS),
     "vae, table with labels": vae(TABLE),
     "vae, importance weighted": vae(BITS, objective=iwae, draws=3),
+    "hvae, pictures with labels": hvae(PICTURES),
+    "hvae, colour": hvae(COLOUR),
+    "hvae, bits": hvae(BITS, objective=FreeBits(nats=0.01)),
+    "hvae, table with labels": hvae(TABLE),
     "gan, plane": gan(PLANE),
     "gan, pictures with labels": gan(PICTURES),
     "gan, table": gan(NUMBERS),
@@ -93,12 +103,13 @@ ROWS: dict[str, Callable[[], Any]] = {
 # what each family can do, so that a lost method is noticed and does not pass as "not applicable"
 CAN: dict[str, set[type[Any]]] = {
     "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Completer, Labelled},
+    "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Completer, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
 }
 
 
-# a VAE completes by a chain of many sweeps: of the laws that ask it to, the quick tests try one row
+# a VAE of any kind completes by a chain of many sweeps: of the laws that ask it to, the quick tests try one row
 CHAINS = {"known kept", "completed in space", "unknown unseen", "completed alone", "untouched", "saved and loaded",
           "fitted alike"}  # fmt: skip
 QUICK = "vae, table with labels"
@@ -110,7 +121,7 @@ def applicable() -> list[Any]:
             make,
             law,
             id=f"{row}: {law.name}",
-            marks=[pytest.mark.slow] if row.startswith("vae") and row != QUICK and law.name in CHAINS else [],
+            marks=[pytest.mark.slow] if row.startswith(("vae", "hvae")) and row != QUICK and law.name in CHAINS else [],
         )
         for row, make in ROWS.items()
         for law in laws.LAWS
