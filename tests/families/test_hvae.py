@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributions import MultivariateNormal
 
 from simulacra.core.batch import Batch, Stored
+from simulacra.core.optimisers import AdamW, Warmup
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families import hvae
@@ -237,7 +238,9 @@ def test_it_learns_what_its_groups_can_say():
     for i in range(256):
         x[i, 0][(place[i], slice(None)) if which[i] == 0 else (slice(None), place[i])] = 1
     data = Stored(space=BITS, x=x, y=which)
-    config = HVAEConfig(groups=(1, 1, 1), latent=2, width=8, objective=LadderWarmup(steps=30))
+    schedule = Warmup(steps=20, decay=0.5)
+    config = HVAEConfig(groups=(1, 1, 1), latent=2, width=16, objective=LadderWarmup(steps=30),
+                        optimiser=AdamW(lr=3e-3, schedule=schedule))  # fmt: skip
     done = train(HVAE(config, BITS), data, Training(steps=300, batch=64))
     batch = data.batch(torch.arange(256), Rng(0))
     share = x.double().mean(0)

@@ -29,12 +29,16 @@ from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.hvae import HVAE, HVAEConfig
 from simulacra.families.vae import VAE, VAEConfig
+from simulacra.families.vqvae import VQVAE, VQVAEConfig
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
 from simulacra.mathematics.ladder import FreeBits
 from simulacra.nets.adversarial import Regulariser
+from simulacra.nets.code_prior import CausalPrior
+from simulacra.nets.codebooks import FSQ, VQ
+from simulacra.nets.codegrids import CodesByLayout, Grid, Places
 
 INFINITE = math.inf
 KINDS = Classes(names=("a", "b", "c"))
@@ -77,6 +81,15 @@ def hvae(space: Space, **settings: Any) -> Callable[[], HVAE]:
     return lambda: HVAE(HVAEConfig(groups=(1, 1), latent=2, width=4, **settings), space, rng=1)
 
 
+def vqvae(space: Space, **settings: Any) -> Callable[[], VQVAE]:
+    config = VQVAEConfig(
+        **{"codebook": VQ(k=8, channels=3), **settings},
+        networks=CodesByLayout(grid=Grid(width=8, halvings=1, blocks=1), other=Places(count=3)),
+        prior=CausalPrior(width=8, depth=1, heads=2),
+    )
+    return lambda: VQVAE(config, space, rng=1)
+
+
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
 LAZY = (Regulariser(penalty=r1, weight=1.0, every=16),)
 ROWS: dict[str, Callable[[], Any]] = {
@@ -90,6 +103,12 @@ ROWS: dict[str, Callable[[], Any]] = {
     "hvae, colour": hvae(COLOUR),
     "hvae, bits": hvae(BITS, objective=FreeBits(nats=0.01)),
     "hvae, table with labels": hvae(TABLE),
+    "vqvae, pictures with labels": vqvae(PICTURES),
+    "vqvae, colour": vqvae(COLOUR, codebook=FSQ(levels=(4, 3))),
+    "vqvae, bits": vqvae(BITS),
+    "vqvae, words": vqvae(WORDS),
+    "vqvae, table with labels": vqvae(TABLE),
+    "vqvae, plane": vqvae(PLANE, codebook=FSQ(levels=(3, 3))),
     "gan, plane": gan(PLANE),
     "gan, pictures with labels": gan(PICTURES),
     "gan, table": gan(NUMBERS),
@@ -104,6 +123,7 @@ ROWS: dict[str, Callable[[], Any]] = {
 CAN: dict[str, set[type[Any]]] = {
     "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Completer, Labelled},
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Completer, Labelled},
+    "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
 }

@@ -34,7 +34,7 @@ def test_a_causal_token_sees_its_past_and_nothing_of_its_future(positions):
 @pytest.mark.parametrize("parts", [[1] * 9, [3, 1, 5], [4, 5]])
 def test_going_on_from_a_cache_is_the_whole_at_once(positions, parts):
     net, h = transformer(positions), tokens()
-    cache = Cache(9)
+    cache = Cache()
     out = torch.cat([net(part, cache) for part in h.split(parts, dim=1)], dim=1)
     assert torch.allclose(out, net(h), rtol=0, atol=1e-12)
     assert cache.seen == 9

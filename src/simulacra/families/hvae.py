@@ -67,7 +67,7 @@ class HVAEConfig:
     likelihood: Likelihood = natural
     beta: float = 1.0
     objective: LadderObjective = ladder_elbo
-    optimiser: Optimiser = field(default_factory=lambda: AdamW(lr=1e-3, schedule=Warmup(steps=100, decay=0.5)))
+    optimiser: Optimiser = field(default_factory=lambda: AdamW(lr=2e-3, schedule=Warmup(steps=100, decay=0.5)))
 
     def __post_init__(self) -> None:
         if not self.groups or min(self.groups) < 0 or self.groups[-1] < 1:

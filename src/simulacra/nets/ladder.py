@@ -306,7 +306,7 @@ class Downwards(nn.Module):
 class LadderPosterior(Distribution):
     """q over standardised codes (b, size) given b examples; its draws come from torch's generator, as torch's do."""
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints = {}  # type: ignore[assignment]  # noqa: RUF012
     has_rsample = True
 
     def __init__(self, down: Downwards, data: Sequence[Tensor], given: Tensor | None) -> None:

@@ -82,26 +82,20 @@ def rotary(length: int, width: int, heads: int) -> Rotary:
 
 @dataclass
 class Cache:
-    """Keys and values of the tokens that a causal transformer has seen, a pair for each block.
+    """Keys and values of the tokens that a causal transformer has seen, a pair for each block."""
 
-    Room for all ``length`` tokens is taken at once; ``seen`` of it is filled.
-    """
-
-    length: int
     seen: int = 0
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list[tuple[Tensor, Tensor]])
 
     def extend(self, block: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """The keys and values (b, heads, seen + t, size) that tokens with these new ones, (b, heads, t, size), see."""
         if block == len(self.pairs):
-            b, heads, _, size = k.shape
-            self.pairs.append((k.new_empty(b, heads, self.length, size), v.new_empty(b, heads, self.length, size)))
-        keys, values = self.pairs[block]
-        end = self.seen + k.shape[2]
-        if end > self.length:
-            raise ValueError(f"the cache has room for {self.length} tokens; got {end}, make a longer one")
-        keys[:, :, self.seen : end], values[:, :, self.seen : end] = k, v
-        return keys[:, :, :end], values[:, :, :end]
+            self.pairs.append((k, v))
+        else:
+            # joined, not written in place, so that gradients reach what was decided before
+            keys, values = self.pairs[block]
+            self.pairs[block] = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
+        return self.pairs[block]
 
 
 class Attention(nn.Module):
