@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, gan, vae
-from simulacra.mathematics import adversarial, bounds
-from simulacra.nets import activations, backbones, heads
+from simulacra.families import dcgan, gan, hvae, vae, vqvae
+from simulacra.mathematics import adversarial, bounds, ladder
+from simulacra.nets import activations, backbones, code_prior, codebooks, codegrids, heads
 from simulacra.nets import adversarial as duels
 from simulacra.recipes.settings import table
 from simulacra.training import settings as training_settings
@@ -19,7 +19,10 @@ from simulacra.training.settings import Training
 
 # what a recipe.json may name
 SETTINGS = table(
-    (vae, gan, dcgan, optimisers, adversarial, bounds, activations, backbones, heads, duels, training_settings)
+    (
+        *(vae, hvae, vqvae, gan, dcgan, optimisers, adversarial, bounds, ladder, activations, backbones, heads),
+        *(code_prior, codebooks, codegrids, duels, training_settings),
+    )
 )
 
 
@@ -43,6 +46,29 @@ def vae_recipe(space: Space, examples: int) -> tuple[vae.VAEConfig, Training]:
     return vae.VAEConfig(latent=16 if small(space) else 32), Training(steps=steps, batch=128)
 
 
+def hvae_recipe(space: Space, examples: int) -> tuple[hvae.HVAEConfig, Training]:
+    """Three resolutions of latent groups, the KL warmed up over the first tenth."""
+    steps = passes(examples, 128, epochs=60, low=1_000, high=20_000)
+    sizes = {"groups": (1, 1, 1), "latent": 4, "width": 24} if small(space) else {"groups": (2, 3, 2)}
+    objective = ladder.LadderWarmup(steps=max(1, steps // 10))
+    return hvae.HVAEConfig(**sizes, objective=objective), Training(steps=steps, batch=128)
+
+
+def vqvae_recipe(space: Space, examples: int) -> tuple[vqvae.VQVAEConfig, Training]:
+    """A code for every four pixels of pictures up to 16 a side, for every sixteen beyond; rows get eight."""
+    steps = passes(examples, 128, epochs=60, low=1_000, high=20_000)
+    prior = optimisers.AdamW(lr=2e-3, schedule=optimisers.Warmup(steps=100, decay=0.7))
+    config = vqvae.VQVAEConfig(prior_optimiser=prior)
+    if small(space):
+        config = replace(
+            config,
+            codebook=codebooks.VQ(k=64, channels=8),
+            networks=codegrids.CodesByLayout(grid=codegrids.Grid(width=32, halvings=1, blocks=1)),
+            prior=code_prior.CausalPrior(width=64, depth=2),
+        )
+    return config, Training(steps=steps, batch=128)
+
+
 def gan_recipe(space: Space, examples: int) -> tuple[gan.GANConfig, Training]:
     """Relativistic pairing with R1 and R2, dense networks."""
     steps = passes(examples, 128, epochs=100, low=3_000, high=20_000)
@@ -57,6 +83,8 @@ def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Traini
 
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
+    "hvae": Family(config=hvae.HVAEConfig, build=hvae.HVAE, recipe=hvae_recipe),
+    "vqvae": Family(config=vqvae.VQVAEConfig, build=vqvae.VQVAE, recipe=vqvae_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
 }
