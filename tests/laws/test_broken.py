@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Normal
-from toys import Captions, Coins, Columns, Duel, LinearCodec, Mixture, Toss, Tosses, Words
+from toys import Captions, Coins, Columns, Duel, LinearCodec, Mixture, Toss, Tosses, Turned, Words
 
 from simulacra import laws
 from simulacra.core.batch import Batch, Loss
@@ -232,6 +232,31 @@ class FarCodes(LinearCodec):
         return torch.where(z.abs() > 50, math.nan, super().decode(z))
 
 
+class CodesOfNoCategory(Turned):
+    """A third side that the latent space does not have."""
+
+    def encode(self, x, *, y=None):
+        return super().encode(x) + 2 * (x[:, :1] == 0)
+
+    def decode(self, z, *, y=None):
+        return super().decode(z % 2)
+
+    def posterior(self, x, *, y=None):
+        return Anything()
+
+
+class Anything:
+    """A density of 1 wherever one asks."""
+
+    def log_prob(self, z):
+        return torch.zeros(len(z))
+
+
+class CodesOfFloats(Turned):
+    def encode(self, x, *, y=None):
+        return super().encode(x).double()
+
+
 class CentresItsCodes(LinearCodec):
     def encode(self, x, *, y=None):
         z = super().encode(x)
@@ -440,6 +465,8 @@ BROKEN = [
     ("walk adds up", TossesFairCoins),
     ("walk adds up", TossesWithoutNormalising),
     ("encoded", FarCodes),
+    ("encoded", CodesOfNoCategory),
+    ("encoded", CodesOfFloats),
     ("encoded alone", CentresItsCodes),
     ("posterior", PosteriorOfEachEntry),
     ("decoded", DecodesOutsideTheSquare),
