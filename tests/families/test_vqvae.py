@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from codebook_processes import learned
 
 from simulacra.core.batch import Batch, Stored
 from simulacra.core.optimisers import AdamW
@@ -114,6 +119,27 @@ def test_a_batch_in_parts_teaches_what_the_whole_teaches(revive: float):
         taught(four, vectors() + step, parts=4)
     assert torch.allclose(one.codebook, four.codebook)
     assert int(one.revived) == int(four.revived)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_same_codebook_as_one(tmp_path: Path):
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": str(here.parents[1] / "src"), "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen([sys.executable, here / "codebook_processes.py", str(rank), tmp_path], env=environment)
+        for rank in range(2)
+    ]
+    try:
+        assert [process.wait(timeout=110) for process in running] == [0, 0]
+    finally:
+        for process in running:
+            process.kill()
+    a, b = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    alone = learned().state_dict()
+    assert int(alone["revived"]) > 10
+    for name, value in alone.items():
+        assert torch.equal(a[name], b[name]), name
+        assert torch.allclose(a[name], value, rtol=0, atol=1e-12), name
 
 
 def test_dead_codes_are_put_where_vectors_lie_and_counted():
