@@ -49,9 +49,10 @@ def vae_recipe(space: Space, examples: int) -> tuple[vae.VAEConfig, Training]:
 def hvae_recipe(space: Space, examples: int) -> tuple[hvae.HVAEConfig, Training]:
     """Three resolutions of latent groups, the KL warmed up over the first tenth."""
     steps = passes(examples, 128, epochs=60, low=1_000, high=20_000)
-    sizes = {"groups": (1, 1, 1), "latent": 4, "width": 24} if small(space) else {"groups": (2, 3, 2)}
-    objective = ladder.LadderWarmup(steps=max(1, steps // 10))
-    return hvae.HVAEConfig(**sizes, objective=objective), Training(steps=steps, batch=128)
+    config = hvae.HVAEConfig(groups=(2, 3, 2), objective=ladder.LadderWarmup(steps=max(1, steps // 10)))
+    if small(space):
+        config = replace(config, groups=(1, 1, 1), latent=4, width=24)
+    return config, Training(steps=steps, batch=128)
 
 
 def vqvae_recipe(space: Space, examples: int) -> tuple[vqvae.VQVAEConfig, Training]:
