@@ -144,6 +144,16 @@ def test_codes_are_standardised():
     assert torch.allclose(x, torch.tensor([[0.0, 2 * S], [2.0, 2 * A]], dtype=F64) @ W.T)
 
 
+def test_given_a_code_examples_are_normal_around_what_it_decodes_to():
+    model, n = two_groups(), 4000
+    z = torch.tensor([[0.5, -1.0]], dtype=F64).expand(n, 2)
+    mean = model.decode(z[:1])[0].detach()
+    x = model.sample_from(z, rng=3).x
+    want = MultivariateNormal(mean, noise(model) ** 2 * torch.eye(4, dtype=F64))
+    assert torch.allclose(model.log_prob_given(x, z), want.log_prob(x))
+    assert bool(((x.mean(0) - mean).abs() < 5 * noise(model) / math.sqrt(n)).all())
+
+
 def test_completion_draws_from_the_exact_conditional():
     """x_2 .. x_4 given x_1, under an encoder that is wrong: Metropolis' rule corrects it."""
     model, n = one_group(stretch=1.3), 2000

@@ -244,6 +244,23 @@ class HVAE(nn.Module):
         """p(x | z), the distribution over examples that each code (b, latent) stands for."""
         return self._joint(self.down.decode(z, self._given(y)))
 
+    def log_prob_given(
+        self,
+        x: Values,
+        z: Tensor,
+        *,
+        y: Values | None = None,
+        known: Values | None = None,
+        length: Tensor | None = None,
+    ) -> Tensor:
+        """log p(x | z) of each example and its code (b, latent), nats (b,), of the known part; differentiable in z."""
+        return self.likelihood(z, y=y).log_prob(x, known, length)
+
+    @torch.no_grad()
+    def sample_from(self, z: Tensor, *, y: Values | None = None, rng: Rng | int) -> Batch:
+        """One draw from p(x | z) of each code (b, latent)."""
+        return replace(self.likelihood(z, y=y).sample(Rng.of(rng)), y=y)
+
     # -- completion -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
