@@ -20,6 +20,7 @@ from toys import (
     Stretch,
     Toss,
     Tosses,
+    Turned,
     Words,
 )
 
@@ -250,6 +251,31 @@ class FarCodes(LinearCodec):
 
     def decode(self, z, *, y=None):
         return torch.where(z.abs() > 50, math.nan, super().decode(z))
+
+
+class CodesOfNoCategory(Turned):
+    """A third side that the latent space does not have."""
+
+    def encode(self, x, *, y=None):
+        return super().encode(x) + 2 * (x[:, :1] == 0)
+
+    def decode(self, z, *, y=None):
+        return super().decode(z % 2)
+
+    def posterior(self, x, *, y=None):
+        return Anything()
+
+
+class Anything:
+    """A density of 1 wherever one asks."""
+
+    def log_prob(self, z):
+        return torch.zeros(len(z))
+
+
+class CodesOfFloats(Turned):
+    def encode(self, x, *, y=None):
+        return super().encode(x).double()
 
 
 class CentresItsCodes(LinearCodec):
@@ -484,6 +510,8 @@ BROKEN = [
     ("walk adds up", TossesFairCoins),
     ("walk adds up", TossesWithoutNormalising),
     ("encoded", FarCodes),
+    ("encoded", CodesOfNoCategory),
+    ("encoded", CodesOfFloats),
     ("encoded alone", CentresItsCodes),
     ("posterior", PosteriorOfEachEntry),
     ("decoded", DecodesOutsideTheSquare),

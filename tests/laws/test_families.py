@@ -43,19 +43,25 @@ from simulacra.families.flow import (
 )
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.glow import Glow, GlowConfig
+from simulacra.families.hvae import HVAE, HVAEConfig
 from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
 from simulacra.families.tarflow import TarFlow, TarFlowConfig
 from simulacra.families.vae import VAE, VAEConfig
+from simulacra.families.vqvae import VQVAE, VQVAEConfig
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
+from simulacra.mathematics.ladder import FreeBits
 from simulacra.nets.adversarial import Regulariser
 from simulacra.nets.causal_attention import Attention
 from simulacra.nets.causal_layers import Gated, Residual
 from simulacra.nets.causal_network import Stacks
 from simulacra.nets.cell_outputs import Levels, Logistics, Together
+from simulacra.nets.code_prior import CausalPrior
+from simulacra.nets.codebooks import FSQ, VQ
+from simulacra.nets.codegrids import CodesByLayout, Grid, Places
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.spreading import Noisy, Variational
 
@@ -130,6 +136,19 @@ def dcgan(space: Space, **settings: Any) -> Callable[[], DCGAN]:
     return lambda: DCGAN(DCGANConfig(latent=4, width=4, **settings), space, rng=1)
 
 
+def hvae(space: Space, **settings: Any) -> Callable[[], HVAE]:
+    return lambda: HVAE(HVAEConfig(groups=(1, 1), latent=2, width=4, **settings), space, rng=1)
+
+
+def vqvae(space: Space, **settings: Any) -> Callable[[], VQVAE]:
+    config = VQVAEConfig(
+        **{"codebook": VQ(k=8, channels=3), **settings},
+        networks=CodesByLayout(grid=Grid(width=8, halvings=1, blocks=1), other=Places(count=3)),
+        prior=CausalPrior(width=8, depth=1, heads=2),
+    )
+    return lambda: VQVAE(config, space, rng=1)
+
+
 def flows(space: Space, transforms: Callable[..., Any] = nsf_coupling) -> Callable[[], Any]:
     return lambda: flow(FlowConfig(transforms=transforms(layers=3, hidden=(16, 16))), space, rng=1)
 
@@ -159,6 +178,16 @@ ROWS: dict[str, Callable[[], Any]] = {
     "factor_vae, pictures with labels": factor_vae(PICTURES),
     "factor_vae, plane": factor_vae(PLANE),
     "factor_vae, words": factor_vae(WORDS),
+    "hvae, pictures with labels": hvae(PICTURES),
+    "hvae, colour": hvae(COLOUR),
+    "hvae, bits": hvae(BITS, objective=FreeBits(nats=0.01)),
+    "hvae, table with labels": hvae(TABLE),
+    "vqvae, pictures with labels": vqvae(PICTURES),
+    "vqvae, colour": vqvae(COLOUR, codebook=FSQ(levels=(4, 3))),
+    "vqvae, bits": vqvae(BITS),
+    "vqvae, words": vqvae(WORDS),
+    "vqvae, table with labels": vqvae(TABLE),
+    "vqvae, plane": vqvae(PLANE, codebook=FSQ(levels=(3, 3))),
     "gan, plane": gan(PLANE),
     "gan, pictures with labels": gan(PICTURES),
     "gan, table": gan(NUMBERS),
@@ -200,6 +229,8 @@ ROWS: dict[str, Callable[[], Any]] = {
 CAN: dict[str, set[type[Any]]] = {
     "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
     "factor_vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
+    "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
+    "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "flow": {Learner, Fitter, Sampler, Likelihood, Decoder, Invertible, Labelled},
@@ -216,10 +247,15 @@ def can(row: str) -> set[type[Any]]:
     return CAN.get(row, CAN[row.partition(",")[0]])
 
 
-# a VAE completes by a chain of many sweeps: of the laws that ask it to, the quick tests try one row
+# a VAE of any kind completes by a chain of many sweeps: of the laws that ask it to, the quick tests try one row
 CHAINS = {"known kept", "completed in space", "unknown unseen", "completed alone", "untouched", "saved and loaded",
           "fitted alike"}  # fmt: skip
 QUICK = "vae, table with labels"
+
+
+def slow(row: str, law: str) -> bool:
+    """Whether a row's law is left to the slow tests."""
+    return row.partition(",")[0] in ("vae", "factor_vae", "hvae") and row != QUICK and law in CHAINS
 
 
 def applicable() -> list[Any]:
@@ -228,7 +264,7 @@ def applicable() -> list[Any]:
             make,
             law,
             id=f"{row}: {law.name}",
-            marks=[pytest.mark.slow] if "vae" in row.partition(",")[0] and row != QUICK and law.name in CHAINS else [],
+            marks=[pytest.mark.slow] if slow(row, law.name) else [],
         )
         for row, make in ROWS.items()
         for law in laws.LAWS

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Categorical as Choice
 from torch.distributions import Independent, Normal
 from torch.nn import functional as F
 
@@ -215,6 +216,22 @@ class Coins:
         return Batch(x=Rng.of(rng)("x").bernoulli(torch.full((n, 3), 0.3)).long())
 
 
+class Turned(Coins):
+    """The same coins, coded by the sides that lie below: codes are categories."""
+
+    latent = Space(fields={"below": Categorical(k=2, shape=(3,))}, measure="coins from below")
+
+    def encode(self, x: Tensor, *, y=None) -> Tensor:
+        return 1 - x
+
+    def decode(self, z: Tensor, *, y=None) -> Tensor:
+        return 1 - z
+
+    def posterior(self, x: Tensor, *, y=None) -> Independent:
+        certain = torch.stack([x, 1 - x], -1).double().log()  # of 0 and 1 below
+        return Independent(Choice(logits=certain, validate_args=False), 1, validate_args=False)
+
+
 class Tosses(Coins):
     """The same coins, one after another."""
 
@@ -324,5 +341,5 @@ class ScoredStretch(Stretch):
 
 
 RIGHT: tuple[type, ...] = (
-    Mixture, LinearCodec, Columns, Words, Coins, Tosses, Captions, Stretch, ScoredStretch, Duel,
+    Mixture, LinearCodec, Columns, Words, Coins, Turned, Tosses, Captions, Stretch, ScoredStretch, Duel,
 )  # fmt: skip

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from simulacra.core.optimisers import AdamW, Warmup
+from simulacra.core.space import Continuous, Space
 from simulacra.recipes.families import FAMILIES, SETTINGS
 from simulacra.recipes.published import PUBLISHED
 from simulacra.recipes.settings import from_json, to_json
@@ -52,3 +53,19 @@ def test_what_the_table_does_not_list_is_not_looked_up(value):
 def test_an_unknown_field_is_named():
     with pytest.raises(ValueError, match=r"no setting \['speed'\]"):
         from_json({**to_json(AdamW()), "speed": 3}, SETTINGS)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_settings_survive_json_and_name_their_family(name):
+    known = PUBLISHED[name]
+    assert from_json(json.loads(json.dumps(to_json(known.config))), SETTINGS) == known.config
+    assert isinstance(known.config, FAMILIES[known.family].config)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_recipe_builds_a_model_of_a_small_picture_and_survives_json(family):
+    space = Space(fields={"x": Continuous(low=-1.0, high=1.0, levels=4, shape=(1, 8, 8))}, measure="pixels")
+    config, training = FAMILIES[family].recipe(space, 100)
+    assert from_json(json.loads(json.dumps(to_json(config))), SETTINGS) == config
+    assert training.steps
+    assert FAMILIES[family].build(config, space, rng=0).space == space

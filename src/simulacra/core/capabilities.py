@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from simulacra.core.batch import Batch, Data, Values
 from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Space
+from simulacra.core.space import Categorical, Space
 from simulacra.core.turns import Player, Turn
 
 
@@ -77,7 +77,11 @@ class Likelihood(Protocol):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Turns latent codes, N(0, I) a priori, into examples; differentiably, where the examples are continuous."""
+    """Turns latent codes into examples.
+
+    Where ``latent`` is continuous, codes are N(0, I) a priori, and examples that are continuous are a differentiable
+    function of them. Where it is categorical, codes are int64 indices, and how likely they are is the model's affair.
+    """
 
     latent: Space
 
@@ -205,6 +209,17 @@ Capability = TypeVar("Capability")
 def capabilities(model: object) -> tuple[type[Any], ...]:
     """The protocols whose methods a model has."""
     return tuple(c for c in CAPABILITIES if isinstance(model, c))
+
+
+def require_smooth(model: object, use: str) -> Decoder:
+    """The model, known to decode real-valued codes that are N(0, I) a priori; ValueError for one that does not."""
+    decoder = require(model, Decoder, use)
+    if isinstance(decoder.latent.only, Categorical):
+        raise ValueError(
+            f"{use} needs codes of real numbers, with points between them; those of {type(model).__name__} are"
+            f" {decoder.latent.only.k} categories"
+        )
+    return decoder
 
 
 def require(model: object, capability: type[Capability], use: str) -> Capability:

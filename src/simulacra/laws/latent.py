@@ -25,8 +25,7 @@ def encoded(subject: Subject) -> str:
     expected = (8, *model.latent.only.shape)
     if z.shape != expected:
         raise Broken(f"8 examples are encoded as {tuple(z.shape)}; latent says {expected}")
-    if not z.isfinite().all():
-        raise Broken(f"{int((~z.isfinite()).sum())} entries of the codes are not finite")
+    check_inside(Batch(x=z), model.latent, 8)
     again = model.decode(z, y=classes_of(subject, batch))
     _lawful(again, subject.space, rounded=False)
     return ""
@@ -77,6 +76,8 @@ def decoded_smoothly(subject: Subject) -> str:
     if any(isinstance(f, Categorical) for f in subject.space.fields.values()):
         raise Inapplicable("categories have no slope")
     model = subject.fresh()
+    if isinstance(model.latent.only, Categorical):
+        raise Inapplicable("categorical codes have no slope")
     z = codes(model, 8, Rng(3)).requires_grad_()
     x = named(subject.space, model.decode(z, y=classes_of(subject, subject.batch(model, 8))))
     total = torch.stack([t.double().square().sum() for t in x.values()]).sum()
@@ -164,10 +165,10 @@ def _law(name: str, says: str, needs: type[Any], check: Callable[[Subject], str]
 
 
 LAWS = (
-    _law("encoded", "Codes have the latent space's shape, are finite, and are decoded into the space.", Codec, encoded),
+    _law("encoded", "Codes lie in the latent space, and are decoded into the examples' space.", Codec, encoded),
     _law("encoded alone", "An example's code does not depend on the examples beside it.", Codec, encoded_alone),
     _law("posterior", "The posterior of an example gives its code a finite density.", Codec, posterior_scores),
-    _law("decoded", "Codes drawn from N(0, I) are decoded into the space.", Decoder, decoded),
+    _law("decoded", "Codes drawn from N(0, I), or any categorical ones, are decoded into the space.", Decoder, decoded),
     _law("decoded alone", "What a code is decoded to does not depend on the codes beside it.", Decoder, decoded_alone),
     _law("decoded smoothly", "Continuous examples have a gradient in their code.", Decoder, decoded_smoothly),
     _law("known kept", "Completing leaves what is known as it is.", Completer, known_kept),

@@ -22,6 +22,7 @@ from simulacra.core.capabilities import (
     Sampler,
 )
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Categorical
 from simulacra.laws.examples import like, named
 from simulacra.laws.law import Subject, weight_of
 
@@ -76,9 +77,11 @@ def classes_of(subject: Subject, batch: Batch) -> Values | None:
 
 
 def codes(model: Any, n: int, rng: Rng) -> Tensor:
-    """n latent codes from N(0, I), (n, *latent)."""
-    weight = weight_of(model)
-    return rng("codes").normal((n, *model.latent.only.shape), dtype=weight.dtype, device=weight.device)
+    """n latent codes, (n, *latent): from N(0, I), or where they are categorical each as likely as the next."""
+    weight, latent = weight_of(model), model.latent.only
+    if isinstance(latent, Categorical):
+        return rng("codes").integers(latent.k, (n, *latent.shape), device=weight.device)
+    return rng("codes").normal((n, *latent.shape), dtype=weight.dtype, device=weight.device)
 
 
 def half(subject: Subject, batch: Batch) -> Values:

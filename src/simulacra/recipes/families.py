@@ -9,8 +9,8 @@ from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, factor_vae, flow, gan, glow, pixelcnn, tarflow, vae
-from simulacra.mathematics import adversarial, bounds
+from simulacra.families import dcgan, factor_vae, flow, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae
+from simulacra.mathematics import adversarial, bounds, ladder
 from simulacra.nets import (
     activations,
     autoregressive,
@@ -19,6 +19,9 @@ from simulacra.nets import (
     causal_layers,
     causal_network,
     cell_outputs,
+    code_prior,
+    codebooks,
+    codegrids,
     coupling,
     dequantise,
     heads,
@@ -35,12 +38,13 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    dcgan, factor_vae, flow, gan, glow, pixelcnn, tarflow, vae,
+    dcgan, factor_vae, flow, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
     # mathematics
-    adversarial, bounds,
+    adversarial, bounds, ladder,
     # nets
-    activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs, coupling,
-    dequantise, duels, heads, picture_flow, spreading, transformer, transforms,
+    activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
+    code_prior, codebooks, codegrids, coupling, dequantise, duels, heads, picture_flow, spreading, transformer,
+    transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -70,6 +74,30 @@ def factor_vae_recipe(space: Space, examples: int) -> tuple[factor_vae.FactorVAE
     """Ten codes, as in the papers on disentangling; gamma as large as small data bears."""
     steps = passes(examples, 128, epochs=60, low=1_500, high=20_000)
     return factor_vae.FactorVAEConfig(latent=10), Training(steps=steps, batch=128)
+
+
+def hvae_recipe(space: Space, examples: int) -> tuple[hvae.HVAEConfig, Training]:
+    """Three resolutions of latent groups, the KL warmed up over the first tenth."""
+    steps = passes(examples, 128, epochs=60, low=1_000, high=20_000)
+    config = hvae.HVAEConfig(groups=(2, 3, 2), objective=ladder.LadderWarmup(steps=max(1, steps // 10)))
+    if small(space):
+        config = replace(config, groups=(1, 1, 1), latent=4, width=24)
+    return config, Training(steps=steps, batch=128)
+
+
+def vqvae_recipe(space: Space, examples: int) -> tuple[vqvae.VQVAEConfig, Training]:
+    """A code for every four pixels of pictures up to 16 a side, for every sixteen beyond; rows get eight."""
+    steps = passes(examples, 128, epochs=60, low=1_000, high=20_000)
+    prior = optimisers.AdamW(lr=2e-3, schedule=optimisers.Warmup(steps=100, decay=0.7))
+    config = vqvae.VQVAEConfig(prior_optimiser=prior)
+    if small(space):
+        config = replace(
+            config,
+            codebook=codebooks.VQ(k=64, channels=8),
+            networks=codegrids.CodesByLayout(grid=codegrids.Grid(width=32, halvings=1, blocks=1)),
+            prior=code_prior.CausalPrior(width=64, depth=2),
+        )
+    return config, Training(steps=steps, batch=128)
 
 
 def gan_recipe(space: Space, examples: int) -> tuple[gan.GANConfig, Training]:
@@ -134,6 +162,8 @@ def pixelcnn_recipe(space: Space, examples: int) -> tuple[pixelcnn.PixelCNNConfi
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
+    "hvae": Family(config=hvae.HVAEConfig, build=hvae.HVAE, recipe=hvae_recipe),
+    "vqvae": Family(config=vqvae.VQVAEConfig, build=vqvae.VQVAE, recipe=vqvae_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),

@@ -18,6 +18,7 @@ from simulacra.core.capabilities import Codec, Decoder, Sampler
 from simulacra.core.checkpoint import read_json, write, write_json
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Continuous
 from simulacra.evaluation.extractors import values
 from simulacra.evaluation.judge import draw, nearest_training
 from simulacra.evaluation.report import Comparison, Costs, Neighbour, Report, render, render_comparison
@@ -186,7 +187,7 @@ def _reconstructions(run: Run, held_out: Data) -> bytes | None:
 
 
 def _interpolations(run: Run) -> bytes | None:
-    if not isinstance(run.model, Decoder):
+    if not isinstance(run.model, Decoder) or not isinstance(run.model.latent.only, Continuous):
         return None
     rows = 5
     y = torch.arange(rows) % len(run.recipe.space.classes) if run.recipe.space.y is not None else None

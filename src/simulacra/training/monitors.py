@@ -30,7 +30,8 @@ def monitors(model: Any, *, held_out: Data | None = None, every: int = 500) -> l
     if isinstance(model, Sampler):
         found.append(ModeCollapse(every=every))
     if isinstance(model, Codec):
-        found.append(PosteriorCollapse(every=every))
+        discrete = isinstance(model.latent.only, Categorical)
+        found.append(DeadCodes(every=every) if discrete else PosteriorCollapse(every=every))
     return found
 
 
@@ -217,6 +218,31 @@ class PosteriorCollapse(Remembering):
         each = f"{active} of {total} latent dimensions carry information, {kl:.2g} nats in all"
         fault = f"{each}: the decoder ignores its code; lower beta, raise it slowly, or weaken the decoder"
         return self.suspicion.look(moment, active == 0 or kl < 0.01, fault, each)
+
+
+class DeadCodes(Remembering):
+    """Whether a codebook lies idle: examples use few of the codes they could.
+
+    Looks at the perplexity of the codes' frequencies, exp(entropy): how many codes, equally used, would say as much
+    (van den Oord et al. 2017 log it likewise), as a share of the codes that so many places could use.
+    """
+
+    def __init__(self, *, every: int = 500, n: int = 512, limit: float = 0.1) -> None:
+        self.every, self.n, self.limit = every, n, limit
+        self.suspicion = Suspicion("dead codes")
+
+    @torch.no_grad()
+    def __call__(self, moment: Moment) -> list[Verdict]:
+        if moment.fraction < EARLY and not moment.done:
+            return []
+        model, batch = moment.averaged(), draw(moment.data, self.n, moment, "training")
+        codes = model.encode(batch.x, **{n: v for n, v in batch.given().items() if n != "known"})
+        k = model.latent.only.k
+        share = codes.flatten().bincount(minlength=k).double() / codes.numel()
+        used, perplexity = int((share > 0).sum()), float((-share * share.log()).nan_to_num().sum().exp())
+        each = f"{used} of {k} codes are in use, as varied as {perplexity:.3g} codes used equally often"
+        fault = f"{each}: the codebook lies idle; take a smaller one, revive dead codes sooner, or use FSQ"
+        return self.suspicion.look(moment, perplexity < self.limit * min(k, codes.numel()), fault, each)
 
 
 def draw(data: Data, n: int, moment: Moment, name: str) -> Batch:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Values
-from simulacra.core.capabilities import Codec, Decoder, require
+from simulacra.core.capabilities import Codec, Decoder, require_smooth
 from simulacra.core.randomness import Rng
 
 
@@ -29,9 +29,9 @@ def denoise(
     Minimises |noisy - decode(z)|^2 / (2 sigma^2) + |z|^2 / 2 over z by Adam (the maximum a posteriori
     estimate of Bora et al. 2017, "Compressed sensing using generative models", with the identity as measurement),
     from the code of the noisy picture where the model has an encoder, otherwise from the best of ``starts`` draws.
-    Raises ValueError for a model without ``decode`` or a sigma that is not positive.
+    Raises ValueError for a model without ``decode`` or with categorical codes, or a sigma that is not positive.
     """
-    decoder = require(model, Decoder, "denoise")
+    decoder = require_smooth(model, "denoise")
     if not sigma > 0:
         raise ValueError(f"sigma is the standard deviation of the noise and must be positive; got {sigma}")
     z = _start(decoder, noisy, y, starts, Rng.of(rng)).detach().requires_grad_()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Values
-from simulacra.core.capabilities import Codec, Decoder, require
+from simulacra.core.capabilities import Codec, Decoder, require, require_smooth
 from simulacra.core.randomness import Rng
 
 Path = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -39,9 +39,10 @@ def interpolate(
 ) -> Tensor:
     """Pictures on the way from each example of a to its partner in b; (n, steps, *event), ends reconstructed.
 
-    Raises ValueError for a model without ``encode`` and ``decode``, or fewer than 2 steps.
+    Raises ValueError for a model without ``encode`` and ``decode`` or with categorical codes, or fewer than 2 steps.
     """
     codec = require(model, Codec, "interpolate between examples")
+    require_smooth(model, "interpolate between examples")
     return _walk(codec, codec.encode(a, y=y), codec.encode(b, y=y), steps, y, path)
 
 
@@ -53,7 +54,7 @@ def interpolate_latents(
 
     Works for any model that decodes a Gaussian latent: a GAN's generator as well as a VAE's decoder.
     """
-    decoder = require(model, Decoder, "interpolate")
+    decoder = require_smooth(model, "interpolate")
     rng, shape = Rng.of(rng), (n, *decoder.latent.only.shape)
     like = next(iter(model.parameters())) if isinstance(model, torch.nn.Module) else torch.zeros(())
     a, b = (rng(end).normal(shape, dtype=like.dtype, device=like.device) for end in ("from", "to"))
