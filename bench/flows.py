@@ -86,7 +86,7 @@ def speed() -> list[Any]:
                         met=mean >= AT_LEAST and min(ratios.values()) > 1,
                         note=", ".join(f"{LIBRARIES[n]} {r:.2f}x" for n, r in ratios.items())
                         + f"; parameters {', '.join(str(found[0][n][f'{flow}, size']) for n in LIBRARIES)}",
-                        rounds=found,
+                        rounds=[{n: r[n][key] for n in LIBRARIES} for r in found],
                     )
                 )
     return rows
