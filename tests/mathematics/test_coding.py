@@ -1,4 +1,4 @@
-"""Entropy coding: what is pushed is popped, the length is the information, and shares are those of the probabilities."""
+"""Entropy coding: what is pushed is popped, the length is the information, shares are those of the probabilities."""
 
 from __future__ import annotations
 
@@ -105,6 +105,25 @@ def test_more_than_was_pushed_is_refused_without_a_supply_and_drawn_with_one():
     stack.push(*of_symbols(count, symbol))
     assert stack.untouched(supply)
     assert not stack.untouched(Rng(6))
+
+
+def test_heads_that_are_added_cost_nothing_and_are_taken_back():
+    p = distributions(3000, 5)
+    symbol, count = drawn(p), shares(steps_of(p))
+    narrow, wide = Stack(1), Stack(1)
+    narrow.push(*of_symbols(count, symbol))
+    for first, last, lanes in ((0, 1000, 1), (1000, 2000, 4), (2000, 3000, 9)):
+        if lanes > 1:
+            wide.widen(lanes)
+        wide.push(*of_symbols(count[first:last], symbol[first:last]))
+    assert wide.bits - narrow.bits < 8 * 34  # what the heads are not filled with at the end
+    again = Stack.from_bytes(wide.to_bytes(), 9)
+    with pytest.raises(ValueError, match="does not end as it began"):
+        Stack.from_bytes(wide.to_bytes(), 9).narrow(4)
+    for first, last, lanes in ((2000, 3000, 4), (1000, 2000, 1), (0, 1000, 1)):
+        np.testing.assert_array_equal(again.pop(1000, finder(count[first:last])), symbol[first:last])
+        again.narrow(lanes)
+    assert again.untouched()
 
 
 def test_popping_draws_from_the_distribution():

@@ -92,6 +92,19 @@ class Stack:
         """Length of the whole in bits."""
         return 64 * len(self.heads) + 32 * self._length
 
+    def widen(self, lanes: int) -> None:
+        """More heads, each begun with a word from the stack, so that they cost nothing; ``narrow`` takes them back."""
+        more = self._take(lanes - len(self.heads)).astype(np.uint64) | np.uint64(1 << 32)
+        self.heads = np.concatenate([self.heads, more])
+
+    def narrow(self, lanes: int) -> None:
+        """Undoes ``widen``; ValueError where the heads are not as they were begun."""
+        more = self.heads[lanes:]
+        if not bool((more >> np.uint64(32) == 1).all()):
+            raise ValueError("a head does not end as it began: these are not the probabilities it was pushed with")
+        self._append((more & np.uint64(WORD)).astype(np.uint32))
+        self.heads = self.heads[:lanes].copy()
+
     def to_bytes(self) -> bytes:
         """Heads, then words from the bottom of the stack, little-endian."""
         return self.heads.astype("<u8").tobytes() + self._words[: self._length].astype("<u4").tobytes()
