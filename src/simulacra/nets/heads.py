@@ -25,6 +25,7 @@ from simulacra.mathematics.distributions import (
     Elementwise,
     Gaussian,
     Grey,
+    Levelled,
     soft_floor,
 )
 from simulacra.nets.embeddings import pick, within
@@ -296,9 +297,11 @@ def choice_log_probs(joint: Joint) -> Tensor:
     found: list[Tensor] = []
     for name, f in joint.space.fields.items():
         part, k = joint.parts[name], choices(f)
-        each = [part.log_prob(_choice(f, i, part)) for i in range(k)]
-        flat = torch.stack([e.reshape(len(e), math.prod(f.shape)) for e in each], dim=-1)
-        found.append(flat.log_softmax(-1))
+        if isinstance(part, Levelled):
+            each = part.level_log_probs()
+        else:
+            each = torch.stack([part.log_prob(_choice(f, i, part)) for i in range(k)], dim=-1)
+        found.append(each.reshape(len(each), math.prod(f.shape), k).log_softmax(-1))
     most = max(t.shape[-1] for t in found)
     return torch.cat([torch.nn.functional.pad(t, (0, most - t.shape[-1]), value=-math.inf) for t in found], dim=1)
 
