@@ -80,7 +80,7 @@ def test_labels_cost_their_own_information_and_may_be_left_to_the_model():
     assert len(data) <= len(compress(model, x, y=y))
 
 
-def small() -> tuple[Chain, torch.Tensor, bytes]:
+def small():
     model = Chain()
     x = model.sample(5, rng=3).x
     return model, x, compress(model, x)

@@ -27,6 +27,8 @@ class Chain(nn.Module):
         logits = sharpness * Rng(seed)("logits").normal((max(classes, 1), levels + 1, levels), dtype=torch.float64)
         # row ``levels`` is where a chain begins
         self.register_buffer("log_p", logits.log_softmax(-1).to(torch.get_default_dtype()))
+        self.prior: Tensor
+        self.log_p: Tensor
         self.register_buffer("prior", torch.arange(1, max(classes, 1) + 1).double().log().log_softmax(0))
 
     def label_log_prob(self) -> Tensor:

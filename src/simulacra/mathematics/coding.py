@@ -3,7 +3,7 @@
 A message is a stack: what is pushed last is popped first, and popping symbols under a distribution that were never
 pushed draws them from it, at the price of the bits they take off the stack. Bits-back coding rests on that.
 
-rANS is of Duda 2013, "Asymmetric numeral systems", section 2; many heads over one stack of words is of Giesen 2014,
+rANS is of Duda 2013, "Asymmetric numeral systems"; many heads over one stack of words is of Giesen 2014,
 "Interleaved entropy coders". Everything here is integer arithmetic on tables, so that it is the same on any machine;
 what the tables hold that a machine's own arithmetic made (quantiles of the normal) has a digest, ``tables_digest``.
 """

@@ -3,7 +3,7 @@
 The probabilities of such a classifier are exact only if the model is, and models of many dimensions are far too sure
 of themselves: an error in log p(x | y) grows with the number of dimensions, and its exponential decides.
 ``fit_temperature`` mends that by one number fitted on held-out data (Guo et al. 2017, "On calibration of modern neural
-networks", section 4.2), which changes no decision.
+networks"), which changes no decision.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean distance of the two, weighted by count (Guo et al. 2017, eq. 3)."""
+        """Expected calibration error: the mean distance of the two, weighted by count (Guo et al. 2017)."""
         total = sum(row[2] for row in self.rows)
         return sum(count * abs(sure - right) for _, _, count, sure, right in self.rows) / total
 

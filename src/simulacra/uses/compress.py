@@ -6,7 +6,7 @@ Two ways, by what the model can do (``uses.schemes``):
 ``BitsBack``  any ``Codec`` that is ``Factorised``: the bits that choosing a code from q(z | x) takes come off what was
               written before, so an example costs its evidence bound, -log2 p(x | z) - log2 p(z) + log2 q(z | x)
               (Townsend, Bird & Barber 2019, "Practical lossless compression with latent variables using bits back
-              coding", section 2.2). Codes are cut into bins that are equally likely under N(0, I), section 2.5.1.
+              coding"). Codes are cut into bins that are equally likely under N(0, I).
 
 Both sides ask the model in the same order, for the same numbers of examples at a time, so that its arithmetic is the
 same; ``uses.arithmetic`` says what holds between machines. Every error is a ValueError of one line.
