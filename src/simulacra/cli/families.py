@@ -16,6 +16,8 @@ CAN = {
     "log_likelihood": "score",
     "encode": "encode",
     "decode": "decode",
+    "choice_log_probs": "code",
+    "walk": "walk",
     "complete": "complete",
     "criticise": "criticise",
     "label_log_prob": "labels",
