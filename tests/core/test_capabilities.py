@@ -15,6 +15,7 @@ METHODS = {
     c.Likelihood: ["log_likelihood"],
     c.Decoder: ["latent", "decode"],
     c.Codec: ["latent", "encode", "decode", "posterior"],
+    c.Factorised: ["latent", "choice_log_probs"],
     c.Completer: ["complete"],
     c.Stepwise: ("walk",),
     c.Critic: ["criticise"],

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Normal
-from toys import Captions, Coins, Columns, Duel, LinearCodec, Mixture, Toss, Tosses, Words
+from toys import Captions, Coins, CoinsByCode, Columns, Duel, LinearCodec, Mixture, Toss, Tosses, Words
 
 from simulacra import laws
 from simulacra.core.batch import Batch, Loss
@@ -210,6 +210,11 @@ class TossesFairCoins(Tosses):
         toss = Toss(n)
         toss.log_probs = lambda: torch.tensor([0.5, 0.5]).log().expand(n, 2)
         return toss
+
+
+class CoinsOfUnsureTotal(CoinsByCode):
+    def normalised(self, scores: Tensor) -> Tensor:
+        return scores.log_softmax(-1) + 0.1
 
 
 class TossesWithoutNormalising(Tosses):
@@ -436,6 +441,7 @@ BROKEN = [
     ("sums to one", rescored(Coins, plus(lambda said, given: 0.1))),
     ("sums to one", rescored(Coins, plus(lambda said, given: -0.1))),
     ("sums to one", AddsTheDivergence),
+    ("choices add up", CoinsOfUnsureTotal),
     ("walk is whole", TossesOneCoinTwice),
     ("walk adds up", TossesFairCoins),
     ("walk adds up", TossesWithoutNormalising),

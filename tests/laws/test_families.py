@@ -16,6 +16,7 @@ from simulacra.core.capabilities import (
     Completer,
     Critic,
     Decoder,
+    Factorised,
     Fitter,
     Labelled,
     Learner,
@@ -92,7 +93,7 @@ ROWS: dict[str, Callable[[], Any]] = {
 
 # what each family can do, so that a lost method is noticed and does not pass as "not applicable"
 CAN: dict[str, set[type[Any]]] = {
-    "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Completer, Labelled},
+    "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Factorised, Completer, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
 }

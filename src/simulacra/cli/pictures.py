@@ -160,7 +160,7 @@ def main_edit(arguments: Sequence[str]) -> None:
 
 def _with_labels(options: Mapping[str, Any]) -> dict[str, Any]:
     """How the run's data is opened, its labels kept even where the run left them aside."""
-    return {name: value for name, value in options.items() if not (name == "labels" and value == "none")}
+    return {name: value for name, value in options.items() if not (name == "labels" and Path(value).name == "none")}
 
 
 def _given(arguments: Sequence[str], names: Sequence[str], kind: type, verb: str) -> tuple[list[str], Any]:

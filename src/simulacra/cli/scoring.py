@@ -126,10 +126,7 @@ def main_novelty(arguments: Sequence[str]) -> None:
     _print(figures, options.json)
     tell = warn if options.json else say
     for score, a, b in worth:
-        tell(
-            f"{score.name}: {float(a.mean()):.5g} held out, {float(b.mean()):.5g} {found[1]} (bits, larger is stranger)"
-        )
-        tell(f"  known failure: {score.failure}")
+        tell(f"{score.name}, mean in bits: {float(a.mean()):.5g} held out, {float(b.mean()):.5g} {found[1]}")
     if options.out is not None:
         rows = [[i, *(f"{float(b[i]):.6g}" for _, _, b in worth)] for i in range(len(strange))]
         _write_csv(options.out, ["example", *(score.name for score in each)], rows)
