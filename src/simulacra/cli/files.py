@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simulacra.cli.inputs import examples
-from simulacra.cli.parse import parse, positionals
+from simulacra.cli.parse import AtMost, parse, positionals
 from simulacra.cli.words import say
 from simulacra.core.checkpoint import write
 from simulacra.modalities.samples import write_samples
@@ -30,7 +30,7 @@ class Compressing:
 
     out: Path = Path("out.smlc")
     y: str | None = None
-    n: int | None = None
+    n: AtMost = None
     portable: bool = False
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from simulacra.cli.inputs import HELD_OUT, examples, others
-from simulacra.cli.parse import JsonFlag, parse, positionals
+from simulacra.cli.parse import AtMost, Count, JsonFlag, parse, positionals
 from simulacra.cli.words import say, warn
 from simulacra.core.checkpoint import write
 from simulacra.core.figure import Figure
@@ -50,7 +50,7 @@ class Classifying:
     """
 
     out: Path = Path("labels.csv")
-    n: int | None = None
+    n: AtMost = None
     calibrate: int = 200
     seed: int = 0
     json: JsonFlag = False
@@ -70,7 +70,7 @@ class Scoring:
 
     background: Path | None = None
     out: Path | None = None
-    n: int = 500
+    n: Count = 500
     seed: int = 0
     json: JsonFlag = False
 
