@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.nets.backbones import Dense
 from simulacra.uses import container
-from simulacra.uses.arithmetic import Arithmetic, Rounding, native, portable
+from simulacra.uses.arithmetic import ARITHMETICS, Arithmetic, Rounding, native, portable
 from simulacra.uses.compress import compress, decompress, describe
 
 
@@ -168,6 +169,33 @@ def test_portable_files_are_read_where_the_arithmetic_differs_a_little_and_refus
         assert torch.equal(decompress(shaken(shake), data).x, x)
     with pytest.raises(ValueError, match="arithmetic differs|not what was written"):
         decompress(shaken(1e-2), data)
+
+
+class ShakenDots(Dots):
+    def posterior(self, x, *, y=None):
+        q = super().posterior(x)
+        q.base_dist.loc = q.base_dist.loc + 0.1 * self.shake * torch.sin(1e3 * q.base_dist.loc)
+        return q
+
+    def choice_log_probs(self, z, *, y=None):
+        log_p = super().choice_log_probs(z)
+        return log_p + self.shake * torch.sin(1e3 * log_p)
+
+
+@pytest.mark.parametrize("make", [lambda: Shaken(side=5, levels=16, classes=2), ShakenDots], ids=["walk", "bits-back"])
+def test_exceptions_carry_a_file_over_as_far_as_the_guard_says(make, monkeypatch):
+    wide = replace(portable, guard=0.05)  # of a 64th of a bit, and of 2**-11 of a mean
+    monkeypatch.setitem(ARITHMETICS, "portable", wide)
+    here, there = make(), make()
+    here.shake, there.shake = 0.0, 1e-4
+    y = torch.arange(40) % 2 if here.space.y is not None else None
+    x = here.sample(40, y=y, rng=0).x
+    data = compress(here, x, y=y, arithmetic=wide, batch=7)
+    assert len(describe(data)["exceptions"]) > 100
+    assert torch.equal(decompress(there, data).x, x)
+    there.shake = 1e-3
+    with pytest.raises(ValueError, match="arithmetic differs|not what was written|not the probabilities"):
+        decompress(there, data)
 
 
 def test_numbers_next_to_a_boundary_round_alike_on_both_sides():
