@@ -96,6 +96,23 @@ def test_a_completer_is_asked_and_labelled_approximate_unless_it_says_more():
     assert impute(Knows(), holes, known).kind == "exact"
 
 
+class Careless(Chain):
+    """A chain that completes as well, without heeding what is known later: the walk is the better way."""
+
+    def complete(self, x, known, *, y=None, rng):
+        y = torch.zeros(len(x), dtype=torch.int64) if y is None else y
+        return Batch(x=torch.where(known, x, self.sample(len(x), y=y, rng=rng).x))
+
+
+def test_a_walk_comes_before_a_completer_but_where_the_class_is_left_open():
+    plain, classes = Careless(side=2), Careless(side=2, classes=2)
+    x = plain.sample(2, rng=0).x
+    known = mask(3).expand_as(x)
+    assert "walks past what is known" in impute(plain, x, known).method
+    assert "walks past" in impute(classes, x, known, y=torch.zeros(2, dtype=torch.int64)).method
+    assert impute(classes, x, known).method == "Careless.complete"
+
+
 @pytest.mark.parametrize(
     ("known", "said"),
     [

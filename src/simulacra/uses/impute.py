@@ -1,8 +1,8 @@
 """Fill in what is missing, several times over: draws of p(unknown | known) under any mask.
 
 What the draws are is said with them. "exact": a model that says so (``completion``), or one that is walked element by
-element where all that is known comes before all that is missing. "approximate": a ``Completer`` such as a VAE's
-chain, or a walk under any other mask, whose candidates are weighed by the probability of what is known.
+element where all that is known comes before all that is missing. "approximate": a walk under any
+other mask, whose candidates are weighed by the probability of what is known, or a ``Completer`` such as a VAE's chain.
 """
 
 from __future__ import annotations
@@ -77,7 +77,10 @@ def _drawn(
     repeated = batch.map(lambda t: t.repeat(draws, *[1] * (t.ndim - 1)))
     y = repeated.y if isinstance(repeated.y, Tensor) else None
     assert repeated.known is not None
-    if isinstance(model, Stepwise) and (in_order(model, batch) or not isinstance(model, Completer)):
+    sure = getattr(model, "completion", "approximate") == "exact"
+    # a walk is of one class; a model that can draw the class along with what is missing does so itself
+    walked = isinstance(model, Stepwise) and (y is not None or space_of(model, "impute").y is None)
+    if isinstance(model, Stepwise) and not sure and (walked or not isinstance(model, Completer)):
         exact = in_order(model, batch)
         found = along(model, repeated, rng, 1 if exact else candidates)
         if exact:
@@ -85,8 +88,7 @@ def _drawn(
         return found, "approximate", f"the best weighed of {candidates} walks past what is known"
     completer = require(model, Completer, "impute")
     done = completer.complete(repeated.x, repeated.known, rng=rng, **({} if y is None else {"y": y}))
-    exact = getattr(model, "completion", "approximate") == "exact"
-    return done.x, "exact" if exact else "approximate", f"{type(model).__name__}.complete"
+    return done.x, "exact" if sure else "approximate", f"{type(model).__name__}.complete"
 
 
 def in_order(model: Stepwise, batch: Batch) -> bool:
