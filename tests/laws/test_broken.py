@@ -213,7 +213,7 @@ class TossesFairCoins(Tosses):
 
 
 class CoinsOfUnsureTotal(CoinsByCode):
-    def normalised(self, scores: Tensor) -> Tensor:
+    def normalised(self, scores):
         return scores.log_softmax(-1) + 0.1
 
 

@@ -14,7 +14,7 @@ from simulacra.families.vae import VAE, VAEConfig
 from simulacra.uses.classify import Scores, figures_of_classes, fit_temperature, reliability, scores
 
 
-def drawn(n: int = 1000) -> tuple[Chain, torch.Tensor, torch.Tensor]:
+def drawn(n: int = 1000):
     model = Chain(side=3, classes=3, sharpness=1.0)
     y = Rng(0)("y").categorical(model.label_log_prob().expand(n, 3))
     return model, model.sample(n, y=y, rng=0).x, y

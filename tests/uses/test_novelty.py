@@ -21,7 +21,7 @@ def test_surprise_is_minus_log2_p():
     assert torch.equal(Surprise()(bits, x), bits)
 
 
-def flat_is_likelier() -> tuple[Chain, torch.Tensor, torch.Tensor]:
+def flat_is_likelier():
     """A chain that mostly repeats its last value: its own pictures are noisy, flat ones are the likeliest of all."""
     model = Chain(side=8, levels=4, seed=1)
     stay = torch.full((1, 5, 4), 0.1).log()
