@@ -16,6 +16,7 @@ CAN = {
     "log_likelihood": "score",
     "encode": "encode",
     "decode": "decode",
+    "to_latent": "invert",
     "choice_log_probs": "code",
     "walk": "walk",
     "complete": "complete",
