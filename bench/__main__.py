@@ -17,6 +17,7 @@ GROUPS = {
     "gan": "training a DCGAN, and the modes a GAN covers",
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
     "training": "one process against two, and a stop against none",
+    "compression": "files of MNIST against the model's bound, PNG and WebP; minutes",
     "house": "what a user waits for: the first answers, the quickstart",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,15 +12,6 @@ from simulacra.cli.main import main
 from simulacra.laws import LAWS
 
 FIT = ["--steps", "4", "--batch", "16", "--no-report"]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
-    """A folder with a VAE and a GAN of the digits."""
-    folder = tmp_path_factory.mktemp("verbs")
-    main(["fit", "vae", "digits", "--latent", "3", "--networks", "Dense(hidden=(8,))", "--out", f"{folder}/vae", *FIT])
-    main(["fit", "gan", "digits", "--generator", "8", "--critic", "8", "--out", f"{folder}/gan", *FIT])
-    return folder
 
 
 @pytest.fixture(autouse=True)

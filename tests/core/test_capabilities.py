@@ -17,6 +17,7 @@ METHODS = {
     c.Invertible: ["latent", "to_latent", "from_latent"],
     c.Codec: ["latent", "encode", "decode", "posterior"],
     c.LatentVariable: ["latent", "log_prob_given", "sample_from"],
+    c.Factorised: ["latent", "choice_log_probs"],
     c.Completer: ["complete"],
     c.Stepwise: ("walk",),
     c.Critic: ["criticise"],

@@ -12,6 +12,7 @@ from torch.distributions import Normal
 from toys import (
     Captions,
     Coins,
+    CoinsByCode,
     Columns,
     Duel,
     LinearCodec,
@@ -226,6 +227,11 @@ class TossesFairCoins(Tosses):
         toss = Toss(n)
         toss.log_probs = lambda: torch.tensor([0.5, 0.5]).log().expand(n, 2)
         return toss
+
+
+class CoinsOfUnsureTotal(CoinsByCode):
+    def normalised(self, scores):
+        return scores.log_softmax(-1) + 0.1
 
 
 class TossesWithoutNormalising(Tosses):
@@ -506,6 +512,7 @@ BROKEN = [
     ("sums to one", rescored(Coins, plus(lambda said, given: 0.1))),
     ("sums to one", rescored(Coins, plus(lambda said, given: -0.1))),
     ("sums to one", AddsTheDivergence),
+    ("choices add up", CoinsOfUnsureTotal),
     ("walk is whole", TossesOneCoinTwice),
     ("walk adds up", TossesFairCoins),
     ("walk adds up", TossesWithoutNormalising),

@@ -17,6 +17,7 @@ from simulacra.core.capabilities import (
     ConditionalSampler,
     Critic,
     Decoder,
+    Factorised,
     Fitter,
     Invertible,
     Labelled,
@@ -227,8 +228,19 @@ ROWS: dict[str, Callable[[], Any]] = {
 
 # what each family can do, so that a lost method is noticed and does not pass as "not applicable"
 CAN: dict[str, set[type[Any]]] = {
-    "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
-    "factor_vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
+    "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
+    "factor_vae": {
+        Learner,
+        Fitter,
+        Sampler,
+        Likelihood,
+        Decoder,
+        Codec,
+        LatentVariable,
+        Factorised,
+        Completer,
+        Labelled,
+    },
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},

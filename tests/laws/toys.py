@@ -252,6 +252,20 @@ class Toss:
         self.order = self.order[1:]
 
 
+class CoinsByCode:
+    """Coins whose code shifts all their odds alike: all that is known of them."""
+
+    space = Coins.space
+    latent = CODE
+
+    def choice_log_probs(self, z: Tensor, *, y=None) -> Tensor:
+        odds = z.sum(1)[:, None].expand(-1, 3)
+        return self.normalised(torch.stack([torch.zeros_like(odds), odds], -1))
+
+    def normalised(self, scores: Tensor) -> Tensor:
+        return scores.log_softmax(-1)
+
+
 class Captions:
     """Points near the place that a word of two letters names."""
 
@@ -341,5 +355,5 @@ class ScoredStretch(Stretch):
 
 
 RIGHT: tuple[type, ...] = (
-    Mixture, LinearCodec, Columns, Words, Coins, Turned, Tosses, Captions, Stretch, ScoredStretch, Duel,
+    Mixture, LinearCodec, Columns, Words, Coins, Turned, Tosses, CoinsByCode, Captions, Stretch, ScoredStretch, Duel,
 )  # fmt: skip

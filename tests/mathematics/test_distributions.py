@@ -30,6 +30,18 @@ def test_discretised_logistics_sum_to_one(levels: int, m: int):
     assert torch.allclose(d.log_prob(grid(levels)).exp().sum(0), torch.ones(50, dtype=F64), atol=1e-12)
 
 
+@pytest.mark.parametrize("levels", [2, 3, 256])
+@pytest.mark.parametrize("m", [1, 5])
+def test_all_levels_at_once_are_each_level_scored(levels: int, m: int):
+    d = logistics(levels, m)
+    each = d.log_prob(grid(levels)).T
+    at_once = d.level_log_probs()
+    torch.testing.assert_close(at_once.exp(), each.exp(), atol=1e-14, rtol=1e-9)
+    far = DiscretisedLogistics(*(t.float() for t in (d.logits, d.centre, d.log_scale)), d.low, d.high, levels)
+    torch.testing.assert_close(far.level_log_probs().exp().double(), each.exp(), atol=1e-6, rtol=0)
+    assert far.level_log_probs().isfinite().all()
+
+
 @pytest.mark.parametrize("log_scale", [-20.0, -7.0, 0.0, 20.0])
 @pytest.mark.parametrize("centre", [-1e4, -1.0, 0.3, 1e4])
 def test_discretised_logistics_are_safe_in_float32(log_scale: float, centre: float):

@@ -127,3 +127,11 @@ def test_names_are_told_without_torch():
     code = "import sys; from simulacra.modalities.names import KNOWN; assert KNOWN; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_labels_left_aside_are_left_aside_when_the_data_is_opened_again():
+    first = open_data("digits", labels="none")
+    again = open_data(first.source, **first.options)
+    assert first.options["labels"] == "none"
+    assert again.train.space.y is None
+    assert again.train.fingerprint == first.train.fingerprint

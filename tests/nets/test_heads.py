@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from simulacra.core.batch import Batch, rows
+from simulacra.core.indices import to_indices
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Continuous, Space
 from simulacra.nets.embeddings import Embed, class_indicator
-from simulacra.nets.heads import Head, Mixture, bernoulli, elements, gaussian, natural
+from simulacra.nets.heads import Head, Mixture, bernoulli, choice_log_probs, elements, gaussian, natural
 
 F64 = torch.float64
 INF = math.inf
@@ -199,3 +200,22 @@ def test_batches_keep_lengths():
     assert drawn.length is not None
     assert set(drawn.length.tolist()) == {0, 1, 2, 3}
     assert int(drawn.x[torch.arange(3) >= drawn.length[:, None]].sum()) == 0
+
+
+@pytest.mark.parametrize("likelihood", [natural, Mixture(components=3)], ids=["natural", "mixture"])
+@pytest.mark.parametrize("space", DISCRETE.values(), ids=DISCRETE)
+def test_every_choice_is_scored_as_the_example_it_makes(space: Space, likelihood):
+    head = Head(space, likelihood)
+    joint = head(raw(head, 4))
+    choices = choice_log_probs(joint)
+    torch.testing.assert_close(choices.exp().sum(-1), torch.ones(4, space.size, dtype=F64))
+    drawn = joint.sample(Rng(1)).x
+    own = choices.gather(2, to_indices(space, drawn)[..., None])[..., 0].sum(1)
+    torch.testing.assert_close(own, joint.log_prob(drawn))
+
+
+def test_a_density_is_normalised_over_the_levels():
+    head = Head(GRID, gaussian)
+    torch.testing.assert_close(choice_log_probs(head(raw(head, 2))).exp().sum(-1), torch.ones(2, 4, dtype=F64))
+    with pytest.raises(ValueError, match="no countable values"):
+        choice_log_probs(Head(POINT)(raw(Head(POINT), 2)))

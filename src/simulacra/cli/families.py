@@ -17,6 +17,8 @@ CAN = {
     "encode": "encode",
     "decode": "decode",
     "to_latent": "invert",
+    "choice_log_probs": "code",
+    "walk": "walk",
     "complete": "complete",
     "criticise": "criticise",
     "label_log_prob": "labels",

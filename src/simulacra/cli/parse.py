@@ -18,6 +18,7 @@ import tyro
 
 T = TypeVar("T")
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"])]
+AtMost = Annotated[int | None, tyro.conf.arg(aliases=["-n"])]
 JsonFlag = Annotated[bool, tyro.conf.arg(name="json")]
 
 

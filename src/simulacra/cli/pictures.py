@@ -1,26 +1,29 @@
-"""``reconstruct``, ``interpolate``, ``denoise`` and ``traverse``: what can be seen of a latent space."""
+"""``reconstruct``, ``interpolate``, ``denoise``, ``edit`` and ``traverse``: uses that show what a latent space holds."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from simulacra.cli.inputs import classes_needed, examples
 from simulacra.cli.parse import Count, parse, positionals
 from simulacra.cli.words import say
 from simulacra.core.batch import Batch
-from simulacra.core.capabilities import Codec, Labelled
+from simulacra.core.capabilities import Codec, Labelled, require
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
 from simulacra.modalities import grids, strips
 from simulacra.modalities.images import to_uint8
-from simulacra.modalities.samples import is_pictures, read_samples, write_samples
+from simulacra.modalities.samples import is_pictures, write_samples
+from simulacra.modalities.sources import open_data
 from simulacra.runs import Run, load
 from simulacra.uses.denoise import denoise
+from simulacra.uses.edit import STRENGTHS, codes, direction, edit, exchange
 from simulacra.uses.interpolate import interpolate, interpolate_latents
 from simulacra.uses.reconstruct import error, reconstruct
 from simulacra.uses.traverse import traverse
@@ -95,6 +98,20 @@ class Traverse:
     steps: int | None = None
     reach: float = 2.0
     seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Edit(Output):
+    """Where to move examples.
+
+    Attributes:
+        towards: the class to move towards, by name or number.
+        strengths: how far, in units of the distance between the mean codes; 0 is the reconstruction.
+    """
+
+    n: Count = 8
+    towards: str | None = None
+    strengths: tuple[float, ...] = STRENGTHS
 
 
 def main_reconstruct(arguments: Sequence[str]) -> None:
@@ -186,6 +203,39 @@ def main_traverse(arguments: Sequence[str]) -> None:
     say(f"{options.out}: {', '.join(found.captions()[:4])}{' ...' if len(frames) > 4 else ''}")
 
 
+def main_edit(arguments: Sequence[str]) -> None:
+    """Move examples towards a class: along the direction between codes, or, by a model of classes, under that class."""
+    (path, source), options = _given(arguments, ("RUN", "INPUT"), Edit, "edit")
+    run = load(path)
+    require(run.model, Codec, "edit")
+    if options.towards is None:
+        raise ValueError("edit needs to know what towards: --towards LABEL, a class of the data")
+    x, y = _examples(run, source, options)
+    space = run.recipe.space
+    if isinstance(space.y, Classes):
+        # the class is no part of the code here: the same code under the other class is the edit
+        assert y is not None
+        to = run.labels(options.towards, len(x))
+        assert to is not None
+        columns = [x, exchange(run.model, x, y, y), exchange(run.model, x, y, to)]
+        said = f"the example, its reconstruction, and the same code as {options.towards}"
+    else:
+        loaded = open_data(run.recipe.data["source"], **_with_labels(run.recipe.data["options"]))
+        towards = loaded.train.space.classes.index(options.towards)
+        z, labels = codes(run.model, loaded.train, rng=options.seed)
+        strip = edit(run.model, x, direction(z, labels == towards), strengths=options.strengths)
+        columns = [x, *strip.unbind(1)]
+        said = f"the example, then strengths {', '.join(f'{s:g}' for s in options.strengths)} towards {options.towards}"
+    rows = torch.stack(columns, 1)
+    say(write_samples(Batch(x=rows.flatten(0, 1)), space, options.out, columns=len(columns)))
+    say(f"a row: {said}")
+
+
+def _with_labels(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How the run's data is opened, its labels kept even where the run left them aside."""
+    return {name: value for name, value in options.items() if not (name == "labels" and Path(value).name == "none")}
+
+
 def _given(arguments: Sequence[str], names: Sequence[str], kind: type, verb: str) -> tuple[list[str], Any]:
     found, rest = positionals(arguments, names, verb)
     return found, parse(kind, rest, verb=f"{verb} {' '.join(names)}")
@@ -193,18 +243,8 @@ def _given(arguments: Sequence[str], names: Sequence[str], kind: type, verb: str
 
 def _examples(run: Run, source: str, options: Output) -> tuple[Tensor, Tensor | None]:
     """Examples from a file, or the run's own held-out part with its labels."""
-    if source == "held-out":
-        batch = run.data().held_out.batch(torch.arange(min(options.n, len(run.data().held_out))), Rng(options.seed))
-        assert isinstance(batch.x, Tensor)
-        y = batch.y if isinstance(batch.y, Tensor) else None
-        return batch.x, y if options.y is None else run.labels(options.y, len(batch))
-    stored = read_samples(source, run.recipe.space)
-    x = stored.batch(torch.arange(min(options.n, len(stored))), Rng(options.seed)).x
-    assert isinstance(x, Tensor)
-    y = run.labels(options.y, len(x))
-    if y is None and isinstance(run.model, Labelled):
-        names = ", ".join(run.recipe.space.classes.names[:12])
-        raise ValueError(f"this model was fitted with labels; say the class of the examples with --y, one of {names}")
+    x, y = examples(run, source, n=options.n, y=options.y, seed=options.seed)
+    classes_needed(run, y, "this")
     return x, y
 
 

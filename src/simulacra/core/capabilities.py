@@ -148,8 +148,23 @@ class LatentVariable(Protocol):
 
 
 @runtime_checkable
+class Factorised(Protocol):
+    """Knows p(x | z) of its latent codes value by value: the elements are independent given z, as bits-back needs."""
+
+    latent: Space
+
+    def choice_log_probs(self, z: Tensor, *, y: Values | None = None) -> Tensor:
+        """Nats (b, size, k): of each element's k values, normalised; elements and values as ``to_indices`` has them."""
+        ...
+
+
+@runtime_checkable
 class Completer(Protocol):
-    """Draws what is missing given what is known."""
+    """Draws what is missing given what is known.
+
+    A model whose draws are exactly of p(unknown | known) says so by an attribute ``completion = "exact"``; without it
+    they are taken to be approximate.
+    """
 
     def complete(self, x: Values, known: Values, *, y: Values | None = None, rng: Rng | int) -> Batch: ...
 
@@ -199,8 +214,7 @@ class Labelled(Protocol):
 
 CAPABILITIES: tuple[type[Any], ...] = (
     Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Invertible, Codec, LatentVariable,
-    Completer,
-    Stepwise, Critic, Labelled,
+    Factorised, Completer, Stepwise, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

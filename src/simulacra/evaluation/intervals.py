@@ -131,3 +131,19 @@ def share_reason(value: float, n: int, m: int, k: int) -> str | None:
 def of_neighbourhood(value: float, error: float) -> Interval:
     """A neighbourhood statistic's expectation at these numbers of rows, by halving."""
     return normal(value, error, "halving", freedom=HALVES - 1)
+
+
+def of_auc(value: float, error: float, n: int, m: int) -> Interval:
+    """A ranking's area from n and m values, by DeLong's error on the log-odds, which keeps it within 0 .. 1.
+
+    ``tests/evaluation/test_auc_interval.py`` simulates it.
+    """
+    if min(n, m) < 100:
+        return none(f"{min(n, m)} examples, the method holds from 100 on")
+    if not 0.02 <= value <= 0.98:
+        return none("too near an end of its range, the method is known to hold from 0.02 to 0.98")
+    odds = math.log(value / (1 - value))
+    plain = normal(odds, error / (value * (1 - value)), "DeLong's error of the log-odds")
+    assert plain.bounds is not None
+    low, high = (1 / (1 + math.exp(-b)) for b in plain.bounds)
+    return Interval(bounds=(low, high), method=plain.method)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Batch, Values
-from simulacra.core.capabilities import Codec, Completer, Critic, Decoder
+from simulacra.core.capabilities import Codec, Completer, Critic, Decoder, Factorised
+from simulacra.core.indices import choices
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Space
 from simulacra.laws.examples import check_close, check_inside, check_same, named
-from simulacra.laws.law import Broken, Inapplicable, Law, Subject
+from simulacra.laws.law import Broken, Inapplicable, Law, Subject, rounding
 from simulacra.laws.queries import classes_of, codes, complete, half, taken
 
 
@@ -87,6 +88,21 @@ def decoded_smoothly(subject: Subject) -> str:
     if not slope.isfinite().all():
         raise Broken("the gradient at the codes is not finite")
     return ""
+
+
+def choices_add_up(subject: Subject) -> str:
+    if any(f.varying or (not isinstance(f, Categorical) and f.levels is None) for f in subject.space.fields.values()):
+        raise Inapplicable("elements take no countable values, or vary in number")
+    model = subject.fresh()
+    log_probs = model.choice_log_probs(codes(model, 8, Rng(3)), y=classes_of(subject, subject.batch(model, 8)))
+    most = max(choices(f) for f in subject.space.fields.values())
+    expected = (8, subject.space.size, most)
+    if tuple(log_probs.shape) != expected:
+        raise Broken(f"log-probabilities of shape {tuple(log_probs.shape)}; expected {expected}")
+    left = float(log_probs.logsumexp(-1).abs().max())
+    if not left <= rounding(log_probs.dtype):
+        raise Broken(f"the probabilities of an element's values do not sum to 1: their log-sum is off by {left:.3g}")
+    return f"{log_probs.shape[1]} elements of up to {most} values"
 
 
 def known_kept(subject: Subject) -> str:
@@ -171,6 +187,12 @@ LAWS = (
     _law("decoded", "Codes drawn from N(0, I), or any categorical ones, are decoded into the space.", Decoder, decoded),
     _law("decoded alone", "What a code is decoded to does not depend on the codes beside it.", Decoder, decoded_alone),
     _law("decoded smoothly", "Continuous examples have a gradient in their code.", Decoder, decoded_smoothly),
+    _law(
+        "choices add up",
+        "A code gives the values of each element probabilities that sum to 1.",
+        Factorised,
+        choices_add_up,
+    ),
     _law("known kept", "Completing leaves what is known as it is.", Completer, known_kept),
     _law("completed in space", "Completed examples lie in the space.", Completer, completed_in_space),
     _law("unknown unseen", "A completion is blind to what stands where nothing is known.", Completer, unknown_unseen),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Batch, Stored
-from simulacra.core.space import Space
+from simulacra.core.space import Classes, Space
 from simulacra.modalities import archives, arrays, folders, grids, images, plots, raster
 from simulacra.modalities.reading import Item, Options
 
@@ -40,19 +41,32 @@ def write_samples(batch: Batch, space: Space, out: Path | str, *, columns: int |
 
 def read_samples(path: Path | str, space: Space) -> Stored:
     """Samples that ``write_samples`` (or anyone) wrote, as data of this space: a folder or archive of pictures, one
-    picture, or an array.
+    picture, or an array. Labels are left aside; ``read_labelled`` has them.
 
     Pictures of another size or number of channels are refused: resizing would change what is judged. So is a grid
     of pictures, which has the size of none of them.
     """
+    return read_labelled(path, replace(space, y=None))[0]
+
+
+def read_labelled(path: Path | str, space: Space) -> tuple[Stored, Tensor | None]:
+    """Samples as ``read_samples`` has them, and their labels as numbers of the space's own classes, int64 (n,).
+
+    Labels are an array y of a .npz, or the names of a folder's subfolders; None where there are none, or the space has
+    no classes. ValueError for classes that the space does not have.
+    """
     path = Path(path)
+    labels: Tensor | None = None
     if not path.exists():
         raise ValueError(f"no samples at {path}; expected {READABLE}")
     if path.suffix in (".npy", ".npz"):
         array = arrays.read_arrays(path)
         values = array.get("x", next(iter(array.values())))
+        if isinstance(space.y, Classes) and "y" in array and path.suffix == ".npz":
+            images.check_labels(array["y"], len(values), len(space.y), path.name)
+            labels = torch.from_numpy(array["y"].astype(np.int64))
         if not is_pictures(space):
-            return _points(values, space, path)
+            return _points(values, space, path), labels
         c, h, w = images.picture_field(space).shape
         # small pictures fit both layouts; what we write ourselves is (n, h, w, c)
         layout = "nhwc" if values.shape[1:] == (h, w, c) else "nchw" if values.shape[1:] == (c, h, w) else None
@@ -60,7 +74,7 @@ def read_samples(path: Path | str, space: Space) -> Stored:
     elif path.is_dir() or archives.is_archive(path) or path.suffix.lower() in raster.SUFFIXES:
         if not is_pictures(space):
             raise ValueError(f"{path}: points are read from a .npy or .npz of shape (n, d); got pictures")
-        pictures = _read_pictures(path, images.picture_field(space).shape[0])
+        pictures, labels = _read_pictures(path, images.picture_field(space).shape[0], space)
     else:
         raise ValueError(f"{path}: not recognised; expected {READABLE}")
     field = images.picture_field(space)
@@ -71,7 +85,7 @@ def read_samples(path: Path | str, space: Space) -> Stored:
     index = np.rint(pictures * ((levels - 1) / 255)).astype(np.uint8)
     c, h, w = field.shape
     plain = images.space(c, h, w, levels=levels)
-    return Stored(space=plain, x=torch.from_numpy(index), name=path.name)
+    return Stored(space=plain, x=torch.from_numpy(index), name=path.name), labels
 
 
 def show(batch: Batch, space: Space, *, real: Tensor | None = None, columns: int | None = None):
@@ -90,21 +104,25 @@ def is_pictures(space: Space) -> bool:
     )
 
 
-def _read_pictures(path: Path, channels: int) -> np.ndarray:
-    """Every picture there, uint8 (n, c, h, w), as it is: none resized, none robbed of its colours."""
+def _read_pictures(path: Path, channels: int, space: Space) -> tuple[np.ndarray, Tensor | None]:
+    """Every picture there, uint8 (n, c, h, w), as it is: none resized, none robbed of its colours; and its labels."""
     items = _items(path)
     # grey pictures may be stored in colour; whether they are grey is seen when all three channels are there
     read = folders.read_items(items, path.name, Options(channels=max(channels, 3), skip=0.0))
     if read.resized:
         raise ValueError(f"{path}: pictures of several sizes; expected one size, that of the model's own")
     # subfolders named train and test are samples like all the others here
-    parts = [read.train.pictures] if read.test is None else [read.train.pictures, read.test.pictures]
-    pictures = np.concatenate(parts)
+    parts = [read.train] if read.test is None else [read.train, read.test]
+    pictures = np.concatenate([part.pictures for part in parts])
+    labels = None
+    if isinstance(space.y, Classes) and all(part.labels is not None for part in parts):
+        own = np.array([space.y.index(name) for name in read.classes])
+        labels = torch.from_numpy(np.concatenate([own[part.labels] for part in parts]))
     if channels > 1:
-        return pictures
+        return pictures, labels
     if (pictures != pictures[:, :1]).any():
         raise ValueError(f"{path}: pictures in colour; expected grey ones, as the model's own")
-    return pictures[:, :1]
+    return pictures[:, :1], labels
 
 
 def _items(path: Path) -> list[Item]:

@@ -76,7 +76,7 @@ def open_data(
         "size": size if size is None or isinstance(size, int) else list(size),
         "channels": channels,
         "modality": modality,
-        "labels": None if labels is None else str(Path(labels).expanduser().resolve()),
+        "labels": labels if labels in (None, "none") else str(Path(labels).expanduser().resolve()),
         "binarise": binarise,
         "held_out": held_out,
         "skip": None if skip == Options().skip else skip,

@@ -22,7 +22,7 @@ from simulacra.mathematics.divergences import importance_bound, log_normal
 from simulacra.nets import chains
 from simulacra.nets.backbones import Networks
 from simulacra.nets.embeddings import Embed, class_indicator
-from simulacra.nets.heads import Head, Joint, Likelihood, elements
+from simulacra.nets.heads import Head, Joint, Likelihood, choice_log_probs, elements
 from simulacra.nets.marginal import label_counts
 
 ELEMENTS = 1 << 23  # raw outputs decoded at a time where a likelihood draws many codes: 32 MiB in float32
@@ -203,6 +203,11 @@ class Autoencoder(nn.Module):
     def likelihood(self, z: Tensor, *, y: Values | None = None) -> Joint:
         """p(x | z), the distribution over examples that each code (b, latent) stands for."""
         return self._decode(z, self._given(y))
+
+    @torch.no_grad()
+    def choice_log_probs(self, z: Tensor, *, y: Values | None = None) -> Tensor:
+        """Nats (b, size, k) under p(x | z) of every value that each element can take."""
+        return choice_log_probs(self.likelihood(z, y=y))
 
     def log_prob_given(
         self,

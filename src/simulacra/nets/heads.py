@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Batch, Values
+from simulacra.core.indices import choices
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Continuous, Field, Space
 from simulacra.mathematics.distributions import (
@@ -24,6 +25,7 @@ from simulacra.mathematics.distributions import (
     Elementwise,
     Gaussian,
     Grey,
+    Levelled,
     soft_floor,
 )
 from simulacra.nets.embeddings import pick, within
@@ -284,6 +286,31 @@ class Joint:
                 inside = within(f, len(x[name]), length, x[name].device)
                 x[name] = x[name] * inside.reshape(*inside.shape, *[1] * (len(f.shape) - 1))
         return Batch(x=x if len(x) > 1 else next(iter(x.values())), length=length)
+
+
+def choice_log_probs(joint: Joint) -> Tensor:
+    """Nats (b, size, k) of every value that each element can take, as ``core.indices`` numbers them; normalised.
+
+    Fields of fewer values than the largest hold -inf beyond theirs. A density is taken at the levels and normalised
+    over them. ValueError for a field without levels.
+    """
+    found: list[Tensor] = []
+    for name, f in joint.space.fields.items():
+        part, k = joint.parts[name], choices(f)
+        if isinstance(part, Levelled):
+            each = part.level_log_probs()
+        else:
+            each = torch.stack([part.log_prob(_choice(f, i, part)) for i in range(k)], dim=-1)
+        found.append(each.reshape(len(each), math.prod(f.shape), k).log_softmax(-1))
+    most = max(t.shape[-1] for t in found)
+    return torch.cat([torch.nn.functional.pad(t, (0, most - t.shape[-1]), value=-math.inf) for t in found], dim=1)
+
+
+def _choice(f: Field, number: int, part: Elementwise) -> Tensor:
+    """The number-th value of a field in every element of a distribution."""
+    like = part.mode()
+    value = f.value(float(number)) if isinstance(f, Continuous) else number
+    return torch.full_like(like, value)
 
 
 def elements(space: Space, batch: int, known: Values | None, length: Tensor | None) -> float | Tensor:
