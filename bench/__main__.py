@@ -14,6 +14,7 @@ GROUPS = {
     "likelihood": "exact likelihoods: what drawing pixel by pixel costs",
     "vae": "training a VAE, and the likelihood it reaches",
     "gan": "training a DCGAN, and the modes a GAN covers",
+    "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
     "training": "one process against two, and a stop against none",
     "house": "what a user waits for: the first answers, the quickstart",
 }

@@ -14,6 +14,7 @@ METHODS = {
     c.ConditionalSampler: ["sample_given"],
     c.Likelihood: ["log_likelihood"],
     c.Decoder: ["latent", "decode"],
+    c.Invertible: ["latent", "to_latent", "from_latent"],
     c.Codec: ["latent", "encode", "decode", "posterior"],
     c.Completer: ["complete"],
     c.Stepwise: ("walk",),

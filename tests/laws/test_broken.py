@@ -9,7 +9,19 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Normal
-from toys import Captions, Coins, Columns, Duel, LinearCodec, Mixture, Toss, Tosses, Words
+from toys import (
+    Captions,
+    Coins,
+    Columns,
+    Duel,
+    LinearCodec,
+    Mixture,
+    ScoredStretch,
+    Stretch,
+    Toss,
+    Tosses,
+    Words,
+)
 
 from simulacra import laws
 from simulacra.core.batch import Batch, Loss
@@ -265,6 +277,30 @@ class DecodesWithoutSlope(LinearCodec):
         return super().decode(z)
 
 
+class ComesBackBesideItself(Stretch):
+    def from_latent(self, z, *, y=None):
+        return super().from_latent(z) + 0.01
+
+
+class ForgetsItsStretch(Stretch):
+    def to_latent(self, x, *, y=None):
+        z, log_det = super().to_latent(x)
+        return 2 * z, log_det
+
+    def from_latent(self, z, *, y=None):
+        return super().from_latent(z / 2)
+
+
+class InvertsTogether(Stretch):
+    def from_latent(self, z, *, y=None):
+        return super().from_latent(z) + (0.1 if len(z) == 1 else 0.0)
+
+
+class ScoresByAnotherNormal(ScoredStretch):
+    def normal(self, z):
+        return super().normal(z - 1)
+
+
 class DrawsEverythingAnew(Columns):
     def complete(self, x, known, *, y=None, rng):
         return Batch(x=self.fill(x, known, Rng.of(rng)))
@@ -445,6 +481,10 @@ BROKEN = [
     ("decoded", DecodesOutsideTheSquare),
     ("decoded alone", DecodesTogether),
     ("decoded smoothly", DecodesWithoutSlope),
+    ("there and back", ComesBackBesideItself),
+    ("log-determinant", ForgetsItsStretch),
+    ("inverted alone", InvertsTogether),
+    ("scored by its code", ScoresByAnotherNormal),
     ("known kept", DrawsEverythingAnew),
     ("completed in space", CompletesBetweenLevels),
     ("unknown unseen", Peeks),

@@ -16,6 +16,7 @@ CAN = {
     "log_likelihood": "score",
     "encode": "encode",
     "decode": "decode",
+    "to_latent": "invert",
     "complete": "complete",
     "criticise": "criticise",
     "label_log_prob": "labels",

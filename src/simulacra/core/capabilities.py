@@ -87,6 +87,21 @@ class Decoder(Protocol):
 
 
 @runtime_checkable
+class Invertible(Protocol):
+    """A bijection between examples and a latent N(0, I): log p(x | y) = log N(z; 0, I) + log_det."""
+
+    latent: Space
+
+    def to_latent(self, x: Values, *, y: Values | None = None) -> tuple[Tensor, Tensor]:
+        """x (b, *event) -> z (b, *latent) and log |det dz/dx|, nats (b,), x in its own units and not spread."""
+        ...
+
+    def from_latent(self, z: Tensor, *, y: Values | None = None) -> Values:
+        """The inverse, (b, *latent) -> (b, *event); real numbers also where examples lie on levels; differentiable."""
+        ...
+
+
+@runtime_checkable
 class Codec(Protocol):
     """Maps examples to a latent space and back."""
 
@@ -156,8 +171,8 @@ class Labelled(Protocol):
 
 
 CAPABILITIES: tuple[type[Any], ...] = (
-    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Codec, Completer, Stepwise, Critic,
-    Labelled,
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Invertible, Codec, Completer,
+    Stepwise, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")
