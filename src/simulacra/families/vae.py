@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from simulacra.core.batch import Batch, Data, Loss, Stored, Values, rows
+from simulacra.core.batch import Batch, Data, Loss, Values, rows
 from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.optimisers import AdamW, Optimiser, Warmup
 from simulacra.core.randomness import Rng
@@ -31,10 +31,12 @@ from simulacra.core.space import Classes, Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.bounds import Bound, Objective, elbo
 from simulacra.mathematics.divergences import importance_bound, log_normal
+from simulacra.nets import chains
 from simulacra.nets.backbones import ByLayout, Networks
-from simulacra.nets.embeddings import Embed, class_indicator, pick
+from simulacra.nets.embeddings import Embed, class_indicator
 from simulacra.nets.heads import Head, Joint, Likelihood, elements, natural
 from simulacra.nets.initialise import initialise
+from simulacra.nets.marginal import label_counts
 
 ELEMENTS = 1 << 23  # raw outputs decoded at a time where a likelihood draws many codes: 32 MiB in float32
 
@@ -255,26 +257,19 @@ class VAE(nn.Module):
     ) -> Batch:
         """Draws what is unknown given what is known, by ``sweeps`` rounds of code and unknown values in turn.
 
-        The first ``warm`` rounds draw the code from q(z | x) (pseudo-Gibbs, Rezende et al. 2014, appendix F); later
-        ones accept it by Metropolis' rule (Mattei & Frellsen 2018, "Leveraging the exact likelihood"), so that the
-        chain tends to p(unknown | known). Approximate, as is every chain of finite length.
+        See ``nets.chains.complete``: pseudo-Gibbs first, then accepted by Metropolis' rule.
         """
-        rng = Rng.of(rng)
-        given = self._given(y)
-        start = self._decode(self._prior(rows(x), rng("start")), given).sample(rng("fill"))
-        state = Batch(x=merged(known, x, start.x), y=y, known=known, length=length)
-        z = self._proposed(state, given, rng("z", "start"))[0]
-        for sweep in range(sweeps):
-            proposal, proposed = self._proposed(state, given, rng("z", sweep))
-            if sweep < warm:
-                z = proposal
-            else:
-                weight = self._weight(state, given, z)  # of the old code, under the values of this round
-                u = rng("accept", sweep).uniform((len(z),), dtype=torch.float64, device=z.device) + 2.0**-25
-                z = torch.where((u.log() < proposed - weight)[:, None], proposal, z)
-            drawn = self._decode(z, given).sample(rng("fill", sweep))
-            state = replace(state, x=merged(known, x, drawn.x))
-        return replace(state, known=None)
+        rng, given = Rng.of(rng), self._given(y)
+        return chains.complete(
+            Batch(x=x, y=y, known=known, length=length),
+            self._prior(rows(x), rng("start")),
+            lambda state, stream: self._proposed(state, given, stream),
+            lambda state, z: self._weight(state, given, z),
+            lambda z, stream: self._decode(z, given).sample(stream),
+            sweeps=sweeps,
+            warm=warm,
+            rng=rng,
+        )
 
     def _prior(self, n: int, rng: Rng) -> Tensor:
         like = next(self.parameters())
@@ -290,27 +285,3 @@ class VAE(nn.Module):
         mean, log_scale = self._encode(state, given)
         log_px = self._decode(z, given).log_prob(state.x, None, state.length)
         return log_px + log_normal(z).sum(-1) - log_normal(z, mean, log_scale).sum(-1)
-
-
-def label_counts(data: Data, classes: int) -> Tensor:
-    """How many examples each class has, int64 (classes,); ValueError for data without labels."""
-    counts = torch.zeros(classes, dtype=torch.int64)
-    parts = [torch.arange(len(data))] if isinstance(data, Stored) else torch.arange(len(data)).split(4096)
-    for part in parts:
-        # labels that are stored need no examples drawn beside them
-        y = data.y if isinstance(data, Stored) else data.batch(part, Rng(0)).y
-        if not isinstance(y, Tensor):
-            raise ValueError(f"this model expects labels of {classes} classes; the data has none")
-        counts += torch.bincount(y.cpu(), minlength=classes)
-    return counts
-
-
-def merged(known: Values, x: Values, other: Values) -> Values:
-    """x where it is known, the other values elsewhere."""
-    if isinstance(x, Mapping):
-        return {name: _merged(t, pick(known, name), pick(other, name)) for name, t in x.items()}
-    return _merged(x, pick(known, ""), pick(other, ""))
-
-
-def _merged(x: Tensor, known: Tensor | None, other: Tensor) -> Tensor:
-    return x if known is None else torch.where(known.to(x.device), x, other.to(x.dtype))
