@@ -16,6 +16,7 @@ from simulacra.core.capabilities import (
     Completer,
     Critic,
     Decoder,
+    Denoiser,
     Fitter,
     Labelled,
     Learner,
@@ -26,12 +27,15 @@ from simulacra.core.capabilities import (
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig
+from simulacra.families.diffusion import Diffusion, DiffusionConfig
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
+from simulacra.mathematics import preconditioning
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
+from simulacra.nets import denoisers
 from simulacra.nets.adversarial import Regulariser
 
 INFINITE = math.inf
@@ -71,6 +75,13 @@ def dcgan(space: Space, **settings: Any) -> Callable[[], DCGAN]:
     return lambda: DCGAN(DCGANConfig(latent=4, width=4, **settings), space, rng=1)
 
 
+def diffusion(space: Space, **settings: Any) -> Callable[[], Diffusion]:
+    small: Any = {"backbone": denoisers.ByShape(
+        grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
+    )}  # fmt: skip
+    return lambda: Diffusion(DiffusionConfig(**{**small, **settings}), space, rng=1)
+
+
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
 LAZY = (Regulariser(penalty=r1, weight=1.0, every=16),)
 ROWS: dict[str, Callable[[], Any]] = {
@@ -85,6 +96,11 @@ ROWS: dict[str, Callable[[], Any]] = {
     "gan, table": gan(NUMBERS),
     "gan, wasserstein": gan(PLANE, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
     "gan, lazy": gan(PLANE, game=NonSaturating(), regularisers=LAZY),
+    "diffusion, plane": diffusion(PLANE),
+    "diffusion, pictures with labels": diffusion(PICTURES),
+    "diffusion, bits": diffusion(BITS),
+    "diffusion, table": diffusion(NUMBERS, preconditioning=preconditioning.v),
+    "diffusion, patches": diffusion(PICTURES, backbone=denoisers.DiT(patch=4, width=16, depth=1, heads=2)),
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
@@ -93,6 +109,7 @@ ROWS: dict[str, Callable[[], Any]] = {
 # what each family can do, so that a lost method is noticed and does not pass as "not applicable"
 CAN: dict[str, set[type[Any]]] = {
     "vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Completer, Labelled},
+    "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
 }
@@ -102,6 +119,15 @@ CAN: dict[str, set[type[Any]]] = {
 CHAINS = {"known kept", "completed in space", "unknown unseen", "completed alone", "untouched", "saved and loaded",
           "fitted alike"}  # fmt: skip
 QUICK = "vae, table with labels"
+# a diffusion model takes many steps for everything: the quick tests ask all of the plane, the rest of its rows less
+STEPS = {*CHAINS, "scored alone", "decoded alone", "labels summed out", "prefix", "parts", "decoded"}
+
+
+def slow(row: str, law: str) -> bool:
+    family = row.partition(",")[0]
+    return (family == "vae" and row != QUICK and law in CHAINS) or (
+        family == "diffusion" and row != "diffusion, plane" and law in STEPS
+    )
 
 
 def applicable() -> list[Any]:
@@ -110,7 +136,7 @@ def applicable() -> list[Any]:
             make,
             law,
             id=f"{row}: {law.name}",
-            marks=[pytest.mark.slow] if row.startswith("vae") and row != QUICK and law.name in CHAINS else [],
+            marks=[pytest.mark.slow] if slow(row, law.name) else [],
         )
         for row, make in ROWS.items()
         for law in laws.LAWS

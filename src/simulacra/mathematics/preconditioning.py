@@ -7,11 +7,15 @@ deviation ``data``, handed to a model as such.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from simulacra.mathematics import paths
 
 
 class Coefficients(NamedTuple):
@@ -25,6 +29,7 @@ class Coefficients(NamedTuple):
 
 Preconditioning = Callable[[Tensor, Tensor], Coefficients]  # (s, data) -> coefficients
 Weighting = Callable[[Tensor, Tensor], Tensor]  # (s, data) -> weight of |D - x_0|^2
+Levels = Callable[[Tensor, Tensor], Tensor]  # (uniform shares in [0, 1), data) -> the levels s to train at
 
 
 def edm(level: Tensor, data: Tensor) -> Coefficients:
@@ -88,3 +93,35 @@ def min_snr(level: Tensor, data: Tensor) -> Tensor:
 def soft_min_snr(level: Tensor, data: Tensor) -> Tensor:
     """1 / (s^2 + d^2): a clipping without a corner (Crowson et al. 2024, "Scalable high-resolution pixel-space")."""
     return (level.square() + data.square()).reciprocal()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogNormal:
+    """Trained at levels with log s ~ N(mean, spread^2), for data of deviation 1/2: Karras et al. 2022, table 1.
+
+    For data of another deviation d all levels are 2 d times as high, which leaves the network's task as it was.
+    """
+
+    mean: float = -1.2
+    spread: float = 1.2
+
+    def __call__(self, share: Tensor, data: Tensor) -> Tensor:
+        # shares are multiples of 2**-24: half a step keeps 0 from minus infinity
+        quantile = math.sqrt(2) * torch.erfinv(2 * (share + 2.0**-25) - 1)
+        return (self.mean + self.spread * quantile).exp() * (2 * data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlongPath:
+    """Trained at the levels of a path at uniform times in [first, last] (``mathematics.paths``)."""
+
+    path: paths.Path
+    first: float = 1e-3
+    last: float = 0.999
+
+    def __post_init__(self) -> None:
+        if not 0 < self.first < self.last < 1:
+            raise ValueError(f"times need 0 < first < last < 1; got {self.first} and {self.last}")
+
+    def __call__(self, share: Tensor, data: Tensor) -> Tensor:
+        return paths.level(self.path, self.first + (self.last - self.first) * share)

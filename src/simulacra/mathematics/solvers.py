@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,10 +23,8 @@ from simulacra.core.randomness import Rng
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
-class Solver(Protocol):
-    """Goes from x (b, *event) at levels[0] to levels[-1]; rng for those that add noise on the way."""
-
-    def __call__(self, denoise: Denoise, x: Tensor, levels: Tensor, rng: Rng) -> Tensor: ...
+# (denoise, x (b, *event) at levels[0], levels, rng for those that add noise) -> x at levels[-1]
+Solver = Callable[[Denoise, Tensor, Tensor, Rng], Tensor]
 
 
 def karras(steps: int, low: float, high: float, *, rho: float = 7.0, device: torch.device | str = "cpu") -> Tensor:

@@ -9,18 +9,20 @@ from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, gan, vae
-from simulacra.mathematics import adversarial, bounds
-from simulacra.nets import activations, backbones, heads
+from simulacra.families import dcgan, diffusion, gan, vae
+from simulacra.mathematics import adversarial, bounds, flow_likelihood, paths, preconditioning, solvers
+from simulacra.nets import activations, backbones, denoisers, heads
 from simulacra.nets import adversarial as duels
 from simulacra.recipes.settings import table
 from simulacra.training import settings as training_settings
 from simulacra.training.settings import Training
 
 # what a recipe.json may name
-SETTINGS = table(
-    (vae, gan, dcgan, optimisers, adversarial, bounds, activations, backbones, heads, duels, training_settings)
-)
+SETTINGS = table((
+    vae, gan, dcgan, diffusion,
+    optimisers, adversarial, bounds, flow_likelihood, paths, preconditioning, solvers,
+    activations, backbones, denoisers, heads, duels, training_settings,
+))  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +57,17 @@ def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Traini
     return dcgan.DCGANConfig(width=32 if small(space) else 64), Training(steps=steps, batch=64)
 
 
+def diffusion_recipe(space: Space, examples: int) -> tuple[diffusion.DiffusionConfig, Training]:
+    """EDM's preconditioning, weights and noise levels; a U-Net for pictures, dense layers for rows."""
+    steps = passes(examples, 64, epochs=60, low=1_500, high=20_000)
+    return diffusion.DiffusionConfig(), Training(steps=steps, batch=64)
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
+    "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.Diffusion, recipe=diffusion_recipe),
 }
 
 
