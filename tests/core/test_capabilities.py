@@ -20,6 +20,7 @@ METHODS = {
     c.Factorised: ["latent", "choice_log_probs"],
     c.Completer: ["complete"],
     c.Stepwise: ("walk",),
+    c.Denoiser: ("denoise",),
     c.Critic: ["criticise"],
     c.Labelled: ["label_log_prob"],
 }

@@ -17,6 +17,7 @@ from simulacra.core.capabilities import (
     ConditionalSampler,
     Critic,
     Decoder,
+    Denoiser,
     Factorised,
     Fitter,
     Invertible,
@@ -31,6 +32,7 @@ from simulacra.core.capabilities import (
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig
+from simulacra.families.diffusion import Diffusion, DiffusionConfig
 from simulacra.families.factor_vae import FactorVAE, FactorVAEConfig
 from simulacra.families.flow import (
     FlowConfig,
@@ -52,9 +54,11 @@ from simulacra.families.vae import VAE, VAEConfig
 from simulacra.families.vqvae import VQVAE, VQVAEConfig
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
+from simulacra.mathematics import preconditioning
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
 from simulacra.mathematics.ladder import FreeBits
+from simulacra.nets import denoisers
 from simulacra.nets.adversarial import Regulariser
 from simulacra.nets.causal_attention import Attention
 from simulacra.nets.causal_layers import Gated, Residual
@@ -167,6 +171,13 @@ def pixelcnn(space: Space, *layers: Any, **settings: Any) -> Callable[[], Raster
     return lambda: build_pixelcnn(config, space, rng=1)
 
 
+def diffusion(space: Space, **settings: Any) -> Callable[[], Diffusion]:
+    small: Any = {"backbone": denoisers.ByShape(
+        grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
+    )}  # fmt: skip
+    return lambda: Diffusion(DiffusionConfig(**{**small, **settings}), space, rng=1)
+
+
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
 LAZY = (Regulariser(penalty=r1, weight=1.0, every=16),)
 ROWS: dict[str, Callable[[], Any]] = {
@@ -194,6 +205,11 @@ ROWS: dict[str, Callable[[], Any]] = {
     "gan, table": gan(NUMBERS),
     "gan, wasserstein": gan(PLANE, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
     "gan, lazy": gan(PLANE, game=NonSaturating(), regularisers=LAZY),
+    "diffusion, plane": diffusion(PLANE),
+    "diffusion, pictures with labels": diffusion(PICTURES),
+    "diffusion, bits": diffusion(BITS),
+    "diffusion, table": diffusion(NUMBERS, preconditioning=preconditioning.v),
+    "diffusion, patches": diffusion(PICTURES, backbone=denoisers.DiT(patch=4, width=16, depth=1, heads=2)),
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
@@ -243,6 +259,7 @@ CAN: dict[str, set[type[Any]]] = {
     },
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
+    "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "flow": {Learner, Fitter, Sampler, Likelihood, Decoder, Invertible, Labelled},
@@ -263,11 +280,16 @@ def can(row: str) -> set[type[Any]]:
 CHAINS = {"known kept", "completed in space", "unknown unseen", "completed alone", "untouched", "saved and loaded",
           "fitted alike"}  # fmt: skip
 QUICK = "vae, table with labels"
+# a diffusion model takes many steps for everything: the quick tests ask all of the plane, the rest of its rows less
+STEPS = {*CHAINS, "scored alone", "decoded alone", "labels summed out", "prefix", "parts", "decoded"}
 
 
 def slow(row: str, law: str) -> bool:
     """Whether a row's law is left to the slow tests."""
-    return row.partition(",")[0] in ("vae", "factor_vae", "hvae") and row != QUICK and law in CHAINS
+    family = row.partition(",")[0]
+    if family == "diffusion":
+        return row != "diffusion, plane" and law in STEPS
+    return family in ("vae", "factor_vae", "hvae") and row != QUICK and law in CHAINS
 
 
 def applicable() -> list[Any]:

@@ -1,4 +1,4 @@
-"""``reconstruct``, ``interpolate``, ``denoise``, ``edit`` and ``traverse``: uses that show what a latent space holds."""
+"""``reconstruct``, ``interpolate``, ``denoise``, ``edit``, ``traverse``: uses that show what a latent space holds."""
 
 from __future__ import annotations
 

@@ -197,6 +197,15 @@ class Stepwise(Protocol):
 
 
 @runtime_checkable
+class Denoiser(Protocol):
+    """Takes Gaussian noise of any strength out of examples."""
+
+    def denoise(self, x: Values, sigma: float | Tensor, *, y: Values | None = None) -> Values:
+        """E[clean | x], like x; sigma, a number or (b,), the noise's deviation in units of each field's ``scale``."""
+        ...
+
+
+@runtime_checkable
 class Critic(Protocol):
     """Scores how real an example looks; higher is more real, the scale is its own."""
 
@@ -214,7 +223,7 @@ class Labelled(Protocol):
 
 CAPABILITIES: tuple[type[Any], ...] = (
     Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Invertible, Codec, LatentVariable,
-    Factorised, Completer, Stepwise, Critic, Labelled,
+    Factorised, Completer, Stepwise, Denoiser, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

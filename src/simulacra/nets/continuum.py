@@ -53,12 +53,12 @@ class Continuum:
 
     def within(self, raw: Tensor) -> Tensor:
         """A network's free output (b, *event) as u: through a tanh onto the range of fields that have both bounds."""
-        parts = [_within(f, r) for f, r in zip(self.fields.values(), self._split(raw), strict=True)]
+        parts = [_within(f, r) for f, r in zip(self.fields.values(), self.split(raw), strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def outward(self, u: Tensor) -> Values:
         """u (b, *event) -> values in their own units; differentiable."""
-        parts = zip(self.fields.items(), self._split(u), strict=True)
+        parts = zip(self.fields.items(), self.split(u), strict=True)
         values = {name: (part * f.scale + f.centre).reshape(-1, *f.shape) for (name, f), part in parts}
         return values if len(values) > 1 else next(iter(values.values()))
 
@@ -69,10 +69,24 @@ class Continuum:
             return _settle(next(iter(self.fields.values())), x)
         return {name: _settle(f, x[name]) for name, f in self.fields.items()}
 
-    def _split(self, u: Tensor) -> list[Tensor]:
+    def inside(self, x: Values) -> Values:
+        """Values clamped to their fields' ranges; differentiable within them."""
+        if isinstance(x, Tensor):
+            return x.clamp(*_range(next(iter(self.fields.values()))))
+        return {name: x[name].clamp(*_range(f)) for name, f in self.fields.items()}
+
+    def split(self, u: Tensor) -> list[Tensor]:
+        """u (b, *event) -> each field's part, (b, *event) of the only one or (b, its size)."""
         if len(self.fields) == 1:
             return [u]
         return list(u.split([math.prod(f.shape) for f in self.fields.values()], dim=1))
+
+    def flags(self, known: Values) -> Tensor:
+        """What is known of x, bool like x -> bool (b, *event)."""
+        parts = [_of(known, name) for name in self.fields]
+        if len(parts) == 1:
+            return parts[0].reshape(-1, *self.event)
+        return torch.cat([p.reshape(len(p), -1) for p in parts], dim=1)
 
 
 def _of(x: Values, name: str) -> Tensor:
@@ -90,3 +104,7 @@ def _within(f: Continuous, raw: Tensor) -> Tensor:
 
 def _settle(f: Continuous, x: Tensor) -> Tensor:
     return f.value(f.index(x)) if f.levels is not None else x.clamp(f.low, f.high)
+
+
+def _range(f: Continuous) -> tuple[float, float]:
+    return f.low, f.high

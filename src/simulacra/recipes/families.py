@@ -9,8 +9,8 @@ from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, factor_vae, flow, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae
-from simulacra.mathematics import adversarial, bounds, ladder
+from simulacra.families import dcgan, diffusion, factor_vae, flow, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae
+from simulacra.mathematics import adversarial, bounds, flow_likelihood, ladder, paths, preconditioning, solvers
 from simulacra.nets import (
     activations,
     autoregressive,
@@ -23,6 +23,7 @@ from simulacra.nets import (
     codebooks,
     codegrids,
     coupling,
+    denoisers,
     dequantise,
     heads,
     picture_flow,
@@ -38,13 +39,13 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    dcgan, factor_vae, flow, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
+    dcgan, diffusion, factor_vae, flow, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
     # mathematics
-    adversarial, bounds, ladder,
+    adversarial, bounds, flow_likelihood, ladder, paths, preconditioning, solvers,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    code_prior, codebooks, codegrids, coupling, dequantise, duels, heads, picture_flow, spreading, transformer,
-    transforms,
+    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, heads, picture_flow, spreading,
+    transformer, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -159,6 +160,12 @@ def pixelcnn_recipe(space: Space, examples: int) -> tuple[pixelcnn.PixelCNNConfi
     return pixelcnn.PixelCNNConfig(network=network, optimiser=optimiser), Training(steps=steps, batch=64)
 
 
+def diffusion_recipe(space: Space, examples: int) -> tuple[diffusion.DiffusionConfig, Training]:
+    """EDM's preconditioning, weights and noise levels; a U-Net for pictures, dense layers for rows."""
+    steps = passes(examples, 64, epochs=60, low=1_500, high=20_000)
+    return diffusion.DiffusionConfig(), Training(steps=steps, batch=64)
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
@@ -170,6 +177,7 @@ FAMILIES: dict[str, Family] = {
     "glow": Family(config=glow.GlowConfig, build=glow.Glow, recipe=glow_recipe),
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
     "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
+    "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.Diffusion, recipe=diffusion_recipe),
 }
 
 
