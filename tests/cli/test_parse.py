@@ -79,9 +79,28 @@ def test_a_fault_is_one_line(arguments, told):
     assert "simulacra try --help" in str(caught.value)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Twin:
+    """Shares its name with another setting."""
+
+    k: int = 1
+
+
+def test_of_several_with_one_name_the_one_that_fits_is_taken_or_the_module_says_which():
+    other = dataclasses.make_dataclass("Twin", [("k", int, 2), ("j", int, 0)], frozen=True)
+    other.__module__ = "nets.elsewhere"
+    known = {"here:Twin": Twin, "nets.elsewhere:Twin": other}
+    assert setting("here.Twin(k=5)", known) == Twin(k=5)
+    assert setting("elsewhere.Twin", known) == setting("nets.elsewhere.Twin", known) == other()
+    assert setting("Twin(j=3)", known) == other(j=3)  # only one of them has this setting
+    assert setting("Twin", known, lambda value: isinstance(value, Twin)) == Twin()
+    with pytest.raises(ValueError, match=r"several are called that; say which as MODULE\.NAME: .*elsewhere\.Twin"):
+        setting("Twin", known)
+
+
 def test_a_setting_is_looked_up_and_never_evaluated():
     for text in ("open('x')", "(lambda: 1)()", "double.__globals__", "[double for _ in (1,)]"):
-        with pytest.raises(ValueError, match="cannot read"):
+        with pytest.raises(ValueError, match="cannot read|no function"):
             setting(text, KNOWN)
     with pytest.raises(ValueError, match="no function 'open'"):
         setting("open()", KNOWN)

@@ -371,6 +371,11 @@ class ScoresInAColumn(Duel):
         return self.critic(x)
 
 
+class DenoisesByTheLoudest(Mixture):
+    def denoise(self, x, sigma, *, y=None):
+        return super().denoise(x, torch.as_tensor(sigma).max(), y=y)
+
+
 class ScoresAgainstEachOther(Duel):
     def criticise(self, x, *, y=None):
         scores = super().criticise(x)
@@ -533,6 +538,7 @@ BROKEN = [
     ("completed in space", CompletesBetweenLevels),
     ("unknown unseen", Peeks),
     ("completed alone", CompletesTogether),
+    ("denoised alone", DenoisesByTheLoudest),
     ("criticised", ScoresInAColumn),
     ("criticised alone", ScoresAgainstEachOther),
     ("players apart", with_players(lambda m, p: {**p, "generator": Player(module=m, optimiser=AdamW())})),

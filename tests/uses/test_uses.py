@@ -104,3 +104,18 @@ def test_denoising_is_the_posterior_mean_of_a_linear_model(kind):
 def test_denoising_needs_a_positive_sigma():
     with pytest.raises(ValueError, match="must be positive; got 0"):
         denoise(Coding(), torch.zeros(1, 6), 0.0)
+
+
+def test_a_denoiser_answers_with_the_expected_clean_example():
+    class Line:
+        """x ~ N(3, 2^2) in its own units; E[x | noisy] is the noisy value pulled towards 3."""
+
+        space = Space(
+            fields={"x": Continuous(low=-math.inf, high=math.inf, centre=3.0, scale=2.0, shape=(1,))}, measure="line"
+        )
+
+        def denoise(self, x, sigma, *, y=None):
+            return 3.0 + (x - 3.0) / (1 + sigma**2)
+
+    noisy = torch.tensor([[5.0], [1.0]])
+    torch.testing.assert_close(denoise(Line(), noisy, 2.0), torch.tensor([[4.0], [2.0]]))

@@ -20,6 +20,7 @@ CAN = {
     "choice_log_probs": "code",
     "walk": "walk",
     "complete": "complete",
+    "denoise": "denoise",
     "criticise": "criticise",
     "label_log_prob": "labels",
 }

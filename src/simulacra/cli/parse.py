@@ -66,33 +66,69 @@ def positionals(arguments: Sequence[str], names: Sequence[str], verb: str) -> tu
     return found, list(arguments[len(found) :])
 
 
-def setting(text: str, functions: Mapping[str, Any]) -> Any:
+def setting(text: str, functions: Mapping[str, Any], fits: Callable[[Any], bool] = lambda value: True) -> Any:
     """The function or settings object that a text names: ``elbo``, ``Warmup(steps=100)``, ``AdamW(lr=1e-4)``.
+
+    fits  tells which of several that share the name is meant; where it cannot, ``module.NAME`` does.
 
     Only names of the table are looked up; nothing is evaluated. Raises ValueError for anything else.
     """
-    by_name = {q.split(":")[1]: value for q, value in functions.items()}
 
-    def read(node: ast.expr) -> Any:
-        if isinstance(node, ast.Name):
-            if node.id not in by_name:
-                raise ValueError(f"no function {node.id!r}; expected one of {', '.join(sorted(by_name))}")
-            found: Any = by_name[node.id]
-            return found() if isinstance(found, type) else found
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            read(node.func)
-            return by_name[node.func.id](**{k.arg: read(k.value) for k in node.keywords if k.arg})
+    def read(node: ast.expr) -> list[Any]:
+        """What a node may mean: one value, or several where a name is shared."""
+        if isinstance(node, ast.Name | ast.Attribute):
+            return [value() if isinstance(value, type) else value for value in _called(node, functions)]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute) and not node.args:
+            given = {k.arg: one(k.value) for k in node.keywords if k.arg}
+            return _each(_called(node.func, functions), given)
         if isinstance(node, ast.Tuple):
-            return tuple(read(part) for part in node.elts)
+            return [tuple(one(part) for part in node.elts)]
         try:
-            return ast.literal_eval(node)
+            return [ast.literal_eval(node)]
         except ValueError:
             raise TypeError("only names, numbers, texts and tuples") from None
 
+    def one(node: ast.expr) -> Any:
+        found = read(node)
+        if len(found) > 1:
+            found = [value for value in found if fits(value)] or found
+        if len(found) > 1:
+            raise TypeError(f"several are called that; say which as MODULE.NAME: {', '.join(map(_qualified, found))}")
+        return found[0]
+
     try:
-        return read(ast.parse(text, mode="eval").body)
+        return one(ast.parse(text, mode="eval").body)
     except (SyntaxError, TypeError) as error:
         raise ValueError(f"cannot read {text!r} ({error}); expected NAME or NAME(setting=value, ...)") from error
+
+
+def _called(node: ast.Name | ast.Attribute, functions: Mapping[str, Any]) -> list[Any]:
+    """All that the table has under a name, or under MODULE.NAME; ValueError where there is nothing."""
+    wanted = ast.unparse(node)
+    found = [value for q, value in functions.items() if f".{q.replace(':', '.')}".endswith(f".{wanted}")]
+    if not found:
+        known = sorted({q.split(":")[1] for q in functions})
+        raise ValueError(f"no function {wanted!r}; expected one of {', '.join(known)}")
+    return found
+
+
+def _each(makers: Sequence[Any], given: Mapping[str, Any]) -> list[Any]:
+    """What those makers make that take these settings; TypeError where none does."""
+    found: list[Any] = []
+    fault: TypeError | None = None
+    for make in makers:
+        try:
+            found.append(make(**given))
+        except TypeError as error:
+            fault = error
+    if not found and fault is not None:
+        raise fault
+    return found
+
+
+def _qualified(value: Any) -> str:
+    kind: Any = value if hasattr(value, "__qualname__") else type(value)
+    return f"{kind.__module__.rpartition('.')[2]}.{kind.__qualname__}"
 
 
 def interactive() -> bool:
@@ -106,10 +142,12 @@ def _function_rule(info: tyro.constructors.PrimitiveTypeInfo, functions: Mapping
     # a function, or an object known by what it does: both are named rather than spelt out
     if not any(kind is collections.abc.Callable or getattr(kind, "_is_protocol", False) for kind in kinds):
         return None
+    protocols: Any = tuple(kind for kind in kinds if getattr(kind, "_is_runtime_protocol", False))
+    fits = (lambda value: isinstance(value, protocols)) if protocols else (lambda value: True)
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="FUNCTION",
-        instance_from_str=lambda given: setting(given[0], functions),
+        instance_from_str=lambda given: setting(given[0], functions, fits),
         is_instance=lambda value: callable(value) or value is None,
         str_from_instance=lambda value: [_name(value)],
     )

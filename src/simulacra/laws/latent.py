@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Batch, Values
-from simulacra.core.capabilities import Codec, Completer, Critic, Decoder, Factorised
+from simulacra.core.capabilities import Codec, Completer, Critic, Decoder, Denoiser, Factorised
 from simulacra.core.indices import choices
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Space
@@ -167,6 +167,20 @@ def criticised_alone(subject: Subject) -> str:
     return ""
 
 
+def denoised_alone(subject: Subject) -> str:
+    model = subject.fresh()
+    batch = subject.batch(model, 8)
+    first = batch.x if isinstance(batch.x, Tensor) else next(iter(batch.x.values()))
+    sigma = torch.logspace(-2, 1, 8, dtype=first.dtype, device=first.device)
+    whole = named(subject.space, model.denoise(batch.x, sigma, y=batch.y))
+    for r in range(8):
+        row = batch.rows(slice(r, r + 1))
+        alone = named(subject.space, model.denoise(row.x, float(sigma[r]), y=row.y))
+        for name in subject.space.fields:
+            check_close(whole[name][r : r + 1], alone[name], f"{name} denoised in a batch and alone")
+    return ""
+
+
 def _unvarying(space: Space) -> Space:
     """The space of the values alone: what comes back without lengths fills its extent with zeros at the end."""
     return replace(space, fields={name: replace(f, varying=False) for name, f in space.fields.items()}, y=None)
@@ -197,6 +211,12 @@ LAWS = (
     _law("completed in space", "Completed examples lie in the space.", Completer, completed_in_space),
     _law("unknown unseen", "A completion is blind to what stands where nothing is known.", Completer, unknown_unseen),
     _law("completed alone", "A completion does not depend on the examples beside it.", Completer, completed_alone),
+    _law(
+        "denoised alone",
+        "What noise is taken out of an example depends on it alone, and on its own noise's strength.",
+        Denoiser,
+        denoised_alone,
+    ),
     _law("criticised", "A critic gives every example one finite score.", Critic, criticised),
     _law("criticised alone", "An example's score does not depend on the examples beside it.", Critic, criticised_alone),
 )

@@ -17,6 +17,7 @@ from simulacra.core.capabilities import (
     ConditionalSampler,
     Critic,
     Decoder,
+    Denoiser,
     Invertible,
     Likelihood,
     Sampler,
@@ -50,6 +51,7 @@ def queries(model: Any, subject: Subject) -> list[Query]:
         (Invertible, "to_latent", lambda: model.to_latent(x, y=classes_of(subject, batch))[0]),
         (Invertible, "from_latent", lambda: model.from_latent(codes(model, ROWS, rng), y=classes_of(subject, batch))),
         (Completer, "complete", lambda: complete(model, subject, batch, rng)),
+        (Denoiser, "denoise", lambda: model.denoise(x, 0.5, y=y)),
         (Critic, "criticise", lambda: model.criticise(x, y=y)),
     ]
     return [Query(name=name, ask=ask) for capability, name, ask in found if isinstance(model, capability)]

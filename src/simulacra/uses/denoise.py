@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Values
-from simulacra.core.capabilities import Codec, Decoder, require_smooth
+from simulacra.core.capabilities import Codec, Decoder, Denoiser, Modelled, require_smooth
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Continuous, Field
 
 
 def denoise(
@@ -21,19 +22,22 @@ def denoise(
     starts: int = 8,
     rng: Rng | int = 0,
 ) -> Tensor:
-    """The most probable clean example behind each noisy one, under the model's latent prior; same shape.
+    """The clean example behind each noisy one: expected, or most probable under a latent prior; same shape.
 
     noisy   x + sigma * N(0, I), in the space's units, (b, *event).
     sigma   standard deviation of the noise, in those units; positive.
 
-    Minimises |noisy - decode(z)|^2 / (2 sigma^2) + |z|^2 / 2 over z by Adam (the maximum a posteriori
+    A model that takes noise out (``Denoiser``) answers with the expected clean example. Another one by its latent prior:
+    minimises |noisy - decode(z)|^2 / (2 sigma^2) + |z|^2 / 2 over z by Adam (the maximum a posteriori
     estimate of Bora et al. 2017, "Compressed sensing using generative models", with the identity as measurement),
     from the code of the noisy picture where the model has an encoder, otherwise from the best of ``starts`` draws.
     Raises ValueError for a model without ``decode`` or with categorical codes, or a sigma that is not positive.
     """
-    decoder = require_smooth(model, "denoise")
     if not sigma > 0:
         raise ValueError(f"sigma is the standard deviation of the noise and must be positive; got {sigma}")
+    if isinstance(model, Denoiser) and isinstance(model, Modelled):
+        return _expected(model, model.space.only, noisy, sigma, y)
+    decoder = require_smooth(model, "denoise")
     z = _start(decoder, noisy, y, starts, Rng.of(rng)).detach().requires_grad_()
     optimiser = torch.optim.Adam([z], lr=lr)
     for step in range(steps):
@@ -45,6 +49,13 @@ def denoise(
         optimiser.step()
     with torch.no_grad():
         return _decoded(decoder, z, y)
+
+
+def _expected(model: Denoiser, field: Field, noisy: Tensor, sigma: float, y: Values | None) -> Tensor:
+    scale = field.scale if isinstance(field, Continuous) else 1.0
+    found = model.denoise(noisy, sigma / scale, y=y)
+    assert isinstance(found, Tensor)
+    return found.clamp(field.low, field.high) if isinstance(field, Continuous) else found
 
 
 def _energy(decoder: Decoder, z: Tensor, noisy: Tensor, sigma: float, y: Values | None) -> Tensor:
