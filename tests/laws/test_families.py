@@ -32,6 +32,7 @@ from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
+from simulacra.nets.activations import steep_tanh
 from simulacra.nets.adversarial import Regulariser
 
 INFINITE = math.inf
@@ -84,6 +85,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "gan, pictures with labels": gan(PICTURES),
     "gan, table": gan(NUMBERS),
     "gan, wasserstein": gan(PLANE, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
+    "gan, steep": gan(PLANE, activation=steep_tanh),
     "gan, lazy": gan(PLANE, game=NonSaturating(), regularisers=LAZY),
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
