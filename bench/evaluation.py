@@ -3,11 +3,14 @@
 Frechet at D = 2048 against scipy (covariances and ``sqrtm`` of their product, the published implementation's way) and
 torchmetrics; precision, recall, density and coverage, 10,000 against 10,000, against prdc 0.2. Values are checked: ours
 against a closed form, the peers' against ours.
+
+``python -m bench evaluation`` runs all of it; ``python -m bench.evaluation frechet | neighbourhoods`` one part.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,31 +121,56 @@ def closed_form(n: int, d: int) -> Any:
     return lambda: {"value": abs(frechet_distance(*sides) / truth - 1)}
 
 
-def run() -> list[Row]:
-    """The rows of the table."""
-    from dataclasses import replace
+PARTS = ("frechet", "neighbourhoods")
 
-    from bench.harness import Row, Side, compare, environment, faster, measure
 
-    peers = environment(
+def run(parts: tuple[str, ...] = PARTS) -> list[Row]:
+    """The rows of the parts asked for."""
+    return [row for part in parts for row in {"frechet": frechet, "neighbourhoods": neighbourhoods}[part]()]
+
+
+def against(ours: str, theirs: str, rounds: int, **settings: int) -> Comparison:
+    """Our worker beside a peer's, which runs in the peers' environment."""
+    from bench.harness import Side, compare
+
+    peer = Side(file=HERE, function=theirs, settings=settings, python=peers())
+    return compare(Side(file=HERE, function=ours, settings=settings), peer, rounds=rounds, warm_up=0)
+
+
+def peers() -> Path:
+    """The interpreter of the peers' environment."""
+    from bench.harness import environment
+
+    return environment(
         "evaluation",
         ["numpy", "scipy", "scikit-learn", "prdc==0.2", "torch"],
         bare=["torchmetrics==1.9.0", "lightning-utilities", "packaging"],
     )
 
-    def against(ours: str, theirs: str, rounds: int, **settings: int) -> Comparison:
-        peer = Side(file=HERE, function=theirs, settings=settings, python=peers)
-        return compare(Side(file=HERE, function=ours, settings=settings), peer, rounds=rounds, warm_up=0)
+
+def frechet() -> list[Row]:
+    """Frechet distance against torchmetrics, scipy and a closed form."""
+    from bench.harness import Row, Side, faster, measure
 
     rows = []
     for n, least in ((10_000, 4), (1_000, 10)):
         for name in ("torchmetrics", "scipy"):
-            both = against("our_frechet", f"{name}_frechet", 2 if name == "torchmetrics" else 1, n=n, d=2048)
+            both = against("our_frechet", f"{name}_frechet", 3 if name == "torchmetrics" else 1, n=n, d=2048)
             rows.append(faster(f"Frechet distance, N = {n}, D = 2048, against {name}", both, at_least=least))
             rows.append(agreement(f"its value, against {name}", both, 1e-6))
         (exact,) = measure(Side(file=HERE, function="closed_form", settings={"n": n, "d": 2048}), rounds=1, warm_up=0)
         what = f"Frechet distance, N = {n}, D = 2048, against a closed form"
         rows.append(Row(what=what, unit="relative", ours=exact.value, target="<= 1e-9", met=exact.value <= 1e-9))
+    return rows
+
+
+def neighbourhoods() -> list[Row]:
+    """Neighbourhood statistics against prdc: time, memory, values."""
+    from dataclasses import replace
+
+    from bench.harness import Side, faster, measure
+
+    rows = []
     for d in (64, 2048):
         both = against("our_neighbourhoods", "prdc_neighbourhoods", 3 if d == 64 else 2, n=10_000, d=d)
         what = f"precision, recall, density, coverage, 10k x 10k, D = {d}"
@@ -153,7 +181,7 @@ def run() -> list[Row]:
         # given to it in float64
         rows.append(replace(agreement(f"{what}, values, prdc in float32", both, 1e-6), target="", met=None))
         theirs = Side(file=HERE, function="prdc_neighbourhoods", settings={"n": 10_000, "d": d, "dtype": "float64"},
-                      python=peers)  # fmt: skip
+                      python=peers())  # fmt: skip
         wide = measure(theirs, rounds=1, warm_up=0)
         rows.append(agreement(f"{what}, values, prdc in float64", replace(both, peer=wide), 1e-6))
     return rows
@@ -178,3 +206,12 @@ def limited(row: Row, most: float) -> Row:
 
     assert isinstance(row.ours, float)
     return replace(row, target=f"<= {most:.0f}", met=statistics.median([row.ours]) <= most)
+
+
+if __name__ == "__main__":
+    from bench.harness import save, show
+
+    for part in tuple(sys.argv[1:]) or PARTS:
+        found = run((part,))
+        show(f"evaluation {part}", found)
+        print(save(f"evaluation-{part}", found, command=f"python -m bench.evaluation {part}"))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from simulacra.core.randomness import Rng
+from simulacra.mathematics import symmetric
 from simulacra.mathematics.frechet import (
-    covariance,
     frechet_distance,
     frechet_distance_of_moments,
     frechet_estimate,
@@ -107,10 +107,13 @@ def test_distance_is_symmetric_and_invariant_under_rotation_and_nought_to_itself
     assert frechet_distance(x, x) < 1e-12
 
 
-def test_distance_by_blocks(monkeypatch):
+def test_distance_without_lapack(monkeypatch):
+    """The route of tensors that LAPACK cannot reach, by blocks."""
     x, y = normal("x", 60, 11), normal("y", 50, 11) @ normal("mix", 11, 11)
     whole = frechet_distance(x, y)
-    monkeypatch.setattr("simulacra.mathematics.frechet.BLOCK", 4)
+    monkeypatch.setattr(symmetric, "has_lapack", lambda s: False)
+    monkeypatch.setattr(symmetric, "BLOCK", 4)
+    monkeypatch.setattr(symmetric, "ROWS", 16)
     assert frechet_distance(x, y) == pytest.approx(whole, rel=1e-12)
     assert whole == pytest.approx(frechet_distance_of_moments(x.mean(0), x.T.cov(), y.mean(0), y.T.cov()), rel=1e-12)
 
@@ -128,12 +131,6 @@ def test_two_rows_a_side():
     u, v = x[1] - x[0], y[1] - y[0]
     expected = (x.mean(0) - y.mean(0)).square().sum() + u @ u / 2 + v @ v / 2 - (u @ v).abs()
     assert frechet_distance(x, y) == pytest.approx(float(expected), rel=1e-12)
-
-
-def test_covariance_by_blocks(monkeypatch):
-    monkeypatch.setattr("simulacra.mathematics.frechet.BLOCK", 4)
-    x = normal("x", 30, 11)
-    torch.testing.assert_close(covariance(x - x.mean(0)), x.T.cov(), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("same", [False, True])

@@ -17,12 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from simulacra.mathematics.symmetric import cholesky, congruence, covariance, eigenvalues, square_sum
+
 Features = Float[Tensor, "n d"]
 OtherFeatures = Float[Tensor, "m d"]
 linalg: Any = torch.linalg  # its functions carry no types
 EPS = torch.finfo(torch.float64).eps
 TOLERANCE = 1e-10  # of the distance: what the fast route may lose to rounding before the slower one is taken
-BLOCK = 256  # columns at a time: 36 of the 64 blocks of a covariance of 2048 are computed, the rest mirrored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +47,13 @@ def frechet_distance(x: Features, y: OtherFeatures) -> float:
 
     Covariances have divisor n - 1. Needs at least two rows a side; ranks below d are no obstacle.
     """
-    (mx, cx), (my, cy) = _centred(x), _centred(y)
-    between = float((mx - my).square().sum())
     if min(len(x), len(y)) > x.shape[1]:
-        sx, sy = covariance(cx), covariance(cy)
-        fast = _by_cholesky(sx, sy, between + float(sx.trace() + sy.trace()))
+        (mx, sx), (my, sy) = covariance(x), covariance(y)
+        fast = _by_cholesky(sx, sy, float((mx - my).square().sum() + sx.trace() + sy.trace()))
         if fast is not None:
             return fast
+    (mx, cx), (my, cy) = _centred(x), _centred(y)
+    between = float((mx - my).square().sum())
     a, b = _factor(cx), _factor(cy)
     return _by_factors(a, b, between + float(a.square().sum() + b.square().sum()))
 
@@ -61,7 +62,7 @@ def frechet_distance_of_moments(
     mean1: Float[Tensor, " d"], cov1: Float[Tensor, "d d"], mean2: Float[Tensor, " d"], cov2: Float[Tensor, "d d"]
 ) -> float:
     """Frechet distance of N(mean1, cov1) and N(mean2, cov2); semi-definite covariances are allowed."""
-    cov1, cov2 = cov1.double(), cov2.double()
+    cov1, cov2 = cov1.detach().double(), cov2.detach().double()
     fixed = float((mean1.double() - mean2.double()).square().sum() + cov1.trace() + cov2.trace())
     fast = _by_cholesky(cov1, cov2, fixed)
     if fast is not None:
@@ -90,17 +91,6 @@ def frechet_estimate(x: Features, y: OtherFeatures) -> FrechetEstimate:
     )
 
 
-def covariance(centred: Features) -> Float[Tensor, "d d"]:
-    """c^T c / (n - 1) of rows whose mean is already zero; only the blocks on and above the diagonal are computed."""
-    n, d = centred.shape
-    out = centred.new_empty(d, d)
-    for start in range(0, d, BLOCK):
-        stop = min(start + BLOCK, d)
-        out[start:stop, start:] = centred[:, start:stop].T @ centred[:, start:]
-        out[stop:, start:stop] = out[start:stop, stop:].T
-    return out.div_(n - 1)
-
-
 def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of the rows, and the rows less it, in float64."""
     x = x.double()
@@ -127,11 +117,11 @@ def _root(cov: Tensor) -> Tensor:
 
 def _by_cholesky(cov1: Tensor, cov2: Tensor, fixed: float) -> float | None:
     """The distance from the eigenvalues of L^T S2 L, or None where rounding could be seen in it."""
-    lower, info = linalg.cholesky_ex(cov1)
-    if int(info):
+    size = float((square_sum(cov1) * square_sum(cov2)).sqrt())
+    lower = cholesky(cov1)
+    if lower is None or not math.isfinite(size):
         return None
-    size = float((cov1.square().sum() * cov2.square().sum()).sqrt())
-    return _from_squares(linalg.eigvalsh(_congruence(lower, cov2)), size, fixed)
+    return _from_squares(eigenvalues(congruence(lower, cov2)), size, fixed)
 
 
 def _by_factors(a: Tensor, b: Tensor, fixed: float) -> float:
@@ -152,18 +142,6 @@ def _from_squares(values: Tensor, size: float, fixed: float) -> float | None:
     roots = values.sqrt()
     value = fixed - 2 * float(roots.sum())
     return value if rounding * float((1 / roots).sum()) <= TOLERANCE * value else None
-
-
-def _congruence(lower: Tensor, cov: Tensor) -> Tensor:
-    """L^T S L, its lower triangle only, by blocks that leave out the noughts of L."""
-    d = len(cov)
-    half, out = torch.empty_like(cov), torch.zeros_like(cov)
-    blocks = [(start, min(start + BLOCK, d)) for start in range(0, d, BLOCK)]
-    for start, stop in blocks:
-        half[:, start:stop] = cov[:, start:] @ lower[start:, start:stop]
-    for start, stop in blocks:
-        out[start:stop, :stop] = lower[start:, start:stop].T @ half[start:, :stop]
-    return out
 
 
 def _influence(centred: Tensor, transported: Tensor, slope: Tensor) -> Tensor:
@@ -194,17 +172,15 @@ def _expand(x: Tensor, y: Tensor) -> _Expansion:
     two is taken off again.
     """
     n, m, d = len(x), len(y), x.shape[1]
-    (mx, cx), (my, cy) = _centred(x), _centred(y)
-    between = mx - my
-    sx, sy = covariance(cx), covariance(cy)
-    first = linalg.cholesky_ex(sx)
-    if int(first.info) or int(linalg.cholesky_ex(sy).info):
+    (mx, sx), (my, sy) = covariance(x), covariance(y)
+    cx, cy, between = x.double() - mx, y.double() - my, mx - my
+    lower = cholesky(sx)
+    if lower is None or cholesky(sy) is None:
         raise ValueError(
             f"the sampling error of a Frechet distance needs covariances of full rank {d}; drop constant or dependent"
             " features"
         )
-    lower = first.L
-    values, u = linalg.eigh(_congruence(lower, sy))
+    values, u = linalg.eigh(congruence(lower, sy))
     a = values.clamp(min=EPS * float(values[-1])).sqrt()
     # with B = L^-T U: S1 = B^-T B^-1, T = B diag(a) B^T, T^-1 = B^-T diag(1/a) B^-1
     whitened = linalg.solve_triangular(lower, cx.T, upper=False).T @ u  # rows B^T c, identity covariance
@@ -216,7 +192,7 @@ def _expand(x: Tensor, y: Tensor) -> _Expansion:
     spread = _spread(whitened * a) / n + _spread(pulled) / m
     weight = 1 / (2 * a[:, None] * a * (a[:, None] + a))
     doubled = 4 - 2 * torch.eye(d, dtype=a.dtype, device=a.device)  # K is symmetric: off-diagonal entries count twice
-    second_order = 2 * float((sx / n + sy / m).square().sum()) + float((doubled * (weight * spread).square()).sum())
+    second_order = 2 * float(square_sum(sx / n + sy / m)) + float((doubled * (weight * spread).square()).sum())
     return _Expansion(
         value=max(0.0, float(between.square().sum() + sx.trace() + sy.trace()) - 2 * float(a.sum())),
         bias=float(sx.trace() / n + sy.trace() / m + (weight * spread).sum()),

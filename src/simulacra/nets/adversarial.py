@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
 from simulacra.core.batch import Batch, Data, Loss, Values
 from simulacra.core.optimisers import Optimiser
@@ -17,6 +17,8 @@ from simulacra.core.space import Classes, Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, Slope, input_gradient, slope_of
 from simulacra.nets.continuum import Continuum
+from simulacra.nets.norm import holding
+from simulacra.nets.shown import Opinion, Opinions, Shown, through
 
 Penalty = Callable[[Slope, Tensor, Tensor, Rng], Tensor]
 ROWS = 512  # rows sampled or counted at a time: a generator's widest layer for that many fits in memory
@@ -80,7 +82,7 @@ class Duel(nn.Module):
         self.continuum = Continuum.of(space, "an adversarial game")
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
         self.game, self.regularisers = game, tuple(regularisers)
-        self.shown = Shown()
+        self.shown, self.opinions = Shown(), Opinions()
         self.classes = class_count(space)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("label_log_marginal", torch.full((self.classes,), -math.log(max(self.classes, 1))))
@@ -113,7 +115,10 @@ class Duel(nn.Module):
         """The game's loss for the critic, and the penalties that are due at every step."""
         real, fake, y = self.opponents(batch, rng)
         due = [(i, r) for i, r in enumerate(self.regularisers) if r.every == 1]
-        look = Look(self.critic, real, fake, y, slopes=bool(due))
+        # statistics count what was shown once, in the generator's turn, whether or not its scores could be kept
+        shown = holding(self.critic) if first(batch.x) in self.shown else None
+        opinion = self.opinions.recall(self.critic, first(batch.x))
+        look = Look(self.critic, real, fake, y, slopes=bool(due), opinion=opinion, at_fake=shown)
         on_real, on_fake = look
         loss = self.game.critic(on_real, on_fake)
         terms = {"critic": loss, "real": on_real, "fake": on_fake}
@@ -127,11 +132,12 @@ class Duel(nn.Module):
         u, y = self.seen(batch)
         fake = self.fake(u, y, rng)
         self.shown[first(batch.x)] = fake.detach()
-        on_fake = self.critic(fake, y)
+        opinion = self.opinions.form(self.critic, fake, y, first(batch.x))
+        on_fake = self.critic(fake, y) if opinion is None else opinion.scores
         with torch.no_grad():
             on_real = self.critic(u, y) if self.game.relative else None
         loss = self.game.generator(on_fake, on_real)
-        return Loss.of(loss, generator=loss)
+        return Loss.of(loss if opinion is None else through(loss, opinion, fake), generator=loss)
 
     def seen(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """A batch as the networks see it: u (b, *event), y (b, classes) or None."""
@@ -222,26 +228,36 @@ class Duel(nn.Module):
         self.steps += 1
 
 
-class Shown(WeakIdKeyDictionary):
-    """What the generator has shown in answer to a batch, u, by the batch's first tensor; forgotten with the batch."""
-
-    def __deepcopy__(self, memo: object) -> Shown:
-        return Shown()  # a copy of the model has shown nothing yet
-
-
 class Look:
     """A critic looking at real and generated examples; its slope there costs no second forward pass.
 
-    A critic whose attribute ``alone`` is true scores each example by itself and looks at both halves in one pass.
+    A critic whose attribute ``alone`` is true scores each example by itself and looks at both halves in one pass. With
+    an ``opinion`` of the generated ones only the real ones are looked at; without, ``at_fake`` holds while they are.
     """
 
-    def __init__(self, critic: nn.Module, real: Tensor, fake: Tensor, y: Tensor | None, *, slopes: bool) -> None:
+    def __init__(
+        self,
+        critic: nn.Module,
+        real: Tensor,
+        fake: Tensor,
+        y: Tensor | None,
+        *,
+        slopes: bool,
+        opinion: Opinion | None = None,
+        at_fake: contextlib.AbstractContextManager[object] | None = None,
+    ) -> None:
         self.critic, self.y, self.halves = critic, y, (real, fake)
         at_once = bool(getattr(critic, "alone", False))
-        points = [torch.cat([real, fake])] if at_once else [real.detach(), fake.detach()]
-        self.points = [x.requires_grad_(slopes) for x in points]
         given = y if y is None or not at_once else y.repeat(2, 1)
-        self.scores = [critic(x, given) for x in self.points]
+        self.points = [(torch.cat([real, fake]) if at_once else real.detach()).requires_grad_(slopes)]
+        self.scores = [critic(self.points[0], given)]
+        if opinion is not None:
+            self.points.append(opinion.point)
+            self.scores.append(opinion.scores)
+        elif not at_once:
+            self.points.append(fake.detach().requires_grad_(slopes))
+            with at_fake or contextlib.nullcontext():
+                self.scores.append(critic(self.points[1], y))
         self.slopes: dict[int, Tensor] = {}
 
     def __iter__(self) -> Iterator[Tensor]:

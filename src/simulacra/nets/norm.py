@@ -14,7 +14,7 @@ class BatchNorm(nn.Module):
     """Batch normalisation over all dimensions but the second, (b, channels, ...) (Ioffe & Szegedy 2015, alg. 1).
 
     While training, mean and variance are those of the batch over all processes (each holding as many rows), and the
-    running ones move towards them by ``momentum``; in evaluation mode the running ones are used.
+    running ones move towards them by ``momentum``, unless ``held``; in evaluation mode the running ones are used.
     Raises ValueError where a variance would rest on a single value a channel.
     """
 
@@ -25,6 +25,7 @@ class BatchNorm(nn.Module):
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
         super().__init__()
         self.channels, self.eps, self.momentum = channels, eps, momentum
+        self.held = False
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -46,11 +47,11 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (b, channels, ...) -> the same shape."""
-        if self.training:
+        if self.training and not self.held:
             self.num_batches_tracked.add_(1)
         if self.training and across.processes() > 1:
             return self._shared(x)
-        running = (self.running_mean, self.running_var)
+        running = (None, None) if self.training and self.held else (self.running_mean, self.running_var)
         return F.batch_norm(x, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
 
     def _shared(self, x: Tensor) -> Tensor:
@@ -65,11 +66,27 @@ class BatchNorm(nn.Module):
         means, variances = across.gather(own[None]).unbind(1)
         mean = means.mean(0)
         variance = variances.mean(0) + (means - mean).square().mean(0)
-        with torch.no_grad():
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), self.momentum)
+        if not self.held:
+            with torch.no_grad():
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+                self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), self.momentum)
         shape = [-1 if d == 1 else 1 for d in range(x.ndim)]
         out = (wide - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
         if self.weight is not None and self.bias is not None:
             out = out * self.weight.view(shape) + self.bias.view(shape)
         return out.to(x.dtype)
+
+
+class holding:
+    """A module whose batch norms leave their running statistics alone for a while, for a batch seen before."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.norms = [m for m in module.modules() if isinstance(m, BatchNorm)]
+
+    def __enter__(self) -> None:
+        for norm in self.norms:
+            norm.held = True
+
+    def __exit__(self, *error: object) -> None:
+        for norm in self.norms:
+            norm.held = False
