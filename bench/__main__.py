@@ -11,8 +11,11 @@ from bench.harness import save, show
 GROUPS = {
     "evaluation": "Frechet distance, precision / recall / density / coverage, likelihoods",
     "coverage": "how often each interval holds the truth; minutes",
+    "likelihood": "exact likelihoods: what drawing pixel by pixel costs",
     "vae": "training a VAE, and the likelihood it reaches",
+    "disentanglement": "beta-VAE, beta-TCVAE and FactorVAE on sprites, five seeds; hours, and it goes on where it was",
     "gan": "training a DCGAN, and the modes a GAN covers",
+    "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
     "training": "one process against two, and a stop against none",
     "house": "what a user waits for: the first answers, the quickstart",
 }

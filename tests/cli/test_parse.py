@@ -113,3 +113,21 @@ def test_an_unknown_verb_is_told_in_one_line():
     assert done.returncode == 2
     assert done.stderr.startswith("simulacra: no verb 'dance'; expected one of quickstart, fit")
     assert done.stderr.count("\n") == 1
+
+
+def test_families_can_what_their_models_can():
+    """The list is read from the sources; it must say what the capabilities of a model of each would."""
+    from simulacra.cli.families import catalogue
+    from simulacra.core.capabilities import CAPABILITIES, capabilities
+    from simulacra.modalities.sources import open_data
+    from simulacra.recipes.families import FAMILIES
+
+    words = {"Sampler": "draw", "Likelihood": "score", "Decoder": "decode", "Completer": "complete",
+             "Critic": "criticise", "Labelled": "labels"}  # fmt: skip
+    assert set(words) <= {c.__name__ for c in CAPABILITIES}
+    space = open_data("digits").train.space
+    for row in catalogue():
+        family = FAMILIES[row["family"]]
+        model = family.build(family.recipe(space, 100)[0], space)
+        has = {words[c.__name__] for c in capabilities(model) if c.__name__ in words}
+        assert has == set(row["can"]) & set(words.values()), row["family"]

@@ -82,6 +82,20 @@ def test_evaluate_judges_runs_folders_and_arrays(capsys, runs, tmp_path):
     assert {f["name"] for f in by_folder} == {f["name"] for f in by_array} <= names | {"Frechet distance"}
 
 
+def test_evaluate_bounds_likelihoods_more_tightly_where_asked(capsys, runs):
+    ask = ["-n", "60", "--ais", "6", "--ais-n", "12", "--json"]
+    figures = {f["name"]: f for f in json.loads(told(capsys, "evaluate", runs / "vae", "--k", "5", *ask))}
+    (said,) = [f for name, f in figures.items() if name.startswith("negative") and "annealed" not in name]
+    assert said["note"] == "IWAE, k = 5"
+    (below,) = [f for name, f in figures.items() if name.startswith("negative") and "annealed" in name]
+    assert (below["kind"], below["n"]) == ("bound", 12)
+    # after four steps hardly anything is known of z, so that either side is near the truth
+    assert abs(figures["annealing gap"]["value"]) < 1
+    assert "needs a LatentVariable" in fault(capsys, "evaluate", runs / "gan", *ask)
+    seen = {f["name"] for f in json.loads(told(capsys, "evaluate", runs / "gan", "--sigma", "0.3", *ask))}
+    assert "negative log-likelihood of 17-level pixels, as a density, annealed" in seen
+
+
 def test_compare_writes_one_page(capsys, runs, tmp_path):
     said = told(capsys, "compare", runs / "vae", runs / "gan", "--out", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
@@ -96,6 +110,17 @@ def test_uses_write_pictures(capsys, runs, tmp_path):
     told(capsys, "interpolate", runs / "gan", "--n", 2, "--steps", 3, "--out", tmp_path / "i.png")
     told(capsys, "interpolate", runs / "vae", "--between", "held-out", "--n", 3, "--out", tmp_path / "j.png")
     assert all((tmp_path / f"{name}.png").stat().st_size > 200 for name in "rdij")
+
+
+def test_traversals_are_pictures_or_pages(capsys, runs, tmp_path):
+    assert "nats" in told(capsys, "traverse", runs / "vae", "--y", 3, "--out", tmp_path / "t.png")
+    assert Image.open(tmp_path / "t.png").size[0] > 9 * 56
+    told(capsys, "traverse", runs / "vae", "--example", 2, "--steps", 5, "--out", tmp_path / "t.html")
+    assert (tmp_path / "t.html").read_text().count('type="range"') == 3
+    assert "mean square change" in told(capsys, "traverse", runs / "gan", "-n", 2, "--out", tmp_path / "g.png")
+    assert "no encoder" in fault(capsys, "traverse", runs / "gan", "--example", 2, "--out", tmp_path / "g.png")
+    assert ".png or .html; got t.txt" in fault(capsys, "traverse", runs / "vae", "--out", tmp_path / "t.txt")
+    assert "numbered 0 .." in fault(capsys, "traverse", runs / "vae", "--example", 9999, "--out", tmp_path / "t.png")
 
 
 def test_what_a_model_cannot_do_is_refused_by_name(capsys, runs, tmp_path):

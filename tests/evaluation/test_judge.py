@@ -14,6 +14,7 @@ from simulacra.core.space import Categorical, Continuous, Space
 from simulacra.evaluation.extractors import batches, pixels, plain, points, values
 from simulacra.evaluation.judge import copying, draw, figures_of_samples, judge, nearest_training
 from simulacra.evaluation.statistics import Origin
+from simulacra.modalities.sprites import Sprites
 
 PLANE = Space(fields={"point": Continuous(low=-math.inf, high=math.inf, shape=(2,))}, measure="plane")
 
@@ -62,6 +63,8 @@ def test_figures_are_those_of_the_seed():
 
 def test_what_a_model_lacks_is_left_out_and_what_has_nothing_is_refused():
     assert not any("likelihood" in f.name for f in judge(Gaussian(), plane(60)))
+    with pytest.raises(ValueError, match="k is of a likelihood, and Gaussian has none"):
+        judge(Gaussian(), plane(60), options={"k": 5})
     with pytest.raises(ValueError, match="needs a Sampler or a Likelihood; int is nothing we know of"):
         judge(3, plane(60))
 
@@ -133,6 +136,26 @@ def test_copies_of_doubled_examples_are_not_marked_as_of_one():
 def test_training_data_adds_the_figure_of_copying():
     names = by_name(judge(Gaussian(), plane(100), train=plane(300, 2)))
     assert names["closer to training than held-out"].direction == "neither"
+
+
+def test_known_factors_add_the_figures_of_disentanglement():
+    sprites = Sprites(side=16)
+
+    class Coded(Gaussian):
+        latent = PLANE
+
+        def encode(self, x, *, y=None):
+            return x.flatten(1)[:, 100:102]
+
+        def decode(self, z, *, y=None):
+            return torch.zeros(len(z), 1, 16, 16)
+
+        def posterior(self, x, *, y=None):
+            return torch.distributions.Normal(self.encode(x), 1.0)
+
+    found = by_name(judge(Coded(), plane(60), train=sprites, extractors=[], n=60))
+    assert found["mutual information gap"].n == 500
+    assert "mutual information gap" not in by_name(judge(Coded(), plane(60), train=plane(60), extractors=[]))
 
 
 def test_plain_arrays_of_samples():

@@ -16,7 +16,7 @@ from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families import vae
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.mathematics import bounds
-from simulacra.nets import backbones, heads
+from simulacra.nets import autoencoder, backbones, heads
 from simulacra.nets.backbones import Dense
 from simulacra.recipes import settings
 from simulacra.training.loop import train
@@ -136,7 +136,7 @@ def test_samples_have_the_moments_of_the_model():
 def test_a_likelihood_of_many_draws_may_be_decoded_in_parts(monkeypatch: pytest.MonkeyPatch):
     model, x = linear_gaussian(stretch=1.5), points(10)
     whole = model.log_likelihood(x, rng=1, k=30).nats
-    monkeypatch.setattr(vae, "ELEMENTS", 300)
+    monkeypatch.setattr(autoencoder, "ELEMENTS", 300)
     assert torch.allclose(model.log_likelihood(x, rng=1, k=30).nats, whole)
 
 

@@ -9,7 +9,19 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Normal
-from toys import Captions, Coins, Columns, Duel, LinearCodec, Mixture, Toss, Tosses, Words
+from toys import (
+    Captions,
+    Coins,
+    Columns,
+    Duel,
+    LinearCodec,
+    Mixture,
+    ScoredStretch,
+    Stretch,
+    Toss,
+    Tosses,
+    Words,
+)
 
 from simulacra import laws
 from simulacra.core.batch import Batch, Loss
@@ -183,6 +195,9 @@ class ForgetsTheNormaliser(Mixture):
 
 
 class AddsTheDivergence(LinearCodec):
+    # its bound lies above the evidence, as the law of the sandwich would say too
+    sample_from = None  # type: ignore[assignment]
+
     def minus_kl(self, z, q):
         return -super().minus_kl(z, q)
 
@@ -220,6 +235,11 @@ class TossesWithoutNormalising(Tosses):
         log_probs = toss.log_probs
         toss.log_probs = lambda: log_probs() + left[3 - len(toss.order)]
         return toss
+
+
+class ForgetsHowSmallTheNoiseIs(LinearCodec):
+    def log_prob_given(self, x, z, *, y=None, known=None, length=None):
+        return Normal(self.decoder(z), 0.6).log_prob(x).sum(1)
 
 
 class FarCodes(LinearCodec):
@@ -263,6 +283,30 @@ class DecodesWithoutSlope(LinearCodec):
     @torch.no_grad()
     def decode(self, z, *, y=None):
         return super().decode(z)
+
+
+class ComesBackBesideItself(Stretch):
+    def from_latent(self, z, *, y=None):
+        return super().from_latent(z) + 0.01
+
+
+class ForgetsItsStretch(Stretch):
+    def to_latent(self, x, *, y=None):
+        z, log_det = super().to_latent(x)
+        return 2 * z, log_det
+
+    def from_latent(self, z, *, y=None):
+        return super().from_latent(z / 2)
+
+
+class InvertsTogether(Stretch):
+    def from_latent(self, z, *, y=None):
+        return super().from_latent(z) + (0.1 if len(z) == 1 else 0.0)
+
+
+class ScoresByAnotherNormal(ScoredStretch):
+    def normal(self, z):
+        return super().normal(z - 1)
 
 
 class DrawsEverythingAnew(Columns):
@@ -445,6 +489,11 @@ BROKEN = [
     ("decoded", DecodesOutsideTheSquare),
     ("decoded alone", DecodesTogether),
     ("decoded smoothly", DecodesWithoutSlope),
+    ("there and back", ComesBackBesideItself),
+    ("log-determinant", ForgetsItsStretch),
+    ("inverted alone", InvertsTogether),
+    ("scored by its code", ScoresByAnotherNormal),
+    ("sandwiched", ForgetsHowSmallTheNoiseIs),
     ("known kept", DrawsEverythingAnew),
     ("completed in space", CompletesBetweenLevels),
     ("unknown unseen", Peeks),

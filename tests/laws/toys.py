@@ -105,6 +105,13 @@ class LinearCodec(nn.Module):
     def decode(self, z: Tensor, *, y=None) -> Tensor:
         return self.decoder(z).clamp(-1, 1)
 
+    def log_prob_given(self, x: Tensor, z: Tensor, *, y=None, known=None, length=None) -> Tensor:
+        return Normal(self.decoder(z), self.deviation).log_prob(x).sum(1)
+
+    @torch.no_grad()
+    def sample_from(self, z: Tensor, *, y=None, rng: Rng | int) -> Batch:
+        return Batch(x=self.decoder(z) + self.deviation * Rng.of(rng)("x").normal((len(z), 2)))
+
     @torch.no_grad()
     def sample(self, n: int, *, y=None, rng: Rng | int) -> Batch:
         rng = Rng.of(rng)
@@ -290,4 +297,32 @@ class Duel(nn.Module):
         return self.critic(x).squeeze(1)
 
 
-RIGHT: tuple[type, ...] = (Mixture, LinearCodec, Columns, Words, Coins, Tosses, Captions, Duel)
+class Stretch:
+    """A point is a code sheared, stretched and moved: z_1 = 2 x_1 - 1, z_2 = (x_2 - sin x_1) / 2."""
+
+    space = Space(fields={"point": POINT}, measure="plane")
+    latent = CODE
+
+    def to_latent(self, x: Tensor, *, y=None) -> tuple[Tensor, Tensor]:
+        z = torch.stack([2 * x[:, 0] - 1, (x[:, 1] - x[:, 0].sin()) / 2], 1)
+        return z, torch.zeros(len(x), dtype=x.dtype)
+
+    def from_latent(self, z: Tensor, *, y=None) -> Tensor:
+        first = (z[:, 0] + 1) / 2
+        return torch.stack([first, 2 * z[:, 1] + first.sin()], 1)
+
+
+class ScoredStretch(Stretch):
+    """The same with its density."""
+
+    def log_likelihood(self, x, *, y=None, known=None, length=None, rng=None) -> LogLikelihood:
+        z, log_det = self.to_latent(x)
+        return LogLikelihood(nats=self.normal(z) + log_det, kind="exact", measure="plane", count=2)
+
+    def normal(self, z: Tensor) -> Tensor:
+        return Normal(0.0, 1.0).log_prob(z).sum(1)
+
+
+RIGHT: tuple[type, ...] = (
+    Mixture, LinearCodec, Columns, Words, Coins, Tosses, Captions, Stretch, ScoredStretch, Duel,
+)  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from simulacra.core.batch import Data
+from simulacra.core.batch import Data, Factored
 from simulacra.core.randomness import Rng
 from simulacra.modalities.sprites import FACTORS, Sprites
 
@@ -81,6 +81,16 @@ def test_some_of_them():
     assert len(some) == 3
     assert torch.equal(some.batch(torch.tensor([2, 0]), Rng(0)).x, Sprites().batch(numbers[[2, 0]], Rng(0)).x)
     assert some.fingerprint != Sprites().fingerprint
+    assert torch.equal(some.factors(torch.tensor([2, 0])), Sprites().factors(numbers[[2, 0]]))
+
+
+def test_its_factors_are_named():
+    world = Sprites()
+    assert isinstance(world, Factored)
+    found = world.factors(torch.arange(0, len(world), 97))
+    for column, factor in zip(found.T, world.named_factors, strict=True):
+        assert FACTORS[factor.name] == factor.values == int(column.max()) + 1
+        assert factor.ordered == (factor.name != "shape")
 
 
 def test_pictures_are_black_and_white_and_their_own():

@@ -9,6 +9,7 @@ import pytest
 
 from simulacra.core.optimisers import AdamW, Warmup
 from simulacra.recipes.families import FAMILIES, SETTINGS
+from simulacra.recipes.published import PUBLISHED
 from simulacra.recipes.settings import from_json, to_json
 from simulacra.training.settings import Training
 
@@ -17,6 +18,14 @@ from simulacra.training.settings import Training
 def test_every_familys_settings_survive_json(family):
     config = FAMILIES[family].config()
     assert from_json(json.loads(json.dumps(to_json(config))), SETTINGS) == config
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_settings_survive_json_and_fit_their_family(name):
+    known = PUBLISHED[name]
+    for value in (known.config, known.training):
+        assert from_json(json.loads(json.dumps(to_json(value))), SETTINGS) == value
+    assert isinstance(known.config, FAMILIES[known.family].config)
 
 
 def test_nested_settings_functions_and_infinities_survive():

@@ -16,6 +16,7 @@ CAN = {
     "log_likelihood": "score",
     "encode": "encode",
     "decode": "decode",
+    "to_latent": "invert",
     "complete": "complete",
     "criticise": "criticise",
     "label_log_prob": "labels",
@@ -49,13 +50,22 @@ def catalogue() -> list[dict[str, Any]]:
     rows = []
     for path in sorted(folder.glob("[!_]*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        methods = {
-            part.name
-            for node in tree.body
-            if isinstance(node, ast.ClassDef)
-            for part in node.body
-            if isinstance(part, ast.FunctionDef)
-        }
+        methods = _methods(tree)
         said = (ast.get_docstring(tree) or "").split("\n")[0]
         rows.append({"family": path.stem, "what": said, "can": [word for name, word in CAN.items() if name in methods]})
     return rows
+
+
+def _methods(tree: ast.Module) -> set[str]:
+    """Names of the methods of a file's classes, those of bases that it imports from simulacra.nets among them."""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    bases = {base.id for node in classes for base in node.bases if isinstance(base, ast.Name)}
+    found = {part.name for node in classes for part in node.body if isinstance(part, ast.FunctionDef)}
+    for node in tree.body:
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        module = (node.module or "").split(".")
+        if module[:2] == ["simulacra", "nets"] and bases & {name.name for name in node.names}:
+            file = Path(__file__).parents[1].joinpath(*module[1:]).with_suffix(".py")
+            found |= _methods(ast.parse(file.read_text(encoding="utf-8")))
+    return found

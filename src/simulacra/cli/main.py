@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("compare", "compare RUN...: one page, one table"),
     "reconstruct": ("pictures:main_reconstruct", "reconstruct RUN INPUT --out FILE: through the latent space and back"),
     "interpolate": ("pictures:main_interpolate", "interpolate RUN --out FILE: walks between examples"),
+    "traverse": ("pictures:main_traverse", "traverse RUN --out FILE.png|.html: what each latent dimension does"),
     "denoise": ("pictures:main_denoise", "denoise RUN INPUT --sigma S --out FILE: remove noise of known strength"),
     "laws": ("laws", "laws RUN|MODULE:FACTORY: the conformance battery"),
     "families": ("families", "the families of models, and what each can do"),

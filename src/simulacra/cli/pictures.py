@@ -1,4 +1,4 @@
-"""``reconstruct``, ``interpolate`` and ``denoise``: uses that turn examples into examples."""
+"""``reconstruct``, ``interpolate``, ``denoise`` and ``traverse``: what can be seen of a latent space."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from torch import Tensor
 from simulacra.cli.parse import Count, parse, positionals
 from simulacra.cli.words import say
 from simulacra.core.batch import Batch
-from simulacra.core.capabilities import Labelled
+from simulacra.core.capabilities import Codec, Labelled
 from simulacra.core.randomness import Rng
-from simulacra.modalities import grids
+from simulacra.core.space import Classes
+from simulacra.modalities import grids, strips
 from simulacra.modalities.images import to_uint8
 from simulacra.modalities.samples import is_pictures, read_samples, write_samples
 from simulacra.runs import Run, load
 from simulacra.uses.denoise import denoise
 from simulacra.uses.interpolate import interpolate, interpolate_latents
 from simulacra.uses.reconstruct import error, reconstruct
+from simulacra.uses.traverse import traverse
+
+RANKED = 1000  # held-out examples that latent dimensions are ranked by
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,31 @@ class Noise(Output):
     add: bool = False
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Traverse:
+    """Walks along single latent dimensions.
+
+    Attributes:
+        out: FILE.png for a picture, FILE.html for a page with sliders.
+        y: the class of what is drawn, by name or number, where the model was fitted with labels; the first unless
+            given.
+        example: number of the held-out example whose code all walks pass through; the middle of the prior unless
+            given.
+        rows: at most so many dimensions, those that tell most.
+        steps: pictures a row; 9 for a picture and 41 for a page unless given.
+        reach: the walk goes from -reach to reach, in standard deviations of the prior.
+        seed: of the code that a model without an encoder starts from.
+    """
+
+    out: Path = Path("traversal.png")
+    y: str | None = None
+    example: int | None = None
+    rows: Count = 16
+    steps: int | None = None
+    reach: float = 2.0
+    seed: int = 0
+
+
 def main_reconstruct(arguments: Sequence[str]) -> None:
     """Examples through the latent space and back; INPUT "held-out" takes the run's own held-out part."""
     (path, source), options = _given(arguments, ("RUN", "INPUT"), Output, "reconstruct")
@@ -110,6 +139,51 @@ def main_interpolate(arguments: Sequence[str]) -> None:
         walks = interpolate(run.model, x[:-1], x[1:], steps=options.steps, y=None if y is None else y[:-1])
     flat = walks.flatten(0, 1)
     say(write_samples(Batch(x=flat), run.recipe.space, options.out, columns=options.steps))
+
+
+def main_traverse(arguments: Sequence[str]) -> None:
+    """Walks along the latent dimensions that tell most."""
+    (path,), options = _given(arguments, ("RUN",), Traverse, "traverse")
+    run = load(path)
+    space = run.recipe.space
+    kind = options.out.suffix.lower()
+    if kind not in (".png", ".html") or not is_pictures(space):
+        raise ValueError(f"traverse writes pictures as .png or .html; got {options.out.name} of {space.measure}")
+    y = run.labels(options.y, 1)
+    if y is None and isinstance(space.y, Classes) and isinstance(run.model, Labelled):
+        y = torch.zeros(1, dtype=torch.int64)
+    seen, start = None, None
+    if isinstance(run.model, Codec):
+        held = run.data().held_out
+        given = held.batch(torch.arange(min(RANKED, len(held))), Rng(options.seed))
+        if isinstance(given.y, Tensor) and y is not None and bool((given.y == y).any()):
+            given = given.rows((given.y == y).nonzero()[:, 0])
+        seen = given.x
+        if options.example is not None:
+            if not 0 <= options.example < len(held):
+                raise ValueError(f"held-out examples are numbered 0 .. {len(held) - 1}; got {options.example}")
+            one = held.batch(torch.tensor([options.example]), Rng(options.seed))
+            y = one.y if isinstance(one.y, Tensor) and options.y is None else y
+            with torch.no_grad():
+                start = run.model.encode(one.x, y=y)[0]
+    elif options.example is not None:
+        raise ValueError("this model has no encoder to find an example's code with; leave --example out")
+    steps = options.steps or (9 if kind == ".png" else 41)
+    found = traverse(
+        run.model, start=start, examples=seen, y=y, steps=steps, reach=options.reach, rows=options.rows,
+        rng=options.seed,
+    )  # fmt: skip
+    frames = to_uint8(found.frames.flatten(0, 1), space)
+    frames = frames.reshape(len(found.dimensions), steps, *frames.shape[1:])
+    if kind == ".png":
+        strips.captioned(list(frames), found.captions()).save(options.out)
+    else:
+        title = f"Latent dimensions of {run.recipe.family} on {run.recipe.data.get('name')}"
+        order = "information (KL from the prior)" if found.measure == "nats" else "change"
+        about = f"{len(frames)} of {found.of} latent dimensions, in the order of their {order}."
+        text = strips.page(frames, found.captions(), found.at.tolist(), title=title, about=about)
+        options.out.write_text(text, encoding="utf-8")
+    say(f"{options.out}: {', '.join(found.captions()[:4])}{' ...' if len(frames) > 4 else ''}")
 
 
 def _given(arguments: Sequence[str], names: Sequence[str], kind: type, verb: str) -> tuple[list[str], Any]:

@@ -128,6 +128,33 @@ class Data(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Factor:
+    """Something that varies independently in made data: the shape of a sprite, where it lies.
+
+    values   how many values it has, numbered from 0.
+    ordered  whether neighbouring numbers are alike, as positions are and shapes are not.
+    """
+
+    name: str
+    values: int
+    ordered: bool = True
+
+
+@runtime_checkable
+class Factored(Protocol):
+    """Data whose examples were made from known factors: what disentanglement is measured on."""
+
+    @property
+    def named_factors(self) -> tuple[Factor, ...]:
+        """The factors, in the order of the columns of ``factors``."""
+        ...
+
+    def factors(self, index: Tensor) -> Tensor:
+        """The factors' values of the examples with these numbers, int64 (b,) -> int64 (b, factors)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stored:
     """Data in memory. A continuous field with levels is kept as its level indices (uint8 where they fit).
 

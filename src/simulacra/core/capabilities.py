@@ -87,6 +87,21 @@ class Decoder(Protocol):
 
 
 @runtime_checkable
+class Invertible(Protocol):
+    """A bijection between examples and a latent N(0, I): log p(x | y) = log N(z; 0, I) + log_det."""
+
+    latent: Space
+
+    def to_latent(self, x: Values, *, y: Values | None = None) -> tuple[Tensor, Tensor]:
+        """x (b, *event) -> z (b, *latent) and log |det dz/dx|, nats (b,), x in its own units and not spread."""
+        ...
+
+    def from_latent(self, z: Tensor, *, y: Values | None = None) -> Values:
+        """The inverse, (b, *latent) -> (b, *event); real numbers also where examples lie on levels; differentiable."""
+        ...
+
+
+@runtime_checkable
 class Codec(Protocol):
     """Maps examples to a latent space and back."""
 
@@ -102,6 +117,29 @@ class Codec(Protocol):
 
     def posterior(self, x: Values, *, y: Values | None = None) -> Distribution:
         """The distribution over the latent given x: what bits-back, IWAE and AIS need."""
+        ...
+
+
+@runtime_checkable
+class LatentVariable(Protocol):
+    """Is p(x, z) = N(z; 0, I) p(x | z): its evidence p(x) can be annealed to, and bounded from both sides."""
+
+    latent: Space
+
+    def log_prob_given(
+        self,
+        x: Values,
+        z: Tensor,
+        *,
+        y: Values | None = None,
+        known: Values | None = None,
+        length: Tensor | None = None,
+    ) -> Tensor:
+        """log p(x | z) of each example and its code (b, *latent), nats (b,); differentiable in z."""
+        ...
+
+    def sample_from(self, z: Tensor, *, y: Values | None = None, rng: Rng | int) -> Batch:
+        """One draw from p(x | z) of each code (b, *latent)."""
         ...
 
 
@@ -156,8 +194,9 @@ class Labelled(Protocol):
 
 
 CAPABILITIES: tuple[type[Any], ...] = (
-    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Codec, Completer, Stepwise, Critic,
-    Labelled,
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Invertible, Codec, LatentVariable,
+    Completer,
+    Stepwise, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

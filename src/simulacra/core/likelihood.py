@@ -16,7 +16,7 @@ class LogLikelihood:
     """log p(x) of each example, in nats.
 
     nats     (b,). A "bound" is a lower bound (in expectation over its draws, where it draws).
-    kind     "exact" | "bound" | "estimate" (neither: IWAE-k reported as log p, annealed importance sampling).
+    kind     "exact" | "bound" | "estimate" (neither: IWAE-k reported as log p, a chain with nothing said of its end).
     measure  the decoded data it belongs to ("8-bit pixels", "bytes", "standardised columns"): densities in
              different measures are not comparable.
     count    size of an example in that measure's elements, a number or (b,): pixels, bytes, frames.

@@ -14,12 +14,14 @@ from simulacra.core.capabilities import Likelihood, Sampler, capabilities
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation import intervals
+from simulacra.evaluation.disentanglement import disentanglement, measurable
 from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor, values
 from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood, resting
 from simulacra.evaluation.statistics import Origin, figures_of_features
 from simulacra.mathematics.neighbours import nearest
 
 MOST = 10_000  # samples and held-out examples compared where nobody says how many
+LEAST = 500  # codes that disentanglement is measured on, however few samples are asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,8 @@ def judge(
 ) -> list[Figure]:
     """All figures that apply to a model: of its samples where it draws, of held-out likelihood where it scores.
 
-    train       what it learned from, for the figure that tells copying from learning.
+    train       what it learned from, for the figure that tells copying from learning; where its examples were made
+                from known factors, a Codec's disentanglement of them is measured on it too.
     extractors  the features to compare; None takes the examples' own values where they are numbers.
     n           number of samples, and at most that many held-out examples; None: as many as are held out, to 10,000.
     options     further options of the model's log_likelihood.
@@ -58,6 +61,9 @@ def judge(
     if not isinstance(model, Sampler | Likelihood):
         has = ", ".join(c.__name__ for c in capabilities(model)) or "nothing we know of"
         raise ValueError(f"judging needs a Sampler or a Likelihood; {type(model).__name__} is {has}")
+    if options and not isinstance(model, Likelihood):
+        raise ValueError(f"{', '.join(options)} is of a likelihood, and {type(model).__name__} has none; leave it out")
+    wanted = MOST if n is None else max(n, LEAST)
     n = min(len(held_out), MOST) if n is None else n
     figures: list[Figure] = []
     if isinstance(model, Likelihood):
@@ -71,6 +77,8 @@ def judge(
         real = values(held_out, min(n, len(held_out)), stream("held out"))
         learned = None if train is None else values(train, min(len(train), 6 * MOST), stream("train"))
         figures += figures_of_samples(fake, real, train=learned, extractors=extractors, seed=stream.seed)
+    if train is not None and measurable(model, train):
+        figures += disentanglement(model, train, n=min(len(train), wanted), rng=stream("disentanglement"))
     return figures
 
 

@@ -48,7 +48,7 @@ def log_likelihood(
     stream = Rng.of(rng)
     parts: list[LogLikelihood] = []
     count = 0
-    device = _device(model)
+    device = device_of(model)
     total = len(data) if n is None else min(n, len(data))
     with resting(model):
         for examples in batches(data, total, stream("data"), batch=batch):
@@ -124,7 +124,8 @@ def resting(model: object) -> Iterator[None]:
             layer.training = mode
 
 
-def _device(model: object) -> torch.device:
+def device_of(model: object) -> torch.device:
+    """Where a model's parameters are; the CPU for one without any."""
     if isinstance(model, torch.nn.Module):
         for parameter in model.parameters():
             return parameter.device

@@ -7,7 +7,8 @@ beside it, by maximising a lower bound of log p(x):
 
 Other objectives over the same networks are functions passed in: the importance-weighted bound of Burda et al.
 2016, the total-correlation penalty of Chen et al. 2018, the capacity schedule of Burgess et al. 2018. With labels it is
-a model of p(x | y) p(y), the classes' share learned by ``fit``.
+a model of p(x | y) p(y), the classes' share learned by ``fit``. What it can do once it has learned follows from its two
+networks (``nets.autoencoder``).
 
 What it cannot do: exact likelihoods (a bound is all it gives), and sharp pictures from small networks: elements
 are independent given z, so whatever z does not say is averaged over.
@@ -15,28 +16,21 @@ are independent given z, so whatever z does not say is averaged over.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch import Tensor
 
-from simulacra.core.batch import Batch, Data, Loss, Stored, Values, rows
-from simulacra.core.likelihood import LogLikelihood
+from simulacra.core.batch import Batch, Loss
 from simulacra.core.optimisers import AdamW, Optimiser, Warmup
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Classes, Continuous, Space
+from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
-from simulacra.mathematics.bounds import Bound, Objective, elbo
-from simulacra.mathematics.divergences import importance_bound, log_normal
+from simulacra.mathematics.bounds import Objective, elbo
+from simulacra.nets.autoencoder import Autoencoder
 from simulacra.nets.backbones import ByLayout, Networks
-from simulacra.nets.embeddings import Embed, class_indicator, pick
-from simulacra.nets.heads import Head, Joint, Likelihood, elements, natural
+from simulacra.nets.heads import Likelihood, natural
 from simulacra.nets.initialise import initialise
-
-ELEMENTS = 1 << 23  # raw outputs decoded at a time where a likelihood draws many codes: 32 MiB in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,41 +60,13 @@ class VAEConfig:
             raise ValueError(f"beta must not be negative; got {self.beta}")
 
 
-class VAE(nn.Module):
-    """p(x | y) = integral of p(x | z, y) N(z; 0, I) dz, with its encoder q(z | x, y)."""
-
-    steps_taken: Tensor
-    examples: Tensor
-    label_counts: Tensor
+class VAE(Autoencoder):
+    """An autoencoder with a Gaussian latent that learns by maximising one bound."""
 
     def __init__(self, config: VAEConfig, space: Space, rng: Rng | int = 0) -> None:
-        super().__init__()
-        if isinstance(space.y, Space):
-            raise ValueError("a VAE is conditional on classes only; expected a space whose y is Classes or None")
-        self.config, self.space = config, space
-        self.classes: Classes | None = space.y
-        self.latent = Space(
-            fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(config.latent,))}, measure="latent codes"
-        )
-        self.head = Head(space, config.likelihood)
-        given = 0 if self.classes is None else len(self.classes)
-        self.embed = Embed(space)
-        self.encoder = config.networks.encoder(self.embed, given, 2 * config.latent)
-        self.decoder = config.networks.decoder(self.head, config.latent + given)
-        self.lengths = nn.Linear(config.latent + given, self.head.lengths) if self.head.lengths else None
-        self.register_buffer("steps_taken", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("examples", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("label_counts", torch.zeros(given, dtype=torch.int64))
+        super().__init__(space, latent=config.latent, networks=config.networks, likelihood=config.likelihood)
+        self.config = config
         initialise(self, Rng.of(rng)("weights"))
-
-    # -- learning ---------------------------------------------------------------------------------------------------
-
-    def fit(self, data: Data) -> None:
-        """Counts what is learned by counting: the labels, and how many examples there are."""
-        self.examples.fill_(len(data))
-        if self.classes is None:
-            return
-        self.label_counts.copy_(label_counts(data, len(self.classes)))
 
     def players(self) -> Mapping[str, Player]:
         return {"vae": Player(module=self, optimiser=self.config.optimiser)}
@@ -110,207 +76,9 @@ class VAE(nn.Module):
 
     def loss(self, batch: Batch, rng: Rng) -> Loss:
         """Minus the objective of each example, nats; terms: the one-sample bound's two halves."""
-        bound = self.bound(batch, rng, self.config.draws)
+        bound = self.bound(batch, rng, draws=self.config.draws, beta=self.config.beta)
         objective = self.config.objective(bound)
         return Loss.of(-objective, reconstruction=-bound.log_px.detach().mean(0), kl=bound.kl.detach())
 
-    def bound(self, batch: Batch, rng: Rng, draws: int) -> Bound:
-        """Draws codes for each example, and scores it under each."""
-        given = self._given(batch.y if self.classes is not None else None)
-        mean, log_scale = self._encode(batch, given)
-        noise = rng("z").normal((len(batch), draws, self.config.latent), dtype=mean.dtype, device=mean.device)
-        z = mean + log_scale.exp() * noise.transpose(0, 1)
-        log_px = self._decode(z, given).log_prob(batch.x, batch.known, batch.length)
-        return Bound(log_px, z, mean, log_scale, self.config.beta, self.steps_taken, self.examples)
-
     def _after(self, terms: Mapping[str, Tensor]) -> None:
         self.steps_taken += 1
-
-    def _given(self, y: Values | None) -> Tensor | None:
-        return class_indicator(y, self.classes, next(self.parameters()).dtype)  # type: ignore[arg-type]
-
-    def _encode(self, batch: Batch, given: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation of q(z | x), (b, d) each."""
-        out = self.encoder(self.embed(batch.x, batch.known, batch.length), given)
-        out = out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
-        return out.chunk(2, dim=-1)  # type: ignore[return-value]
-
-    def _decode(self, z: Tensor, given: Tensor | None) -> Joint:
-        """p(x | z) of codes (..., b, d)."""
-        if given is not None:
-            z = torch.cat([z, given.expand(*z.shape[:-1], -1)], dim=-1)
-        flat = z.flatten(0, -2)
-        raw = self.decoder(flat).unflatten(0, z.shape[:-1])
-        return self.head(raw, None if self.lengths is None else self.lengths(flat).unflatten(0, z.shape[:-1]))
-
-    # -- drawing ----------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def sample(
-        self, n: int, *, y: Tensor | None = None, rng: Rng | int, temperature: float = 1.0, noise: float = 1.0
-    ) -> Batch:
-        """n examples; y (n,) classes, None: drawn from their learned marginal.
-
-        temperature  standard deviation of the latent prior; below 1 more typical and less varied.
-        noise        temperature of p(x | z): 1 draws from it, 0 takes the most typical example of each code.
-        """
-        rng = Rng.of(rng)
-        like = next(self.parameters())
-        if self.classes is not None and y is None:
-            y = rng("y").categorical(self.label_log_prob().expand(n, -1))
-        z = temperature * rng("z").normal((n, self.config.latent), dtype=like.dtype, device=like.device)
-        joint = self._decode(z, self._given(y))
-        drawn = joint.typical() if noise == 0 else joint.sample(rng("x"), noise)
-        return replace(drawn, y=y)
-
-    def label_log_prob(self) -> Tensor:
-        """log p(y) of every class, nats (classes,): counted by ``fit``, each class once more than it was seen."""
-        if self.classes is None:
-            raise ValueError("this model knows no classes; fit data with labels")
-        counts = self.label_counts.to(torch.get_default_dtype()) + 1
-        return (counts / counts.sum()).log()
-
-    # -- scoring ----------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def log_likelihood(
-        self,
-        x: Values,
-        *,
-        y: Values | None = None,
-        known: Values | None = None,
-        length: Tensor | None = None,
-        rng: Rng | int | None = None,
-        k: int = 1,
-    ) -> LogLikelihood:
-        """A lower bound of log p(x), or log p(x | y), in expectation over k codes; nats (b,), of the known part.
-
-        k = 1 is the ELBO with one draw; more give the importance-weighted bound, which tends to log p(x) from below.
-        A class-conditional model without y sums over the classes: log sum_y p(y) p(x | y), a bound likewise.
-        """
-        rng, batch = Rng.of(rng), Batch(x=x, y=y, known=known, length=length)
-        if self.classes is not None and y is None:
-            one = torch.ones(len(batch), dtype=torch.int64, device=next(self.parameters()).device)
-            nats = torch.stack([self._importance(replace(batch, y=c * one), rng, k) for c in range(len(self.classes))])
-            nats = torch.logsumexp(nats + self.label_log_prob().to(nats)[:, None], dim=0)
-        else:
-            nats = self._importance(batch, rng, k)
-        return LogLikelihood(
-            nats=nats,
-            kind="bound",
-            measure=self.head.measure,
-            count=elements(self.space, len(batch), known, length),
-            method="ELBO, 1 draw" if k == 1 else f"IWAE, k = {k}",
-        )
-
-    def _importance(self, batch: Batch, rng: Rng, k: int) -> Tensor:
-        """log 1/k sum of the importance weights of k codes, nats (b,); decoded a part at a time."""
-        given = self._given(batch.y)
-        mean, log_scale = self._encode(batch, given)
-        noise = rng("z").normal((len(batch), k, self.config.latent), dtype=mean.dtype, device=mean.device)
-        at_once = max(1, ELEMENTS // (len(batch) * math.prod(self.head.shape)))
-        parts: list[Tensor] = []
-        for part in noise.transpose(0, 1).split(at_once):
-            z = mean + log_scale.exp() * part
-            log_px = self._decode(z, given).log_prob(batch.x, batch.known, batch.length)
-            parts.append(Bound(log_px, z, mean, log_scale, 1.0, self.steps_taken, self.examples).log_weights)
-        return importance_bound(torch.cat(parts))
-
-    # -- codes ------------------------------------------------------------------------------------------------------
-
-    def posterior(
-        self, x: Values, *, y: Values | None = None, known: Values | None = None, length: Tensor | None = None
-    ) -> Independent:
-        """q(z | x): a diagonal normal over (latent,)."""
-        mean, log_scale = self._encode(Batch(x=x, known=known, length=length), self._given(y))
-        return Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
-
-    def encode(
-        self, x: Values, *, y: Values | None = None, known: Values | None = None, length: Tensor | None = None
-    ) -> Tensor:
-        """The posterior's mean, (b, latent)."""
-        return self._encode(Batch(x=x, known=known, length=length), self._given(y))[0]
-
-    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
-        """The most typical example of each code: means of continuous fields, modes of categorical ones."""
-        return self.likelihood(z, y=y).typical().x
-
-    def likelihood(self, z: Tensor, *, y: Values | None = None) -> Joint:
-        """p(x | z), the distribution over examples that each code (b, latent) stands for."""
-        return self._decode(z, self._given(y))
-
-    # -- completion -------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def complete(
-        self,
-        x: Values,
-        known: Values,
-        *,
-        y: Values | None = None,
-        length: Tensor | None = None,
-        rng: Rng | int,
-        sweeps: int = 50,
-        warm: int = 10,
-    ) -> Batch:
-        """Draws what is unknown given what is known, by ``sweeps`` rounds of code and unknown values in turn.
-
-        The first ``warm`` rounds draw the code from q(z | x) (pseudo-Gibbs, Rezende et al. 2014, appendix F); later
-        ones accept it by Metropolis' rule (Mattei & Frellsen 2018, "Leveraging the exact likelihood"), so that the
-        chain tends to p(unknown | known). Approximate, as is every chain of finite length.
-        """
-        rng = Rng.of(rng)
-        given = self._given(y)
-        start = self._decode(self._prior(rows(x), rng("start")), given).sample(rng("fill"))
-        state = Batch(x=merged(known, x, start.x), y=y, known=known, length=length)
-        z = self._proposed(state, given, rng("z", "start"))[0]
-        for sweep in range(sweeps):
-            proposal, proposed = self._proposed(state, given, rng("z", sweep))
-            if sweep < warm:
-                z = proposal
-            else:
-                weight = self._weight(state, given, z)  # of the old code, under the values of this round
-                u = rng("accept", sweep).uniform((len(z),), dtype=torch.float64, device=z.device) + 2.0**-25
-                z = torch.where((u.log() < proposed - weight)[:, None], proposal, z)
-            drawn = self._decode(z, given).sample(rng("fill", sweep))
-            state = replace(state, x=merged(known, x, drawn.x))
-        return replace(state, known=None)
-
-    def _prior(self, n: int, rng: Rng) -> Tensor:
-        like = next(self.parameters())
-        return rng.normal((n, self.config.latent), dtype=like.dtype, device=like.device)
-
-    def _proposed(self, state: Batch, given: Tensor | None, rng: Rng) -> tuple[Tensor, Tensor]:
-        mean, log_scale = self._encode(state, given)
-        z = mean + log_scale.exp() * rng.normal(mean.shape, dtype=mean.dtype, device=mean.device)
-        return z, self._weight(state, given, z)
-
-    def _weight(self, state: Batch, given: Tensor | None, z: Tensor) -> Tensor:
-        """log p(x, z) - log q(z | x) with the unknown values filled in, nats (b,)."""
-        mean, log_scale = self._encode(state, given)
-        log_px = self._decode(z, given).log_prob(state.x, None, state.length)
-        return log_px + log_normal(z).sum(-1) - log_normal(z, mean, log_scale).sum(-1)
-
-
-def label_counts(data: Data, classes: int) -> Tensor:
-    """How many examples each class has, int64 (classes,); ValueError for data without labels."""
-    counts = torch.zeros(classes, dtype=torch.int64)
-    parts = [torch.arange(len(data))] if isinstance(data, Stored) else torch.arange(len(data)).split(4096)
-    for part in parts:
-        # labels that are stored need no examples drawn beside them
-        y = data.y if isinstance(data, Stored) else data.batch(part, Rng(0)).y
-        if not isinstance(y, Tensor):
-            raise ValueError(f"this model expects labels of {classes} classes; the data has none")
-        counts += torch.bincount(y.cpu(), minlength=classes)
-    return counts
-
-
-def merged(known: Values, x: Values, other: Values) -> Values:
-    """x where it is known, the other values elsewhere."""
-    if isinstance(x, Mapping):
-        return {name: _merged(t, pick(known, name), pick(other, name)) for name, t in x.items()}
-    return _merged(x, pick(known, ""), pick(other, ""))
-
-
-def _merged(x: Tensor, known: Tensor | None, other: Tensor) -> Tensor:
-    return x if known is None else torch.where(known.to(x.device), x, other.to(x.dtype))

@@ -11,7 +11,7 @@ from typing import Any
 from simulacra.core.batch import Data
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
-from simulacra.laws import latent, learning, likelihood, sampling, stepwise
+from simulacra.laws import annealing, invertible, latent, learning, likelihood, sampling, stepwise
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Result, Subject
 
@@ -20,6 +20,8 @@ LAWS: tuple[Law, ...] = (
     *likelihood.LAWS,
     *stepwise.LAWS,
     *latent.LAWS,
+    *invertible.LAWS,
+    *annealing.LAWS,
     *learning.LAWS,
 )
 MARKS = {"passed": "ok", "failed": "FAILED", "not applicable": "-"}

@@ -17,6 +17,7 @@ from simulacra.core.capabilities import (
     ConditionalSampler,
     Critic,
     Decoder,
+    Invertible,
     Likelihood,
     Sampler,
 )
@@ -45,6 +46,8 @@ def queries(model: Any, subject: Subject) -> list[Query]:
         (Likelihood, "log_likelihood", lambda: model.log_likelihood(x, **batch.given(), rng=rng).nats),
         (Codec, "encode", lambda: model.encode(x, **taken(model.encode, batch))),
         (Decoder, "decode", lambda: model.decode(codes(model, ROWS, rng), y=classes_of(subject, batch))),
+        (Invertible, "to_latent", lambda: model.to_latent(x, y=classes_of(subject, batch))[0]),
+        (Invertible, "from_latent", lambda: model.from_latent(codes(model, ROWS, rng), y=classes_of(subject, batch))),
         (Completer, "complete", lambda: complete(model, subject, batch, rng)),
         (Critic, "criticise", lambda: model.criticise(x, y=y)),
     ]

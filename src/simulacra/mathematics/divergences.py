@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from simulacra.core.randomness import Rng
+
 
 def kl_standard(mean: Tensor, log_scale: Tensor) -> Tensor:
     """KL(N(mean, scale^2) || N(0, I)), nats; (..., d), (..., d) -> (...).
@@ -87,6 +89,15 @@ def stratified(rows: int, batch: int, examples: int, like: Tensor, *, first: int
     weights = torch.full((rows, batch), off, dtype=like.dtype, device=like.device)
     weights[:, first : first + rows].fill_diagonal_(-math.log(examples))
     return weights
+
+
+def shuffled(z: Tensor, rng: Rng) -> Tensor:
+    """Every column of z (n, d) in a random order of its own: a draw of the product of its columns' distributions.
+
+    Kim & Mnih 2018, algorithm 1. The orders are the same for every first row of rng.
+    """
+    orders = [rng("column", j).permutation(len(z), device=z.device) for j in range(z.shape[1])]
+    return z.gather(0, torch.stack(orders, dim=1))
 
 
 def importance_bound(log_weights: Tensor) -> Tensor:

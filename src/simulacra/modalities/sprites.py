@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from simulacra.core.batch import Batch
+from simulacra.core.batch import Batch, Factor
 from simulacra.core.randomness import Rng
 from simulacra.modalities.images import picture_field, space
 
@@ -50,21 +50,18 @@ class Sprites:
         )
         return Batch(x=picture_field(self.space).value(white))
 
+    @property
+    def named_factors(self) -> tuple[Factor, ...]:
+        """Shape, scale, orientation, x and y; all but the shape are ordered."""
+        return tuple(Factor(name=name, values=k, ordered=name != "shape") for name, k in FACTORS.items())
+
     def factors(self, index: Int[Tensor, " b"]) -> Int[Tensor, "b 5"]:
-        """Which shape, scale, orientation, x and y a number stands for; each counted from 0."""
-        if len(index) and not (int(index.min()) >= 0 and int(index.max()) < COUNT):
-            raise ValueError(
-                f"a sprite's number lies in 0 .. {COUNT - 1}; got {int(index.min())} to {int(index.max())}"
-            )
-        out, rest = [], index
-        for extent in reversed(FACTORS.values()):
-            out.append(rest % extent)
-            rest = rest // extent
-        return torch.stack(out[::-1], 1)
+        """Which shape, scale, orientation, x and y the examples with these numbers have; each counted from 0."""
+        return factors_of(index if self.numbers is None else self.numbers[index])
 
     def draw(self, index: Int[Tensor, " b"]) -> UInt8[Tensor, "b 1 s s"]:
         """The pictures with these numbers, 1 where the shape is."""
-        parts = [self._draw(self.factors(part.cpu())) for part in index.split(CHUNK)]
+        parts = [self._draw(factors_of(part.cpu())) for part in index.split(CHUNK)]
         return torch.cat(parts) if parts else torch.zeros(0, 1, self.side, self.side, dtype=torch.uint8)
 
     def _draw(self, factors: Tensor) -> Tensor:
@@ -79,6 +76,17 @@ class Sprites:
         u, v = c * u + s * v, c * v - s * u
         inside = torch.stack([_square(u, v), _ellipse(u, v), _heart(u, v)], 1)
         return inside[torch.arange(len(shape)), shape].to(torch.uint8)[:, None]
+
+
+def factors_of(number: Int[Tensor, " b"]) -> Int[Tensor, "b 5"]:
+    """Shape, scale, orientation, x and y of sprites by their numbers in the whole grid; each counted from 0."""
+    if len(number) and not (int(number.min()) >= 0 and int(number.max()) < COUNT):
+        raise ValueError(f"a sprite's number lies in 0 .. {COUNT - 1}; got {int(number.min())} to {int(number.max())}")
+    out, rest = [], number
+    for extent in reversed(FACTORS.values()):
+        out.append(rest % extent)
+        rest = rest // extent
+    return torch.stack(out[::-1], 1)
 
 
 def _square(u: Float[Tensor, "b s s"], v: Float[Tensor, "b s s"]) -> Tensor:

@@ -4,23 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, gan, vae
+from simulacra.families import dcgan, factor_vae, flow, gan, glow, pixelcnn, tarflow, vae
 from simulacra.mathematics import adversarial, bounds
-from simulacra.nets import activations, backbones, heads
+from simulacra.nets import (
+    activations,
+    autoregressive,
+    backbones,
+    causal_attention,
+    causal_layers,
+    causal_network,
+    cell_outputs,
+    coupling,
+    dequantise,
+    heads,
+    picture_flow,
+    spreading,
+    transformer,
+    transforms,
+)
 from simulacra.nets import adversarial as duels
 from simulacra.recipes.settings import table
 from simulacra.training import settings as training_settings
 from simulacra.training.settings import Training
 
 # what a recipe.json may name
-SETTINGS = table(
-    (vae, gan, dcgan, optimisers, adversarial, bounds, activations, backbones, heads, duels, training_settings)
-)
+SETTINGS = table((
+    # families
+    dcgan, factor_vae, flow, gan, glow, pixelcnn, tarflow, vae,
+    # mathematics
+    adversarial, bounds,
+    # nets
+    activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs, coupling,
+    dequantise, duels, heads, picture_flow, spreading, transformer, transforms,
+    # how they learn
+    optimisers, training_settings,
+))  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +66,12 @@ def vae_recipe(space: Space, examples: int) -> tuple[vae.VAEConfig, Training]:
     return vae.VAEConfig(latent=16 if small(space) else 32), Training(steps=steps, batch=128)
 
 
+def factor_vae_recipe(space: Space, examples: int) -> tuple[factor_vae.FactorVAEConfig, Training]:
+    """Ten codes, as in the papers on disentangling; gamma as large as small data bears."""
+    steps = passes(examples, 128, epochs=60, low=1_500, high=20_000)
+    return factor_vae.FactorVAEConfig(latent=10), Training(steps=steps, batch=128)
+
+
 def gan_recipe(space: Space, examples: int) -> tuple[gan.GANConfig, Training]:
     """Relativistic pairing with R1 and R2, dense networks."""
     steps = passes(examples, 128, epochs=100, low=3_000, high=20_000)
@@ -55,16 +84,76 @@ def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Traini
     return dcgan.DCGANConfig(width=32 if small(space) else 64), Training(steps=steps, batch=64)
 
 
+def flow_recipe(space: Space, examples: int) -> tuple[flow.FlowConfig, Training]:
+    """Neural spline couplings; networks twice as wide from 16 dimensions on, which soon know small data by heart."""
+    steps = passes(examples, 256, epochs=60, low=500, high=20_000)
+    width = 64 if space.size < 16 else 128
+    return flow.FlowConfig(transforms=flow.nsf_coupling(hidden=(width, width))), Training(steps=steps, batch=256)
+
+
+def glow_recipe(space: Space, examples: int) -> tuple[glow.GlowConfig, Training]:
+    """Two levels of four steps for pictures up to 16 a side; beyond, three levels of eight wider ones."""
+    steps = passes(examples, 128, epochs=60, low=500, high=10_000)
+    optimiser = optimisers.AdamW(lr=3e-3, schedule=optimisers.Warmup(steps=50, decay=0.7))
+    if small(space):
+        config = glow.GlowConfig(levels=2, steps=4, width=48, optimiser=optimiser)
+    else:
+        config = glow.GlowConfig(levels=3, steps=8, width=64, optimiser=replace(optimiser, lr=1e-3))
+    return config, Training(steps=steps, batch=128)
+
+
+def tarflow_recipe(space: Space, examples: int) -> tuple[tarflow.TarFlowConfig, Training]:
+    """Four blocks over up to 16 patches; over up to 64, in wider tokens, for pictures of more than 16 a side."""
+    steps = passes(examples, 128, epochs=60, low=1_000, high=10_000)
+    optimiser = optimisers.AdamW(lr=3e-3, betas=(0.9, 0.95), schedule=optimisers.Warmup(steps=50, decay=0.7))
+    patch = patch_for(space, 16 if small(space) else 64)
+    if small(space):
+        config = tarflow.TarFlowConfig(patch=patch, blocks=4, depth=1, width=64, optimiser=optimiser)
+    else:
+        config = tarflow.TarFlowConfig(patch=patch, blocks=4, depth=2, width=192, optimiser=replace(optimiser, lr=1e-3))
+    return config, Training(steps=steps, batch=128)
+
+
+def pixelcnn_recipe(space: Space, examples: int) -> tuple[pixelcnn.PixelCNNConfig, Training]:
+    """Gated layers, a pixel at a time: six of 48 features for pictures up to 16 a side, eight of 64 beyond.
+
+    Few pictures are soon known by heart: below 5,000 a small network, decaying weights and fewer steps.
+    """
+    few = examples < 5_000
+    network = causal_network.gated(layers=6, width=48, first=5) if small(space) else causal_network.gated()
+    network = causal_network.gated(layers=4, width=24, first=5) if few else network
+    optimiser = optimisers.AdamW(
+        lr=4e-3 if few else 2e-3,
+        weight_decay=0.3 if few else 0.0,
+        schedule=optimisers.Warmup(steps=100, decay=0.6, final=0.02),
+    )
+    steps = passes(examples, 64, epochs=20, low=400, high=20_000)
+    return pixelcnn.PixelCNNConfig(network=network, optimiser=optimiser), Training(steps=steps, batch=64)
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
+    "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
+    "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
+    "glow": Family(config=glow.GlowConfig, build=glow.Glow, recipe=glow_recipe),
+    "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
+    "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
 }
 
 
 def small(space: Space) -> bool:
     """Whether an example is a vector or a sequence, or a picture of at most 16 pixels a side."""
     return space.layout != "grid" or max(space.only.shape[1:]) <= 16
+
+
+def patch_for(space: Space, most: int) -> int:
+    """The smallest side of patches that leaves at most so many of them, and more than one; else the best there is."""
+    _, height, width = space.only.shape if space.layout == "grid" else (1, 1, 1)
+    sides = [p for p in range(1, min(height, width) + 1) if height % p == 0 and width % p == 0]
+    several = [p for p in sides if height * width > p**2]
+    return next((p for p in several if height * width <= most * p**2), several[-1] if several else 1)
 
 
 def passes(examples: int, batch: int, *, epochs: float, low: int, high: int) -> int:

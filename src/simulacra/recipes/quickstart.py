@@ -10,7 +10,8 @@ from simulacra.recipes.families import FAMILIES
 from simulacra.training.settings import Training
 
 DATA = "digits"
-STEPS = {"vae": 1_200, "gan": 1_500, "dcgan": 1_200}  # two cores: all of them, judged, within four minutes
+# two cores: all of them, judged, within four minutes
+STEPS = {"vae": 1_200, "gan": 1_500, "dcgan": 1_200, "pixelcnn": 450, "glow": 600}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,8 +74,11 @@ class Run:
             self._loaded = loaded
         return self._loaded
 
-    def evaluate(self, *, n: int | None = None, seed: int = 0) -> list[Figure]:
-        """Every figure that applies to the model, on its data's held-out part."""
+    def evaluate(self, *, n: int | None = None, seed: int = 0, **options: Any) -> list[Figure]:
+        """Every figure that applies to the model, on its data's held-out part.
+
+        options  what its ``log_likelihood`` offers beside the protocol, such as k for importance-weighted draws.
+        """
         loaded = self.data()
         return judge(
             self.model,
@@ -84,6 +87,7 @@ class Run:
             extractors=extractors_for(loaded),
             n=n,
             rng=Rng(seed)("evaluate"),
+            options=options,
         )
 
 

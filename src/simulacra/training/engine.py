@@ -35,12 +35,14 @@ def shard(module: nn.Module, device: torch.device) -> None:
     """Split the parameters of every layer over the processes, in place (``fully_shard``, FSDP2), gradients summed.
 
     Layers, not whole players, are the units: a loss may call any part of a player. Parameters that a module with
-    children holds itself may be used outside its forward, so they stay whole in every process.
+    children holds itself may be used outside its forward, so they stay whole in every process; as do those of a layer
+    that says so by an attribute ``whole``.
     """
     mesh = init_device_mesh(device.type, (across.processes(),))
     for layer in list(module.modules()):
         own = list(layer.parameters(recurse=False))
-        if own and not list(layer.children()) and not isinstance(layer, FSDPModule):
+        kept = bool(list(layer.children())) or getattr(layer, "whole", False)
+        if own and not kept and not isinstance(layer, FSDPModule):
             marks = [vars(p) for p in own]
             for parameter in own:
                 # FSDP2 splits rows of plain memory only, and convolutions may lie channels last
