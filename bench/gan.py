@@ -1,6 +1,7 @@
 """Training a DCGAN against torchgan 0.1.0, and the modes that a GAN covers.
 
 ``python -m bench gan`` runs all of it; ``python -m bench.gan speed | ring | grid | ring-plain | grid-plain`` one part.
+The modes' settings were chosen on seeds from 100 on; seeds 0 to 4 are for the measurement alone.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ WIDTH, LATENT, SIDE = 64, 100, 32  # torchgan's own default network for 32x32: 2
 SEEDS = range(5)
 SAMPLES = 2_500  # Lin et al. 2018, section 4.1
 WORLDS = {"ring": 8, "grid": 25}
-MODE_STEPS, MODE_BATCH = {"ring": 8_000, "grid": 13_000}, 128
-GENERATOR, CRITIC = (256,) * 4, (128,) * 3  # the generator is the cheaper to run, and has the sharper task
+MODE_STEPS, MODE_BATCH = {"ring": 3_000, "grid": 4_300}, 256
+GENERATOR, CRITIC = (128,) * 4, (128,) * 3
 
 
 PARTS = ("speed", "ring", "grid", "ring-plain", "grid-plain")
@@ -177,7 +178,10 @@ def our_modes(world: str, how: str, seed: int):
 
     def one_round() -> dict[str, Any]:
         model = GAN(cure(MODE_STEPS[world]) if how == "cure" else plain(), mixture.space, rng=seed)
-        trained = train(model, mixture, Training(steps=MODE_STEPS[world], batch=MODE_BATCH, seed=seed))
+        steps = MODE_STEPS[world]
+        half_life = 0.03 * steps * MODE_BATCH
+        training = Training(steps=steps, batch=MODE_BATCH, seed=seed, average_half_life=half_life)
+        trained = train(model, mixture, training)
         drawn = trained.averaged.sample(SAMPLES, rng=1_000 + seed)
         return {"value": asdict(mode_statistics(drawn.x, mixture))}
 
@@ -185,23 +189,26 @@ def our_modes(world: str, how: str, seed: int):
 
 
 def cure(steps: int) -> Any:
-    """Relativistic pairing; R1 and R2, whose weight falls until it no longer hides a mode's own shape; smaller steps.
+    """Relativistic pairing; R1 and R2, whose weight falls until it no longer hides a mode's own shape; learned steps.
 
-    In unit variance a grid's mode has sigma 0.018: to tell a density ratio within it the critic needs slopes near 50,
-    which at a weight of 1e-3 would cost more than the game itself.
+    In unit variance a grid's mode has sigma 0.018: to tell a density ratio within it the critic needs slopes of 20 to
+    50, which at a weight of 1e-2 would cost more than the game itself. The generator learns slowly beside the critic
+    (modes that jitter cannot be told apart from modes that are wide), and its steep activations make up for it.
     """
     from simulacra.core.optimisers import AdamW, Warmup
     from simulacra.families.gan import GANConfig
     from simulacra.mathematics.adversarial import r1, r2
+    from simulacra.nets.activations import steep_tanh
     from simulacra.nets.adversarial import Regulariser
 
     return GANConfig(
         latent=2,
         generator=GENERATOR,
         critic=CRITIC,
-        regularisers=tuple(Regulariser(penalty=p, weight=3.0, final=3e-5, steps=steps * 9 // 10) for p in (r1, r2)),
-        generator_optimiser=AdamW(lr=2e-3, betas=(0.0, 0.99), schedule=Warmup(decay=1.0, final=0.01)),
-        critic_optimiser=AdamW(lr=2e-3, betas=(0.0, 0.99), schedule=Warmup(decay=0.5, final=0.1)),
+        activation=steep_tanh,
+        regularisers=tuple(Regulariser(penalty=p, weight=0.05, final=3e-4, steps=steps) for p in (r1, r2)),
+        generator_optimiser=AdamW(lr=3e-4, betas=(0.0, 0.99), schedule=Warmup(decay=0.6, final=0.01)),
+        critic_optimiser=AdamW(lr=1.5e-3, betas=(0.0, 0.99), schedule=Warmup(decay=0.6, final=0.1)),
     )
 
 

@@ -18,6 +18,7 @@ from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig, ladder
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.mathematics.adversarial import Hinge, Relativistic, Wasserstein, gradient_penalty, r1, r2
+from simulacra.nets.activations import tanh
 from simulacra.nets.adversarial import Duel, Look, Regulariser
 from simulacra.nets.norm import BatchNorm
 from simulacra.nets.thin import FromPicture, ToPicture
@@ -132,6 +133,20 @@ def test_every_parameter_of_a_player_gets_a_gradient_in_its_turns(model: GAN | D
         for part, parameter in player.module.named_parameters():
             assert parameter.grad is not None, part
             assert parameter.grad.abs().sum() > 0 or part.endswith("bias"), part
+
+
+def test_the_activation_is_the_generators():
+    """Behind tanh a generator's last layer sees nothing beyond [-1, 1]; the critic has no such bound."""
+    bounded, free = GAN(replace(SMALL, activation=tanh), plane(0.0, 1.0)), GAN(SMALL, plane(0.0, 1.0))
+    layers: Any = bounded.duel.generator.layers
+    bound = layers[-1].weight.abs().sum(1) + layers[-1].bias.abs()
+    z = Rng(3).normal((50, 3)) * 1e3
+    inside, outside = (model.decode(z) for model in (bounded, free))
+    assert isinstance(inside, Tensor)
+    assert isinstance(outside, Tensor)
+    assert (inside.abs() <= bound * (1 + 1e-6)).all()
+    assert outside.abs().max() > 100 * bound.max()
+    assert torch.equal(bounded.criticise(inside), free.criticise(inside))
 
 
 def test_only_the_generator_is_averaged(model: GAN | DCGAN):

@@ -59,6 +59,7 @@ from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradie
 from simulacra.mathematics.bounds import iwae
 from simulacra.mathematics.ladder import FreeBits
 from simulacra.nets import denoisers
+from simulacra.nets.activations import steep_tanh
 from simulacra.nets.adversarial import Regulariser
 from simulacra.nets.causal_attention import Attention
 from simulacra.nets.causal_layers import Gated, Residual
@@ -204,6 +205,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "gan, pictures with labels": gan(PICTURES),
     "gan, table": gan(NUMBERS),
     "gan, wasserstein": gan(PLANE, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
+    "gan, steep": gan(PLANE, activation=steep_tanh),
     "gan, lazy": gan(PLANE, game=NonSaturating(), regularisers=LAZY),
     "diffusion, plane": diffusion(PLANE),
     "diffusion, pictures with labels": diffusion(PICTURES),

@@ -213,7 +213,7 @@ LAWS = (
     _law("completed alone", "A completion does not depend on the examples beside it.", Completer, completed_alone),
     _law(
         "denoised alone",
-        "What noise is taken out of an example depends on it alone, and on its own noise's strength.",
+        "What is taken out of an example as noise depends on it alone, and on its own noise.",
         Denoiser,
         denoised_alone,
     ),

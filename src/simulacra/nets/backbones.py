@@ -7,7 +7,6 @@ and, beside it, a vector that is given (the class); decoders return what ``nets.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -15,12 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simulacra.nets.activations import silu
+from simulacra.nets.activations import Activation, silu
 from simulacra.nets.dense import mlp
 from simulacra.nets.embeddings import Embed
 from simulacra.nets.heads import Head
-
-Activation = Callable[[], nn.Module]
 
 
 @runtime_checkable

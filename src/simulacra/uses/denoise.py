@@ -27,7 +27,7 @@ def denoise(
     noisy   x + sigma * N(0, I), in the space's units, (b, *event).
     sigma   standard deviation of the noise, in those units; positive.
 
-    A model that takes noise out (``Denoiser``) answers with the expected clean example. Another one by its latent prior:
+    A model that takes noise out (``Denoiser``) answers with the expected example. Another one by its latent prior:
     minimises |noisy - decode(z)|^2 / (2 sigma^2) + |z|^2 / 2 over z by Adam (the maximum a posteriori
     estimate of Bora et al. 2017, "Compressed sensing using generative models", with the identity as measurement),
     from the code of the noisy picture where the model has an encoder, otherwise from the best of ``starts`` draws.
