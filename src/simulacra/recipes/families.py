@@ -161,9 +161,15 @@ def pixelcnn_recipe(space: Space, examples: int) -> tuple[pixelcnn.PixelCNNConfi
 
 
 def diffusion_recipe(space: Space, examples: int) -> tuple[diffusion.DiffusionConfig, Training]:
-    """EDM's preconditioning, weights and noise levels; a U-Net for pictures, dense layers for rows."""
-    steps = passes(examples, 64, epochs=60, low=1_500, high=20_000)
-    return diffusion.DiffusionConfig(), Training(steps=steps, batch=64)
+    """EDM's preconditioning, weights and noise levels; a U-Net for pictures, a small one for small pictures."""
+    steps = passes(examples, 64, epochs=60, low=1_000, high=20_000)
+    optimiser = optimisers.AdamW(lr=2e-3, schedule=optimisers.Warmup(steps=100, decay=0.5))
+    if space.layout == "grid" and small(space):
+        grid = denoisers.Convolutional(width=16, blocks=1, multiples=(1, 2))
+        config = diffusion.DiffusionConfig(backbone=denoisers.ByShape(grid=grid), optimiser=optimiser)
+    else:
+        config = diffusion.DiffusionConfig(optimiser=replace(optimiser, lr=1e-3))
+    return config, Training(steps=steps, batch=64)
 
 
 FAMILIES: dict[str, Family] = {

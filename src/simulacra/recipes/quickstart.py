@@ -11,7 +11,7 @@ from simulacra.training.settings import Training
 
 DATA = "digits"
 # two cores: all of them, judged, within four minutes
-STEPS = {"vae": 1_200, "gan": 1_500, "dcgan": 1_200, "pixelcnn": 450, "glow": 600}
+STEPS = {"vae": 1_200, "gan": 1_500, "dcgan": 1_200, "pixelcnn": 450, "glow": 600, "diffusion": 600}
 
 
 @dataclass(frozen=True, kw_only=True)
