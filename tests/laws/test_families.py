@@ -69,6 +69,7 @@ from simulacra.nets.code_prior import CausalPrior
 from simulacra.nets.codebooks import FSQ, VQ
 from simulacra.nets.codegrids import CodesByLayout, Grid, Places
 from simulacra.nets.dequantise import Standardised
+from simulacra.nets.fourier import Fourier
 from simulacra.nets.spreading import Noisy, Variational
 
 INFINITE = math.inf
@@ -206,6 +207,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "gan, table": gan(NUMBERS),
     "gan, wasserstein": gan(PLANE, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
     "gan, steep": gan(PLANE, activation=steep_tanh),
+    "gan, waves with labels": gan(PICTURES, features=Fourier(count=4)),
     "gan, lazy": gan(PLANE, game=NonSaturating(), regularisers=LAZY),
     "diffusion, plane": diffusion(PLANE),
     "diffusion, pictures with labels": diffusion(PICTURES),

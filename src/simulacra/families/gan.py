@@ -25,6 +25,7 @@ from simulacra.nets.activations import Activation, gelu
 from simulacra.nets.adversarial import Duel, Regulariser, class_count
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.dense import mlp
+from simulacra.nets.fourier import Fourier
 from simulacra.nets.initialise import he_normal, initialise
 
 SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.05, steps=2_000) for penalty in (r1, r2))
@@ -38,6 +39,8 @@ class GANConfig:
     generator, critic  widths of the hidden layers.
     activation    between the generator's layers. ``activations.steep_tanh`` suits data in separate clumps: a saturated
                   unit is a plateau and its steepness is learned, where ReLUs would have to cancel (docs/results.md).
+    features      what the critic sees of an example beside its values: ``Fourier()`` where the data has detail much
+                  finer than its spread, which smooth layers of their own learn late (docs/results.md); None: nothing.
     game          what the players minimise.
     regularisers  penalties on the critic.
     """
@@ -46,6 +49,7 @@ class GANConfig:
     generator: tuple[int, ...] = (256, 256, 256)
     critic: tuple[int, ...] = (256, 256, 256)
     activation: Activation = gelu
+    features: Fourier | None = None
     game: Game = field(default_factory=Relativistic)
     regularisers: tuple[Regulariser, ...] = SMOOTH
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=1e-3, betas=(0.0, 0.99)))
@@ -74,13 +78,16 @@ class Dense(nn.Module):
         classes: int,
         *,
         activation: Activation = gelu,
+        features: Fourier | None = None,
         bias: bool = True,
     ) -> None:
         super().__init__()
         self.out = tuple(out)
         # one-hot entries are raised to unit mean square, so that the label starts out as loud as any other input
         self.loudness = math.sqrt(classes)
-        sizes = [math.prod(into) + classes, *widths, math.prod(out)]
+        self.features = None if features is None else features.build(math.prod(into))
+        seen = math.prod(into) if self.features is None else self.features.outputs
+        sizes = [seen + classes, *widths, math.prod(out)]
         self.layers = mlp(sizes, activation=activation, bias=bias)
 
     @torch.no_grad()
@@ -90,7 +97,7 @@ class Dense(nn.Module):
             layer.bias.copy_(2 * rng(i).uniform(layer.bias.shape) - 1)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        x = x.flatten(1)
+        x = x.flatten(1) if self.features is None else self.features(x.flatten(1))
         x = x if y is None else torch.cat([x, y * self.loudness], dim=1)
         return self.layers(x).reshape(-1, *self.out)
 
@@ -104,7 +111,7 @@ class GAN(nn.Module):
         event, classes = Continuum.of(space, "a GAN").event, class_count(space)
         generator = Dense((config.latent,), config.generator, event, classes, activation=config.activation)
         # games of differences between scores leave their constant where it is: it would never learn
-        critic = Dense(event, config.critic, (), classes, bias=False)
+        critic = Dense(event, config.critic, (), classes, features=config.features, bias=False)
         self.duel = Duel(
             space,
             generator,

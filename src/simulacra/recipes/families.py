@@ -25,6 +25,7 @@ from simulacra.nets import (
     coupling,
     denoisers,
     dequantise,
+    fourier,
     heads,
     picture_flow,
     spreading,
@@ -44,8 +45,8 @@ SETTINGS = table((
     adversarial, bounds, flow_likelihood, ladder, paths, preconditioning, solvers,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, heads, picture_flow, spreading,
-    transformer, transforms,
+    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, picture_flow,
+    spreading, transformer, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
