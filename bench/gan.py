@@ -19,8 +19,8 @@ SEEDS = range(5)
 SAMPLES = 2_500  # Lin et al. 2018, section 4.1
 WORLDS = {"ring": 8, "grid": 25}
 MODE_BATCH = 256
-# steps, the generator's learning rate, R1's and R2's last weight: the ring's modes are narrower (0.014 of the spread against
-# 0.018) but fewer; on the grid a faster generator lost a mode on one of three seeds
+# steps, the generator's learning rate, R1's and R2's last weight. A faster generator lost one of the grid's modes on
+# one of two development seeds; a smaller weight contracted the ring's.
 MODES = {"ring": (7_000, 1e-3, 1e-3), "grid": (12_000, 6e-4, 3e-4)}
 GENERATOR, CRITIC = (128,) * 4, (128,) * 3
 
