@@ -1,7 +1,7 @@
 """Training a DCGAN against torchgan 0.1.0, and the modes that a GAN covers.
 
 ``python -m bench gan`` runs all of it; ``python -m bench.gan speed | ring | grid | ring-plain | grid-plain`` one part.
-The modes' settings were chosen on seeds from 100 on; seeds 0 to 4 are for the measurement alone.
+The modes' settings were chosen on seeds from 100 on; those of the measurement are its own.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ HERE = Path(__file__).resolve()
 PEER = "torchgan==0.1.0"  # without its dependencies, torchvision among them
 BATCH, STEPS = 64, 24  # pictures a batch, batches a round
 WIDTH, LATENT, SIDE = 64, 100, 32  # torchgan's own default network for 32x32: 256, 128, 64 channels and back
-SEEDS = range(5)
+SEEDS = range(5, 10)  # the setting before this one was measured on 0 to 4, and this one chosen knowing that
 SAMPLES = 2_500  # Lin et al. 2018, section 4.1
 WORLDS = {"ring": 8, "grid": 25}
 MODE_BATCH = 256
 # steps, the generator's learning rate, R1's and R2's last weight. A faster generator lost one of the grid's modes on
 # one of two development seeds; a smaller weight contracted the ring's.
-MODES = {"ring": (7_000, 1e-3, 1e-3), "grid": (12_000, 6e-4, 3e-4)}
+MODES = {"ring": (7_000, 1e-3, 1e-3), "grid": (12_000, 4e-4, 3e-4)}
 GENERATOR, CRITIC = (128,) * 4, (128,) * 3
 
 

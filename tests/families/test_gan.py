@@ -20,6 +20,7 @@ from simulacra.families.gan import GAN, GANConfig
 from simulacra.mathematics.adversarial import Hinge, Relativistic, Wasserstein, gradient_penalty, r1, r2
 from simulacra.nets.activations import tanh
 from simulacra.nets.adversarial import Duel, Look, Regulariser
+from simulacra.nets.fourier import Fourier
 from simulacra.nets.norm import BatchNorm
 from simulacra.nets.thin import FromPicture, ToPicture
 
@@ -352,3 +353,16 @@ def test_a_custom_game_plays():
 def test_mistakes_are_named(make, says: str):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+def test_a_critic_begins_without_its_waves_and_learns_to_hear_them():
+    plane = Space(fields={"x": Continuous(low=-math.inf, high=math.inf, shape=(2,))}, measure="plane")
+    model = GAN(GANConfig(latent=2, generator=(8,), critic=(8,), features=Fourier(count=4, scale=50.0)), plane)
+    x = Rng(0)("x").normal((64, 2))
+    # with waves of length 2 pi / 50 a step of 1e-3 would show; without them the critic is smooth
+    step = (model.criticise(x + 1e-3) - model.criticise(x)).abs().max()
+    weight = next(m for m in model.duel.critic.layers if isinstance(m, torch.nn.Linear)).weight
+    assert not weight[:, 2:].any()
+    with torch.no_grad():
+        weight[:, 2:] = 1.0
+    assert (model.criticise(x + 1e-3) - model.criticise(x)).abs().max() > 5 * step

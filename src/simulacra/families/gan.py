@@ -92,9 +92,13 @@ class Dense(nn.Module):
 
     @torch.no_grad()
     def spread(self, rng: Rng) -> None:
-        """Draw the hidden biases from U(-1, 1): at zero every bend of the first layer would lie at the origin."""
+        """Hidden biases from U(-1, 1): at zero every bend of the first layer would lie at the origin. Waves unheard."""
         for i, layer in enumerate([m for m in self.layers if isinstance(m, nn.Linear)][:-1]):
             layer.bias.copy_(2 * rng(i).uniform(layer.bias.shape) - 1)
+        if self.features is not None:
+            # waves are heard as they are needed: a critic that began with them would begin with slopes like noise
+            first = next(m for m in self.layers if isinstance(m, nn.Linear))
+            first.weight[:, self.features.size : self.features.outputs] = 0
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         x = x.flatten(1) if self.features is None else self.features(x.flatten(1))

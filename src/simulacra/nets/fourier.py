@@ -37,7 +37,7 @@ class FourierFeatures(nn.Module):
 
     def __init__(self, size: int, settings: Fourier) -> None:
         super().__init__()
-        self.scale, self.outputs = settings.scale, size + 2 * settings.count
+        self.size, self.scale, self.outputs = size, settings.scale, size + 2 * settings.count
         self.register_buffer("frequencies", torch.empty(size, settings.count))
 
     @torch.no_grad()
