@@ -361,7 +361,7 @@ def test_a_critic_begins_without_its_waves_and_learns_to_hear_them():
     x = Rng(0)("x").normal((64, 2))
     # with waves of length 2 pi / 50 a step of 1e-3 would show; without them the critic is smooth
     step = (model.criticise(x + 1e-3) - model.criticise(x)).abs().max()
-    weight = next(m for m in model.duel.critic.layers if isinstance(m, torch.nn.Linear)).weight
+    weight = next(m for m in model.duel.critic.modules() if isinstance(m, torch.nn.Linear)).weight
     assert not weight[:, 2:].any()
     with torch.no_grad():
         weight[:, 2:] = 1.0
