@@ -180,6 +180,17 @@ def test_refusals(make: Any, told: str):
         make()
 
 
+def test_gaps_and_no_draws_are_refused():
+    model = Diffusion(DiffusionConfig(backbone=SMALL), two_modes().space)
+    x = torch.zeros(2, 2)
+    said = model.log_likelihood(x, known=torch.ones(2, 2, dtype=torch.bool), rng=1).nats
+    assert torch.equal(said, model.log_likelihood(x, rng=1).nats)
+    with pytest.raises(ValueError, match="whole examples; got known with gaps"):
+        model.log_likelihood(x, known=torch.tensor([[True, False], [True, True]]))
+    with pytest.raises(ValueError, match="draws must be at least 1; got 0"):
+        model.log_likelihood(x, draws=0)
+
+
 def test_one_step_answers_with_the_denoiser():
     model = Diffusion(DiffusionConfig(backbone=SMALL), two_modes().space)
     z = model.sample(4, rng=5, steps=1, solver=solvers.euler).x

@@ -258,6 +258,8 @@ class Diffusion(nn.Module):
         x: Values,
         *,
         y: Values | None = None,
+        known: Values | None = None,
+        length: Tensor | None = None,
         rng: Rng | int | None = None,
         draws: int = 32,
     ) -> LogLikelihood:
@@ -265,7 +267,12 @@ class Diffusion(nn.Module):
 
         The variational bound in continuous time (Kingma et al. 2021, eq. 11-15) with ``draws`` noise levels an
         example, one in each of as many strata. A class-conditional model without y sums over the classes.
+        Raises ValueError for draws below 1, and for examples of which parts are unknown.
         """
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1; got {draws}")
+        if known is not None and not bool(self.continuum.flags(known).all()):
+            raise ValueError("diffusion scores whole examples; got known with gaps, complete them first")
         rng, u = Rng.of(rng), self.continuum.inward(x)
         score = lambda labels: variational_bound(  # noqa: E731
             self._denoiser(labels), u, self.reconstruction, high=self.config.high,
