@@ -18,7 +18,7 @@ from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig, ladder
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.mathematics.adversarial import Hinge, Relativistic, Wasserstein, gradient_penalty, r1, r2
-from simulacra.nets.activations import tanh
+from simulacra.nets.activations import gelu, leaky_relu, steep_tanh, tanh
 from simulacra.nets.adversarial import Duel, Look, Regulariser
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.norm import BatchNorm
@@ -250,6 +250,25 @@ def test_regularisers_take_turns_of_their_own_when_lazy():
     # its loss is gamma / 2 |grad|^2, times the 4 steps it stands for
     assert math.isclose(loss.total.item(), 2.0 * 4 * loss.terms["r1"], rel_tol=1e-5)
     assert not any(t.second_order for t in GAN(SMALL_AND_ROUGH, plane()).turns())
+
+
+def test_lazy_regularisers_of_the_same_pace_share_a_turn():
+    rules = tuple(Regulariser(penalty=p, weight=w, every=k) for p, w, k in ((r1, 2.0, 4), (r2, 3.0, 4), (r1, 1.0, 16)))
+    model = GAN(replace(SMALL, regularisers=rules), plane())
+    turns = {t.name: t for t in model.turns()}
+    assert {name: t.every for name, t in turns.items() if t.every > 1} == {"r1-0+r2-1": 4, "r1-2": 16}
+    loss = turns["r1-0+r2-1"].loss(examples(plane()), Rng(0))
+    assert math.isclose(loss.total.item(), 4 * (2.0 * loss.terms["r1"] + 3.0 * loss.terms["r2"]), rel_tol=1e-5)
+
+
+def test_a_tanh_generator_begins_with_unit_gain():
+    # Glorot & Bengio 2010: units that are the identity near zero keep their variance with weights of 1 / fan-in
+    for activation, gain in ((steep_tanh, 1.0), (tanh, 1.0), (gelu, 2.0), (leaky_relu, 2 / 1.04)):
+        model = GAN(replace(SMALL, generator=(256, 256), activation=activation), plane())
+        weight = next(
+            m for m in model.duel.generator.modules() if isinstance(m, nn.Linear) and m.in_features == 256
+        ).weight
+        assert math.isclose(weight.var().item() * 256, gain, rel_tol=0.05)
 
 
 class Plane(nn.Module):

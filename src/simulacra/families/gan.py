@@ -21,7 +21,8 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
-from simulacra.nets.activations import Activation, gelu
+from simulacra.mathematics.latent_draws import Draw, independent
+from simulacra.nets.activations import Activation, gelu, kaiming_slope
 from simulacra.nets.adversarial import Duel, Regulariser, class_count
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.dense import mlp
@@ -36,6 +37,8 @@ class GANConfig:
     """Settings of ``GAN``.
 
     latent        number of latent dimensions.
+    draw          how a batch of latents is drawn while learning. ``latent_draws.even`` suits few dimensions: shares of
+                  modes drift less where no region of the latents is over-represented by chance (docs/results.md).
     generator, critic  widths of the hidden layers.
     activation    between the generator's layers. ``activations.steep_tanh`` suits data in separate clumps: a saturated
                   unit is a plateau and its steepness is learned, where ReLUs would have to cancel (docs/results.md).
@@ -46,6 +49,7 @@ class GANConfig:
     """
 
     latent: int = 32
+    draw: Draw = independent
     generator: tuple[int, ...] = (256, 256, 256)
     critic: tuple[int, ...] = (256, 256, 256)
     activation: Activation = gelu
@@ -123,12 +127,14 @@ class GAN(nn.Module):
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            draw=config.draw,
         )
         self.latent = self.duel.latent
         rng = Rng.of(rng)
         initialise(self.duel, rng, linear=he_normal(0.0))
-        generator.spread(rng("generator"))
-        critic.spread(rng("critic"))
+        initialise(generator, rng("generator"), linear=he_normal(kaiming_slope(config.activation)))
+        generator.spread(rng("generator", "bends"))
+        critic.spread(rng("critic", "bends"))
 
     def players(self) -> Mapping[str, Player]:
         """The generator, whose average is what samples, and the critic."""

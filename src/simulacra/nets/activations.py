@@ -72,3 +72,11 @@ def steep_tanh() -> nn.Module:
     as many directions as there are gaps, but it moves this one number always the same way.
     """
     return SteepTanh()
+
+
+def kaiming_slope(activation: Activation) -> float:
+    """The slope to give ``initialise.he_normal``: 1 for what is the identity near 0, 0 for rectifiers."""
+    layer = activation()
+    if isinstance(layer, nn.LeakyReLU):
+        return layer.negative_slope
+    return 1.0 if isinstance(layer, nn.Tanh | SteepTanh) else 0.0

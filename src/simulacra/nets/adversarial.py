@@ -16,6 +16,7 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, Slope, input_gradient, slope_of
+from simulacra.mathematics.latent_draws import Draw, independent
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.norm import holding
 from simulacra.nets.shown import Opinion, Opinions, Shown, through
@@ -31,8 +32,8 @@ class Regulariser:
     weight  gamma for R1 and R2 (``mathematics.adversarial``), lambda for the gradient penalty.
     final   where the weight ends, after falling by an equal factor at each of the first ``steps`` steps; None: it
             stays. A critic that is smooth first and sharp last finds all modes before it tells their shapes.
-    every   1: added to the critic's loss. k > 1: a turn of its own every k steps, its loss multiplied by k
-            (lazy regularisation, Karras et al. 2020, appendix B).
+    every   1: added to the critic's loss. k > 1: a turn of its own every k steps, shared by all of this k, its loss
+            multiplied by k (lazy regularisation, Karras et al. 2020, appendix B).
     """
 
     penalty: Penalty
@@ -61,6 +62,7 @@ class Duel(nn.Module):
 
     generator  (z (b, latent), y (b, classes) or None) -> free output (b, *event).
     critic     (u (b, *event), y likewise) -> scores (b,).
+    draw       how the latents of a batch to learn from are drawn; those of samples are independent.
     y holds probabilities: one-hot where the label is known, the labels' marginal where it is not.
     """
 
@@ -76,9 +78,10 @@ class Duel(nn.Module):
         latent: int,
         game: Game,
         regularisers: Sequence[Regulariser],
+        draw: Draw = independent,
     ) -> None:
         super().__init__()
-        self.generator, self.critic = generator, critic
+        self.generator, self.critic, self.draw = generator, critic, draw
         self.continuum = Continuum.of(space, "an adversarial game")
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
         self.game, self.regularisers = game, tuple(regularisers)
@@ -101,13 +104,16 @@ class Duel(nn.Module):
         pass a turn, and the players move at the same time either way (Mescheder et al. 2018, section 2).
         """
         joint = any(r.every == 1 for r in self.regularisers)
-        lazy = [(f"{r.penalty.__name__}-{i}", r) for i, r in enumerate(self.regularisers) if r.every > 1]
+        lazy: dict[int, list[tuple[int, Regulariser]]] = {}
+        for i, r in enumerate(self.regularisers):
+            if r.every > 1:
+                lazy.setdefault(r.every, []).append((i, r))
         return [
             Turn(name="generator", player="generator", loss=self.generator_loss),
             Turn(name="critic", player="critic", loss=self.critic_loss, second_order=joint, after=self._advance),
             *(
-                Turn(name=name, player="critic", loss=self._lazily(r), every=r.every, second_order=True)
-                for name, r in lazy
+                Turn(name=named(rules), player="critic", loss=self._lazily(rules), every=every, second_order=True)
+                for every, rules in lazy.items()
             ),
         ]
 
@@ -130,7 +136,7 @@ class Duel(nn.Module):
     def generator_loss(self, batch: Batch, rng: Rng) -> Loss:
         """The game's loss for the generator."""
         u, y = self.seen(batch)
-        fake = self.fake(u, y, rng)
+        fake = self.fake(u, y, rng, self.draw)
         self.shown[first(batch.x)] = fake.detach()
         opinion = self.opinions.form(self.critic, fake, y, first(batch.x))
         on_fake = self.critic(fake, y) if opinion is None else opinion.scores
@@ -149,7 +155,7 @@ class Duel(nn.Module):
         fake = self.shown.get(first(batch.x))
         if fake is None:
             with torch.no_grad():
-                fake = self.fake(real, y, rng)
+                fake = self.fake(real, y, rng, self.draw)
         return real.detach(), fake.detach(), y
 
     def known(self, y: Values | None, n: int) -> Tensor | None:
@@ -166,9 +172,9 @@ class Duel(nn.Module):
             raise ValueError(f"labels lie in 0 .. {self.classes - 1}; got {int(y.min())} .. {int(y.max())}")
         return nn.functional.one_hot(y, self.classes).to(self.label_log_marginal.dtype)
 
-    def fake(self, like: Tensor, y: Tensor | None, rng: Rng) -> Tensor:
+    def fake(self, like: Tensor, y: Tensor | None, rng: Rng, draw: Draw = independent) -> Tensor:
         """Generated examples, u, as many as ``like`` has rows."""
-        z = rng("z").normal((len(like), *self.latent.only.shape), dtype=like.dtype, device=like.device)
+        z = draw(rng("z"), (len(like), self.latent.only.shape[0]), dtype=like.dtype, device=like.device)
         return self.continuum.within(self.generator(z, y))
 
     @torch.no_grad()
@@ -216,11 +222,13 @@ class Duel(nn.Module):
         with evaluating(self.critic):
             return self.critic(u, self.known(y, len(u)))
 
-    def _lazily(self, r: Regulariser) -> Callable[[Batch, Rng], Loss]:
+    def _lazily(self, rules: Sequence[tuple[int, Regulariser]]) -> Callable[[Batch, Rng], Loss]:
         def loss(batch: Batch, rng: Rng) -> Loss:
             real, fake, y = self.opponents(batch, rng)
-            penalty = r.penalty(slope_of(lambda u: self.critic(u, y)), real, fake, rng)
-            return Loss.of(penalty * (r.at(self.steps) * r.every), **{r.penalty.__name__: penalty})
+            slope = slope_of(lambda u: self.critic(u, y))
+            terms = {r.penalty.__name__: r.penalty(slope, real, fake, rng("penalty", i)) for i, r in rules}
+            weighed = [terms[r.penalty.__name__] * (r.at(self.steps) * r.every) for _, r in rules]
+            return Loss.of(torch.stack(weighed).sum(0), **terms)
 
         return loss
 
@@ -277,6 +285,11 @@ class Look:
         if point not in self.slopes:
             self.slopes[point] = input_gradient(self.scores[point], self.points[point])
         return self.slopes[point]
+
+
+def named(rules: Sequence[tuple[int, Regulariser]]) -> str:
+    """The name of the turn that such numbered penalties take together."""
+    return "+".join(f"{r.penalty.__name__}-{i}" for i, r in rules)
 
 
 def first(x: Values) -> Tensor:

@@ -10,7 +10,16 @@ from typing import Any
 from simulacra.core import optimisers
 from simulacra.core.space import Space
 from simulacra.families import dcgan, diffusion, factor_vae, flow, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae
-from simulacra.mathematics import adversarial, bounds, flow_likelihood, ladder, paths, preconditioning, solvers
+from simulacra.mathematics import (
+    adversarial,
+    bounds,
+    flow_likelihood,
+    ladder,
+    latent_draws,
+    paths,
+    preconditioning,
+    solvers,
+)
 from simulacra.nets import (
     activations,
     autoregressive,
@@ -42,7 +51,7 @@ SETTINGS = table((
     # families
     dcgan, diffusion, factor_vae, flow, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
     # mathematics
-    adversarial, bounds, flow_likelihood, ladder, paths, preconditioning, solvers,
+    adversarial, bounds, flow_likelihood, ladder, latent_draws, paths, preconditioning, solvers,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, picture_flow,
