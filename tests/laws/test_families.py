@@ -44,6 +44,7 @@ from simulacra.families.flow import (
     nsf_coupling,
     realnvp,
 )
+from simulacra.families.flow_matching import FlowMatching, FlowMatchingConfig
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.glow import Glow, GlowConfig
 from simulacra.families.hvae import HVAE, HVAEConfig
@@ -54,7 +55,7 @@ from simulacra.families.vae import VAE, VAEConfig
 from simulacra.families.vqvae import VQVAE, VQVAEConfig
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
-from simulacra.mathematics import preconditioning
+from simulacra.mathematics import couplings, preconditioning
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
 from simulacra.mathematics.ladder import FreeBits
@@ -180,6 +181,13 @@ def diffusion(space: Space, **settings: Any) -> Callable[[], Diffusion]:
     return lambda: Diffusion(DiffusionConfig(**{**small, **settings}), space, rng=1)
 
 
+def flow_matching(space: Space, **settings: Any) -> Callable[[], FlowMatching]:
+    small: Any = {"backbone": denoisers.ByShape(
+        grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
+    )}  # fmt: skip
+    return lambda: FlowMatching(FlowMatchingConfig(**{**small, **settings}), space, rng=1)
+
+
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
 LAZY = (Regulariser(penalty=r1, weight=1.0, every=16),)
 ROWS: dict[str, Callable[[], Any]] = {
@@ -213,6 +221,10 @@ ROWS: dict[str, Callable[[], Any]] = {
     "diffusion, pictures with labels": diffusion(PICTURES),
     "diffusion, bits": diffusion(BITS),
     "diffusion, table": diffusion(NUMBERS, preconditioning=preconditioning.v),
+    "flow_matching, plane": flow_matching(PLANE),
+    "flow_matching, pictures with labels": flow_matching(PICTURES, coupling=couplings.optimal_transport),
+    "flow_matching, bits": flow_matching(BITS),
+    "flow_matching, table": flow_matching(NUMBERS),
     "diffusion, patches": diffusion(PICTURES, backbone=denoisers.DiT(patch=4, width=16, depth=1, heads=2)),
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
@@ -264,6 +276,7 @@ CAN: dict[str, set[type[Any]]] = {
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
+    "flow_matching": {Learner, Fitter, Sampler, Likelihood, Decoder, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "flow": {Learner, Fitter, Sampler, Likelihood, Decoder, Invertible, Labelled},
@@ -291,8 +304,8 @@ STEPS = {*CHAINS, "scored alone", "decoded alone", "labels summed out", "prefix"
 def slow(row: str, law: str) -> bool:
     """Whether a row's law is left to the slow tests."""
     family = row.partition(",")[0]
-    if family == "diffusion":
-        return row != "diffusion, plane" and law in STEPS
+    if family in ("diffusion", "flow_matching"):
+        return row != f"{family}, plane" and law in STEPS
     return family in ("vae", "factor_vae", "hvae") and row != QUICK and law in CHAINS
 
 

@@ -92,3 +92,17 @@ def test_min_snr_is_the_smaller_and_the_soft_one_lies_below_both_limits():
     torch.testing.assert_close(hard[S > 1], 1 / S[S > 1] ** 2)
     assert bool((soft < 1 / S**2).all())
     assert bool((soft < 1 / D**2).all())
+
+
+def test_levels_are_log_normal_and_finite_at_the_ends_of_the_shares():
+    data = torch.tensor(0.5)
+    share = torch.cat([torch.zeros(1), (torch.arange(4_000) + 0.5) / 4_000, torch.ones(1) - 2.0**-24])
+    level = preconditioning.LogNormal(mean=-1.2, spread=1.2)(share, data)
+    assert bool(level.isfinite().all())
+    assert float(level.min()) > 0
+    inner = level[1:-1].log()
+    assert abs(float(inner.mean()) + 1.2) < 1e-3
+    assert abs(float(inner.std()) - 1.2) < 1e-2
+    torch.testing.assert_close(
+        preconditioning.LogNormal()(share, 2 * data), 2 * preconditioning.LogNormal()(share, data)
+    )

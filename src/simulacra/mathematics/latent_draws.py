@@ -6,6 +6,7 @@ take that chance for news. Even ones are each standard normal too, but as a batc
 
 from __future__ import annotations
 
+import math
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -42,7 +43,7 @@ def even(rng: Rng, shape: tuple[int, int], *, dtype: torch.dtype, device: torch.
     shift = Rng(rng.seed, rng.path).uniform((1, size), dtype=torch.float64)
     u = (shift + row * multipliers(size)).frac()
     # not 0 nor 1, whose quantiles are infinite
-    return torch.special.ndtri(u.clamp(2.0**-32, 1 - 2.0**-32)).to(device=device, dtype=dtype)
+    return (math.sqrt(2) * torch.erfinv(2 * u.clamp(2.0**-32, 1 - 2.0**-32) - 1)).to(device=device, dtype=dtype)
 
 
 def multipliers(size: int) -> Tensor:

@@ -95,6 +95,12 @@ def soft_min_snr(level: Tensor, data: Tensor) -> Tensor:
     return (level.square() + data.square()).reciprocal()
 
 
+def quantile(share: Tensor) -> Tensor:
+    """Standard normal quantiles of shares in [0, 1) that are multiples of 2**-24: finite, as half a step is added."""
+    # in float32 the largest share and half a step would round to 1
+    return (math.sqrt(2) * torch.erfinv(2 * (share.double() + 2.0**-25) - 1)).to(share.dtype)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LogNormal:
     """Trained at levels with log s ~ N(mean, spread^2), for data of deviation 1/2: Karras et al. 2022, table 1.
@@ -106,9 +112,7 @@ class LogNormal:
     spread: float = 1.2
 
     def __call__(self, share: Tensor, data: Tensor) -> Tensor:
-        # shares are multiples of 2**-24: half a step keeps 0 from minus infinity
-        quantile = math.sqrt(2) * torch.erfinv(2 * (share + 2.0**-25) - 1)
-        return (self.mean + self.spread * quantile).exp() * (2 * data)
+        return (self.mean + self.spread * quantile(share)).exp() * (2 * data)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ def uniform(f: Continuous, index: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
     """Anywhere in the cell, every place as likely: log q = 0."""
     # numbers are multiples of 2**-24: half a step keeps them off the cell's edge, where a logit is infinite
     u = rng.uniform(index.shape, dtype=index.dtype, device=index.device) + 2.0**-25
-    return u, index.new_zeros(len(index))
+    return u.clamp_max(1 - 2.0**-24), index.new_zeros(len(index))
 
 
 def middle(f: Continuous, index: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:

@@ -9,16 +9,31 @@ from typing import Any
 
 from simulacra.core import optimisers
 from simulacra.core.space import Space
-from simulacra.families import dcgan, diffusion, factor_vae, flow, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae
+from simulacra.families import (
+    dcgan,
+    diffusion,
+    factor_vae,
+    flow,
+    flow_matching,
+    gan,
+    glow,
+    hvae,
+    pixelcnn,
+    tarflow,
+    vae,
+    vqvae,
+)
 from simulacra.mathematics import (
     adversarial,
     bounds,
+    couplings,
     flow_likelihood,
     ladder,
     latent_draws,
     paths,
     preconditioning,
     solvers,
+    velocity,
 )
 from simulacra.nets import (
     activations,
@@ -49,9 +64,9 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    dcgan, diffusion, factor_vae, flow, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
+    dcgan, diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
     # mathematics
-    adversarial, bounds, flow_likelihood, ladder, latent_draws, paths, preconditioning, solvers,
+    adversarial, bounds, couplings, flow_likelihood, ladder, latent_draws, paths, preconditioning, solvers, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, picture_flow,
@@ -182,6 +197,14 @@ def diffusion_recipe(space: Space, examples: int) -> tuple[diffusion.DiffusionCo
     return config, Training(steps=steps, batch=64)
 
 
+def flow_matching_recipe(space: Space, examples: int) -> tuple[flow_matching.FlowMatchingConfig, Training]:
+    """The networks and the budget of diffusion; pairs by optimal transport where there are no labels to respect."""
+    like, training = diffusion_recipe(space, examples)
+    coupling = couplings.independent if space.y is not None else couplings.optimal_transport
+    config = flow_matching.FlowMatchingConfig(backbone=like.backbone, optimiser=like.optimiser, coupling=coupling)
+    return config, training
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
@@ -194,6 +217,9 @@ FAMILIES: dict[str, Family] = {
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
     "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
     "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.Diffusion, recipe=diffusion_recipe),
+    "flow_matching": Family(
+        config=flow_matching.FlowMatchingConfig, build=flow_matching.FlowMatching, recipe=flow_matching_recipe
+    ),
 }
 
 

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from simulacra.core.batch import Data
 from simulacra.core.figure import Figure
 from simulacra.core.optimisers import AdamW, Warmup
@@ -28,6 +31,7 @@ from simulacra.nets.causal_network import Stacks, gated
 from simulacra.nets.cell_outputs import Levels, Together
 from simulacra.nets.dequantise import Standardised
 from simulacra.training.settings import Training
+from simulacra.uses.classify import figures_of_classes, labelled_part, scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,14 @@ def exact(model: Any, held_out: Data) -> Figure:
     """-log p of all held-out examples, exact, nats."""
     found = log_likelihood(model, held_out, rng=Rng(1)("score"), batch=50)
     return figures_of_likelihood(found, seed=1)[0]
+
+
+def accuracy(model: Any, held_out: Data) -> Figure:
+    """Share of all held-out examples whose class Bayes' rule on log p(x | y) finds."""
+    seen = labelled_part(held_out, torch.arange(len(held_out)), Rng(1)("score"))
+    found = scores(model, seen.x, rng=Rng(1)("classes"))
+    assert isinstance(seen.y, Tensor)
+    return figures_of_classes(found.log_probs(), seen.y, kind=found.kind, seed=1)[0]
 
 
 # the two autoregressive recipes: the learning rate falls with the time used up, so that any machine ends in its budget
@@ -234,6 +246,27 @@ PUBLISHED: dict[str, Published] = {
         training=BY_THE_CLOCK,
         score=exact,
         cost="30 minutes of two cores with bfloat16 matrix units",
+    ),
+    "bayes-mnist": Published(
+        what="accuracy on binarised MNIST of Bayes' rule on a class-conditional PixelCNN, 2x2 blocks",
+        published={
+            "LeNet-5, a discriminative network on grey pictures, LeCun et al. 1998, figure 9": "99.05 %",
+            "a linear classifier, the same figure": "88.0 %",
+        },
+        target=(0.975, "higher"),
+        family="pixelcnn",
+        data="mnist-binary",
+        config=PixelCNNConfig(
+            network=Stacks(layers=(Places(), *(Gated(),) * 4), width=32, first=5),
+            output=Together(hidden=64),
+            block=(2, 2),
+            optimiser=FALLING,
+        ),
+        training=Training(
+            steps=8_000, batch=64, precision="bfloat16", average_half_life=30_000.0, log_every=200, save_seconds=120.0
+        ),
+        score=accuracy,
+        cost="about a quarter of an hour of one core with bfloat16 arithmetic",
     ),
     "iwae-mnist": Published(
         what="negative log-likelihood of dynamically binarised MNIST under an IWAE-50 of one layer of 50 latents",
