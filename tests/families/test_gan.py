@@ -385,3 +385,15 @@ def test_a_critic_begins_without_its_waves_and_learns_to_hear_them():
     with torch.no_grad():
         weight[:, 2:] = 1.0
     assert (model.criticise(x + 1e-3) - model.criticise(x)).abs().max() > 5 * step
+
+
+def test_a_batch_is_drawn_as_told_and_samples_independently():
+    def still(rng: Rng, shape: tuple[int, int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=device)
+
+    model = GAN(replace(SMALL, draw=still), plane())
+    shown = model.duel.opponents(examples(plane()), Rng(0))[1]
+    assert torch.equal(shown, shown[:1].expand_as(shown))
+    x = model.sample(8, rng=0).x
+    assert isinstance(x, Tensor)
+    assert len(x.unique(dim=0)) == 8

@@ -163,3 +163,11 @@ def test_what_is_no_example_is_refused(x: Tensor, words: str):
 def test_categories_are_refused_by_name():
     with pytest.raises(ValueError, match="a flow needs continuous fields; 'job' is categorical"):
         Reals(Space(fields={"job": Categorical(k=3)}), "a flow")
+
+
+def test_the_largest_number_drawn_stays_in_its_cell(monkeypatch: pytest.MonkeyPatch):
+    # half a step of 2**-24 more would round to 1 in float32: the next cell
+    monkeypatch.setattr(Rng, "uniform", lambda self, shape, **how: torch.full(tuple(shape), 1 - 2.0**-24))
+    f = Continuous(low=0.0, high=1.0, levels=2, shape=(1,))
+    u, _ = uniform(f, torch.zeros(1, 1), Rng(0))
+    assert float(u) < 1

@@ -27,6 +27,7 @@ from simulacra.core.space import Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.couplings import Coupling, independent
 from simulacra.mathematics.flow_likelihood import Trace, hutchinson
+from simulacra.mathematics.guidance import guided
 from simulacra.mathematics.preconditioning import quantile
 from simulacra.mathematics.velocity import Integrator, Velocity, even_times, log_prob, midpoint, runge_kutta
 from simulacra.nets.continuum import Continuum
@@ -133,15 +134,14 @@ class FlowMatching(nn.Module):
     def _field(self, y: Values | None, guidance: float = 1.0) -> Velocity:
         """v for these labels, pushed away from v without them where guidance is not 1 (Ho & Salimans 2022)."""
         given = self._given(y)
-        if given is None or guidance == 1.0:
-            return lambda x, t: self._velocity(x, t, given)
+
+        def with_labels(x: Tensor, t: Tensor) -> Tensor:
+            return self._velocity(x, t, given)
+
+        if given is None:
+            return with_labels
         nothing = torch.zeros_like(given)
-
-        def pushed(x: Tensor, t: Tensor) -> Tensor:
-            without = self._velocity(x, t, nothing)
-            return without + guidance * (self._velocity(x, t, given) - without)
-
-        return pushed
+        return guided(with_labels, lambda x, t: self._velocity(x, t, nothing), guidance)
 
     # -- drawing ----------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ from simulacra.mathematics.solvers import Denoise
 
 # (denoise, x, s, probes) -> (D (b, *event), tr dD/dx (b,)); probes as the trace asked for them
 Trace = Callable[[Denoise, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+# (x (b, *event), where) -> how x moves there, and the divergence of that (b,)
+Slope = Callable[[Tensor, float], tuple[Tensor, Tensor]]
 grad: Any = torch.autograd.grad
 
 
@@ -44,6 +46,29 @@ def hutchinson(denoise: Denoise, x: Tensor, level: Tensor, probes: Tensor) -> tu
     return d.detach(), (pulled * probes).flatten(1).sum(1).detach()
 
 
+def signs(x: Tensor, rng: Rng) -> Tensor:
+    """Probes of independent signs, like x (b, *event): drawn once an example, so that what they see stays smooth."""
+    up = rng("probes").bernoulli(torch.full((len(x), x[0].numel()), 0.5)).to(x.device).reshape(x.shape)
+    return 2 * up.to(x.dtype) - 1
+
+
+def gather(slope: Slope, x: Tensor, *, first: float, step: float, steps: int) -> tuple[Tensor, Tensor]:
+    """Where x (b, *event) is carried in so many steps, and the divergence met on the way, nats (b,) in float64.
+
+    Classical Runge-Kutta of fourth order for both (Hairer, Norsett & Wanner 1993, section II.1).
+    """
+    gathered, at, h = torch.zeros(len(x), dtype=torch.float64, device=x.device), first, step
+    for _ in range(steps):
+        k1, d1 = slope(x, at)
+        k2, d2 = slope(x + 0.5 * h * k1, at + 0.5 * h)
+        k3, d3 = slope(x + 0.5 * h * k2, at + 0.5 * h)
+        k4, d4 = slope(x + h * k3, at + h)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        gathered += h / 6 * (d1 + 2 * d2 + 2 * d3 + d4).double()
+        at += h
+    return x, gathered
+
+
 @torch.no_grad()
 def flow_log_prob(
     denoise: Denoise,
@@ -63,23 +88,14 @@ def flow_log_prob(
     rng        of the probes, drawn once an example: the integrand stays smooth.
     """
     count = x[0].numel()
-    probes = rng("probes").bernoulli(torch.full((len(x), count), 0.5)).to(x.device).reshape(x.shape)
-    signs = 2 * probes.to(x.dtype) - 1
+    probes = signs(x, rng)
     at, h = -math.log(low), (math.log(low) - math.log(high)) / steps
-    gathered = torch.zeros(len(x), dtype=torch.float64, device=x.device)
 
     def slope(point: Tensor, where: float) -> tuple[Tensor, Tensor]:
         level = torch.full((len(point),), math.exp(-where), dtype=point.dtype, device=point.device)
-        d, traced = trace(denoise, point, level, signs)
+        d, traced = trace(denoise, point, level, probes)
         return d - point, traced.double() - count
 
-    for _ in range(steps):
-        k1, t1 = slope(x, at)
-        k2, t2 = slope(x + 0.5 * h * k1, at + 0.5 * h)
-        k3, t3 = slope(x + 0.5 * h * k2, at + 0.5 * h)
-        k4, t4 = slope(x + h * k3, at + h)
-        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        gathered += h / 6 * (t1 + 2 * t2 + 2 * t3 + t4)
-        at += h
+    x, gathered = gather(slope, x, first=at, step=h, steps=steps)
     ends = log_normal(x.double(), 0.0, math.log(prior)).flatten(1).sum(1)
     return (ends + gathered).to(x.dtype)

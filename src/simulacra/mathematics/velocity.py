@@ -15,7 +15,7 @@ from torch import Tensor
 
 from simulacra.core.randomness import Rng
 from simulacra.mathematics.divergences import log_normal
-from simulacra.mathematics.flow_likelihood import Trace
+from simulacra.mathematics.flow_likelihood import Trace, gather, signs
 
 Velocity = Callable[[Tensor, Tensor], Tensor]  # (x (b, *event), t (b,)) -> like x
 Integrator = Callable[[Velocity, Tensor, Tensor], Tensor]  # (v, x at times[0], times) -> x at times[-1]
@@ -23,9 +23,7 @@ Integrator = Callable[[Velocity, Tensor, Tensor], Tensor]  # (v, x at times[0], 
 
 def even_times(steps: int, *, first: float = 1.0, last: float = 0.0) -> Tensor:
     """steps + 1 evenly spaced times, float64; ValueError for no steps."""
-    if steps < 1:
-        raise ValueError(f"a sampler takes at least 1 step; got {steps}")
-    return torch.linspace(first, last, steps + 1, dtype=torch.float64)
+    return torch.linspace(first, last, _some(steps) + 1, dtype=torch.float64)
 
 
 def euler(velocity: Velocity, x: Tensor, times: Tensor) -> Tensor:
@@ -58,20 +56,10 @@ def runge_kutta(velocity: Velocity, x: Tensor, times: Tensor) -> Tensor:
 def log_prob(velocity: Velocity, x: Tensor, *, steps: int, trace: Trace, rng: Rng, last: float = 0.0) -> Tensor:
     """log p of x (b, *event) at t = ``last``, nats (b,): log N(x at 1; 0, I) + the integral of div v up to 1.
 
-    Chen et al. 2018, "Neural ordinary differential equations", eq. 8, by classical Runge-Kutta steps; the trace's
-    probes (``mathematics.flow_likelihood``) are drawn once an example.
+    Chen et al. 2018, "Neural ordinary differential equations", eq. 8. ValueError for no steps.
     """
-    count = x[0].numel()
-    probes = rng("probes").bernoulli(torch.full((len(x), count), 0.5)).to(x.device).reshape(x.shape)
-    signs = 2 * probes.to(x.dtype) - 1
-    gathered = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for t, h in _steps(even_times(steps, first=last, last=1.0)):
-        k1, d1 = trace(velocity, x, _at(t, x), signs)
-        k2, d2 = trace(velocity, x + 0.5 * h * k1, _at(t + 0.5 * h, x), signs)
-        k3, d3 = trace(velocity, x + 0.5 * h * k2, _at(t + 0.5 * h, x), signs)
-        k4, d4 = trace(velocity, x + h * k3, _at(t + h, x), signs)
-        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        gathered += h / 6 * (d1 + 2 * d2 + 2 * d3 + d4).double()
+    probes, h = signs(x, rng), (1.0 - last) / _some(steps)
+    x, gathered = gather(lambda u, t: trace(velocity, u, _at(t, u), probes), x, first=last, step=h, steps=steps)
     return (log_normal(x.double()).flatten(1).sum(1) + gathered).to(x.dtype)
 
 
@@ -79,6 +67,12 @@ def _steps(times: Tensor) -> Iterator[tuple[float, float]]:
     """Where each step begins, and how far it goes."""
     known = cast("list[float]", times.double().tolist())  # pyright: ignore
     yield from ((now, then - now) for now, then in pairwise(known))
+
+
+def _some(steps: int) -> int:
+    if steps < 1:
+        raise ValueError(f"a flow is followed in at least 1 step; got {steps}")
+    return steps
 
 
 def _at(t: float, x: Tensor) -> Tensor:

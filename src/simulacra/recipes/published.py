@@ -266,7 +266,7 @@ PUBLISHED: dict[str, Published] = {
             steps=8_000, batch=64, precision="bfloat16", average_half_life=30_000.0, log_every=200, save_seconds=120.0
         ),
         score=accuracy,
-        cost="about a quarter of an hour of one core with bfloat16 arithmetic",
+        cost="about 20 minutes of one core with bfloat16 arithmetic",
     ),
     "iwae-mnist": Published(
         what="negative log-likelihood of dynamically binarised MNIST under an IWAE-50 of one layer of 50 latents",
