@@ -18,7 +18,9 @@ def normal(name: str, n: int, d: int = 3) -> torch.Tensor:
 
 def test_density_is_the_mixture_s(monkeypatch):
     centres, s, x = normal("c", 5), torch.tensor([0.3, 1.0, 2.0, 0.5, 1.5]).double(), normal("x", 7)
-    each = [torch.distributions.MultivariateNormal(c, v * torch.eye(3)) for c, v in zip(centres, s, strict=True)]
+    each = [
+        torch.distributions.MultivariateNormal(c, v * torch.eye(3).double()) for c, v in zip(centres, s, strict=True)
+    ]
     expected = torch.stack([e.log_prob(x) for e in each]).logsumexp(0) - math.log(5)
     monkeypatch.setattr("simulacra.mathematics.feature_likelihood.CELLS", 10)
     torch.testing.assert_close(log_density(x, centres, s), expected)

@@ -96,6 +96,16 @@ def kernel_reason(n: int, m: int, d: int) -> str | None:
     return None
 
 
+def gaussian_reason(n: int, m: int) -> str | None:
+    """Why a Gaussian kernel's distance has no interval; None where it has one: its values are bounded, so no tails."""
+    return f"{min(n, m)} rows, the method holds from 500 on" if min(n, m) < 500 else None
+
+
+def spread_reason(n: int, m: int) -> str | None:
+    """Why a ratio of mean distances has no interval; None where it has one."""
+    return f"{min(n, m)} rows, the method holds from 200 on" if min(n, m) < 200 else None
+
+
 def of_kernel(found: KernelEstimate) -> Interval:
     """A kernel distance, by the jackknife less its second-order excess."""
     return normal(found.value, math.sqrt(found.variance), "jackknife")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,11 +13,14 @@ from simulacra.core.batch import Data, Values
 from simulacra.core.capabilities import Likelihood, Sampler, capabilities
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Classes
 from simulacra.evaluation import intervals
 from simulacra.evaluation.disentanglement import disentanglement, measurable
-from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor, values
+from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor
+from simulacra.evaluation.further import Sets, Statistic
 from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood, resting
 from simulacra.evaluation.statistics import Origin, figures_of_features
+from simulacra.evaluation.streaming import Seen, look, of_data, of_model
 from simulacra.mathematics.neighbours import nearest
 
 MOST = 10_000  # samples and held-out examples compared where nobody says how many
@@ -47,6 +50,7 @@ def judge(
     n: int | None = None,
     rng: Rng | int = 0,
     options: Mapping[str, Any] | None = None,
+    further: Sequence[Statistic] = (),
 ) -> list[Figure]:
     """All figures that apply to a model: of its samples where it draws, of held-out likelihood where it scores.
 
@@ -55,6 +59,7 @@ def judge(
     extractors  the features to compare; None takes the examples' own values where they are numbers.
     n           number of samples, and at most that many held-out examples; None: as many as are held out, to 10,000.
     options     further options of the model's log_likelihood.
+    further     statistics beyond the usual ones, such as those of ``every.FURTHER``.
     ValueError for a model that neither draws nor scores.
     """
     stream = Rng.of(rng)
@@ -73,10 +78,16 @@ def judge(
     if extractors is None:
         extractors = [] if own is None else [own]
     if isinstance(model, Sampler) and extractors:
-        fake = draw(model, n, stream("samples"))
-        real = values(held_out, min(n, len(held_out)), stream("held out"))
-        learned = None if train is None else values(train, min(len(train), 6 * MOST), stream("train"))
-        figures += figures_of_samples(fake, real, train=learned, extractors=extractors, seed=stream.seed)
+        with resting(model):
+            fake = look(of_model(model, stream("samples")), n, extractors)
+        real = look(*of_data(held_out, n, stream("held out")), extractors)
+        learned = None if train is None else look(*of_data(train, 6 * MOST, stream("train")), extractors)
+        names = held_out.space.y.names if isinstance(held_out.space.y, Classes) else ()
+        for i, extractor in enumerate(extractors):
+            known = None if learned is None else learned[i]
+            figures += figures_of_seen(
+                extractor, fake[i], real[i], train=known, seed=stream.seed, further=further, classes=names
+            )
     if train is not None and measurable(model, train):
         figures += disentanglement(model, train, n=min(len(train), wanted), rng=stream("disentanglement"))
     return figures
@@ -89,20 +100,59 @@ def figures_of_samples(
     train: Values | None = None,
     extractors: Sequence[Extractor],
     seed: int | None = None,
+    further: Sequence[Statistic] = (),
 ) -> list[Figure]:
     """All figures of samples (n, *event) against held-out examples (m, *event), by each extractor in turn."""
     figures: list[Figure] = []
     for extractor in extractors:
-        origin = Origin(extractor=extractor.name, extractor_hash=extractor.hash, seed=seed)
-        a, b = extractor(fake), extractor(real)
-        figures += figures_of_features(a, b, origin=origin, probabilities=extractor.probabilities(fake))
-        if train is not None:
-            figures += [copying(a, b, extractor(train), origin=origin)]
-        if extractor.accuracy is not None:
-            share, tried = extractor.accuracy
-            interval = intervals.of_share(round(share * tried), tried)
-            note = "of the extractor itself, on labelled data it did not see"
-            figures += [origin.figure("classifier accuracy", share, "neither", interval, n=tried, note=note)]
+        a, b, c = (
+            None if x is None else Seen(features=extractor(x), p=extractor.probabilities(x), y=None)
+            for x in (fake, real, train)
+        )
+        assert a is not None
+        assert b is not None
+        figures += figures_of_seen(extractor, a, b, train=c, seed=seed, further=further)
+    return figures
+
+
+def figures_of_seen(
+    extractor: Extractor,
+    fake: Seen,
+    real: Seen,
+    *,
+    train: Seen | None = None,
+    seed: int | None = None,
+    further: Sequence[Statistic] = (),
+    classes: tuple[str, ...] = (),
+) -> list[Figure]:
+    """All figures of what one extractor saw of samples and of held-out examples.
+
+    train    the same of what was learned from; classes: names of the labels, where the examples have any.
+    further  statistics beyond the usual ones.
+    Figures bear their published names where the extractor's standard protocol was kept, to the number of samples.
+    """
+    origin = Origin(extractor=extractor.name, extractor_hash=extractor.hash, seed=seed)
+    figures = figures_of_features(fake.features, real.features, origin=origin, probabilities=fake.p)
+    if train is not None:
+        figures += [copying(fake.features, real.features, train.features, origin=origin)]
+    if further:
+        sets = Sets(
+            fake=fake.features,
+            real=real.features,
+            train=None if train is None else train.features,
+            fake_p=fake.p,
+            real_p=real.p,
+            fake_y=fake.y,
+            real_y=real.y,
+            classes=classes,
+        )
+        figures += [figure for statistic in further for figure in statistic(sets, origin)]
+    figures = [replace(f, name=extractor.published(f.name, f.n)) for f in figures]
+    if extractor.accuracy is not None:
+        share, tried = extractor.accuracy
+        interval = intervals.of_share(round(share * tried), tried)
+        note = "of the extractor itself, on labelled data it did not see"
+        figures += [origin.figure("classifier accuracy", share, "neither", interval, n=tried, note=note)]
     return figures
 
 
