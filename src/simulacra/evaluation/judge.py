@@ -20,7 +20,8 @@ from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor
 from simulacra.evaluation.further import Sets, Statistic
 from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood, resting
 from simulacra.evaluation.statistics import Origin, figures_of_features
-from simulacra.evaluation.streaming import Seen, look, of_data, of_model
+from simulacra.evaluation.streaming import Part, Seen, look, moments, of_data, of_model
+from simulacra.mathematics.moments import frechet_between
 from simulacra.mathematics.neighbours import nearest
 
 MOST = 10_000  # samples and held-out examples compared where nobody says how many
@@ -79,17 +80,59 @@ def judge(
         extractors = [] if own is None else [own]
     if isinstance(model, Sampler) and extractors:
         with resting(model):
-            fake = look(of_model(model, stream("samples")), n, extractors)
-        real = look(*of_data(held_out, n, stream("held out")), extractors)
-        learned = None if train is None else look(*of_data(train, 6 * MOST, stream("train")), extractors)
-        names = held_out.space.y.names if isinstance(held_out.space.y, Classes) else ()
-        for i, extractor in enumerate(extractors):
-            known = None if learned is None else learned[i]
-            figures += figures_of_seen(
-                extractor, fake[i], real[i], train=known, seed=stream.seed, further=further, classes=names
-            )
+            figures += figures_of_part(
+                of_model(model, stream("samples")), n, held_out,
+                train=train, extractors=extractors, rng=stream, further=further,
+            )  # fmt: skip
     if train is not None and measurable(model, train):
         figures += disentanglement(model, train, n=min(len(train), wanted), rng=stream("disentanglement"))
+    return figures
+
+
+def figures_of_part(
+    part: Part,
+    n: int,
+    held_out: Data,
+    *,
+    m: int | None = None,
+    train: Data | None = None,
+    extractors: Sequence[Extractor],
+    rng: Rng | int = 0,
+    further: Sequence[Statistic] = (),
+) -> list[Figure]:
+    """All figures of n numbered samples against at most m held-out examples (None: as many), by each extractor in turn.
+
+    Samples are looked at a batch at a time and let go: what is kept are features. Under several processes each looks
+    at its share.
+    """
+    stream = Rng.of(rng)
+    fake = look(part, n, extractors)
+    real = look(*of_data(held_out, m or n, stream("held out")), extractors)
+    learned = None if train is None else look(*of_data(train, 6 * MOST, stream("train")), extractors)
+    names = held_out.space.y.names if isinstance(held_out.space.y, Classes) else ()
+    figures: list[Figure] = []
+    for i, extractor in enumerate(extractors):
+        known = None if learned is None else learned[i]
+        figures += figures_of_seen(
+            extractor, fake[i], real[i], train=known, seed=stream.seed, further=further, classes=names
+        )
+    return figures
+
+
+def frechet_of_all(
+    part: Part, n: int, held_out: Data, *, extractors: Sequence[Extractor], seed: int | None = None
+) -> list[Figure]:
+    """The Frechet distance of more samples than are compared pair by pair: of moments, in memory that does not grow."""
+    figures: list[Figure] = []
+    for extractor in extractors:
+        origin = Origin(extractor=extractor.name, extractor_hash=extractor.hash, seed=seed)
+        a = moments(part, n, extractor)
+        whole, m = of_data(held_out, len(held_out), 0)
+        value = frechet_between(a, moments(whole, m, extractor))
+        why = intervals.none("only moments were kept")
+        name = extractor.published("Frechet distance", n)
+        name = "Frechet distance of all samples" if name == "Frechet distance" else name
+        figures.append(origin.figure(name, value, "lower", why, n=n, n_real=m))
     return figures
 
 

@@ -6,10 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from simulacra.core.figure import Figure
+from simulacra.evaluation.differences import Distinction
 from simulacra.evaluation.report.contents import Report
 from simulacra.evaluation.report.figures import extractor_text, finite, subject
 
@@ -28,6 +29,7 @@ class Comparison:
     runs      two or more, their names unique.
     real      a PNG grid of real pictures in the geometry of the runs' samples; by default the first run's.
     command   the line that makes the page again.
+    tests     every pair of runs, every figure: whether they differ beyond chance.
     """
 
     title: str
@@ -36,6 +38,7 @@ class Comparison:
     date: str = ""
     real: bytes | None = None
     command: str = ""
+    tests: Sequence[Distinction] = ()
 
     def __post_init__(self) -> None:
         names = [r.name for r in self.runs]
@@ -179,6 +182,17 @@ def comparison_csv(comparison: Comparison) -> str:
 def comparison_json(comparison: Comparison) -> str:
     """The rows as a JSON list, in full precision."""
     return json.dumps(finite(comparison_rows(comparison)), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def differences_csv(comparison: Comparison) -> str:
+    """Every test of a difference for a spreadsheet, in full precision."""
+    out = io.StringIO()
+    names = [f.name for f in fields(Distinction)]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*names, "better"])
+    for test in comparison.tests:
+        writer.writerow([_harmless(value) for value in (*(getattr(test, n) for n in names), test.better)])
+    return out.getvalue()
 
 
 def _columns(runs: Sequence[Report]) -> tuple[list[Column], list[Board]]:
