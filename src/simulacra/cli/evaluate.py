@@ -12,7 +12,7 @@ from rich.console import Console
 
 from simulacra.cli.parse import JsonFlag, parse, positionals
 from simulacra.cli.words import Loading, say, warn
-from simulacra.core.capabilities import Codec
+from simulacra.core.capabilities import Codec, Sampler, require
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.annealed import Settings, figures_of_annealing, from_posterior, from_prior
@@ -21,6 +21,8 @@ from simulacra.evaluation.extractors import Extractor
 from simulacra.evaluation.judge import LEAST, MOST, figures_of_part, frechet_of_all
 from simulacra.evaluation.observed import Observed
 from simulacra.evaluation.report import figures_to_json, text_table
+from simulacra.evaluation.streaming import Part, of_data, of_model
+from simulacra.evaluation.tasks import convolutional, labelled, logistic, tasks
 from simulacra.mathematics.annealing import Annealing
 from simulacra.modalities.sources import Loaded
 from simulacra.runs import Run, load
@@ -29,6 +31,7 @@ from simulacra.runs.extractors import extractors_for, named_extractors
 from simulacra.runs.pages import write_report
 from simulacra.runs.recipe import NAME
 
+TASK_SAMPLES = 10_000  # that a classifier learns from or is tried on
 WHAT = "RUN|FOLDER|ARRAY|MODULE:FUNCTION"
 
 
@@ -42,6 +45,8 @@ class Options(Loading):
         extractor: the features to compare, with commas between several: pixels, classifier, encoder (trained without
             labels), inception=FILE, dinov2=FOLDER, clip=FOLDER. What suits the data unless given.
         all: also the figures that are rarer or slower, and those of every class.
+        tasks: also what samples are good for: a classifier learns from them and is tried on real data, the other way
+            round, and from both; minutes.
         seed: of the samples that are drawn.
         k: codes drawn an example for an importance-weighted bound of the likelihood; 1 (the ELBO) unless given.
         ais: temperatures of annealed importance sampling, 500 or more, where the model has a latent variable: log p
@@ -56,6 +61,7 @@ class Options(Loading):
     n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
     extractor: str | None = None
     all: bool = False
+    tasks: bool = False
     seed: int = 0
     k: int | None = None
     ais: int | None = None
@@ -89,6 +95,9 @@ def _of_run(path: str, options: Options) -> list[Figure]:
         further=FURTHER if options.all else (),
         **({} if options.k is None else {"k": options.k}),
     )
+    if options.tasks:
+        model = require(run.model, Sampler, "tasks")
+        figures += _tasks(of_model(model, Rng(options.seed)("tasks")), TASK_SAMPLES, run.data(), options)
     if options.ais is not None:
         figures += _annealed(run, options, options.ais)
     (warn if options.json else say)(f"wrote {write_report(run, figures=figures)}")
@@ -129,12 +138,24 @@ def _of_samples(text: str, options: Options) -> list[Figure]:
         rng=options.seed,
         further=FURTHER if options.all else (),
     )
+    if options.tasks:
+        figures += _tasks(found.part, min(found.n, TASK_SAMPLES), loaded, options)
     if found.there > found.n:
         everything = candidate(text, loaded.train.space, n=found.there, seed=options.seed)
         figures += frechet_of_all(
             everything.part, found.there, loaded.held_out, extractors=extractors, seed=options.seed
         )
     return figures
+
+
+def _tasks(part: Part, n: int, loaded: Loaded, options: Options) -> list[Figure]:
+    space = loaded.train.space
+    n = min(n, len(loaded.train))
+    fake = labelled(part, n, "samples")
+    train = labelled(*of_data(loaded.train, n, Rng(options.seed)("train")), "real data")
+    held = labelled(*of_data(loaded.held_out, TASK_SAMPLES, Rng(options.seed)("held out")), "held-out data")
+    learner = convolutional if space.layout == "grid" else logistic
+    return tasks(fake, train, held, classes=len(space.classes), learner=learner, rng=options.seed)
 
 
 def _on_disk(text: str) -> bool:

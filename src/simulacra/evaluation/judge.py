@@ -19,6 +19,7 @@ from simulacra.evaluation.disentanglement import disentanglement, measurable
 from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor
 from simulacra.evaluation.further import Sets, Statistic
 from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood, resting
+from simulacra.evaluation.path_length import path_length, walkable
 from simulacra.evaluation.statistics import Origin, figures_of_features
 from simulacra.evaluation.streaming import Part, Seen, look, moments, of_data, of_model
 from simulacra.mathematics.moments import frechet_between
@@ -84,6 +85,8 @@ def judge(
                 of_model(model, stream("samples")), n, held_out,
                 train=train, extractors=extractors, rng=stream, further=further,
             )  # fmt: skip
+    if further and walkable(model):
+        figures += [path_length(model, extractor, rng=stream("path length")) for extractor in extractors]
     if train is not None and measurable(model, train):
         figures += disentanglement(model, train, n=min(len(train), wanted), rng=stream("disentanglement"))
     return figures
