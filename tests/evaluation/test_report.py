@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from simulacra.core.figure import Figure
+from simulacra.evaluation.differences import Distinction
 from simulacra.evaluation.report import (
     Comparison,
     Costs,
@@ -24,6 +25,7 @@ from simulacra.evaluation.report import (
     Report,
     comparison_csv,
     comparison_json,
+    differences_csv,
     explain,
     figures_to_json,
     format_figure,
@@ -125,7 +127,7 @@ def full() -> Report:
         real=png(),
         reconstructions=png(),
         interpolations=png(),
-        nearest=[Neighbour(sample=png(), real=png(), ratio=0.913)],
+        nearest=[Neighbour(sample=png(), real=png(), ratio=0.913, unseen=0.034)],
         progress=[(0, png()), (1000, png())],
         log=log,
         units={"elbo/kl": "nats"},
@@ -496,3 +498,25 @@ def test_exports_hold_every_figure_in_full_precision() -> None:
     assert parsed[0]["run"] == "=cmd()"
     assert parsed[0]["value"] == 1 / 3
     assert comparison_csv(two(bare(), replace(bare(), name="other"))) == ""
+
+
+def test_closest_samples_say_what_chance_does() -> None:
+    assert "0.91 (3.4 % of unseen)" in Page(render(full())).text
+
+
+def test_differences_beyond_chance_are_told_and_written() -> None:
+    sure = Distinction(
+        figure="FD", a="a", b="b", difference=-8.0, interval=(-9.0, -7.0), p=1e-9, method="from the intervals",
+        direction="lower", adjusted=2e-9,
+    )  # fmt: skip
+    open_ = replace(sure, figure="=recall", direction="higher", p=0.2, adjusted=0.4)
+    comparison = two(tests=[open_, sure])
+    whole = Page(render_comparison(comparison)).words
+    text = whole[whole.index("More than chance?") :]
+    assert "a less b" in text
+    assert text.index("FD") < text.index("not distinguishable")
+    assert "< 0.0001" in text
+    first, second = csv.DictReader(io.StringIO(differences_csv(comparison)))
+    assert (first["figure"], first["better"], second["better"]) == ("'=recall", "", "a")
+    assert float(second["adjusted"]) == 2e-9
+    assert "More than chance" not in render_comparison(two())

@@ -48,7 +48,8 @@ from simulacra.uses.reconstruct import reconstruct
 
 Say = Callable[[str], None]
 FIGURES = "figures.json"
-NEIGHBOURS = 12
+NEIGHBOURS = 12  # shown, of
+SEARCHED = 100  # samples: those closest to a training picture
 PAIRS = 500  # held-out examples scored by every run of a comparison
 MOST_TRAIN = 20_000  # training pictures searched for the nearest one
 
@@ -231,23 +232,30 @@ def _interpolations(run: Run) -> bytes | None:
 
 
 def _nearest(run: Run) -> list[Neighbour]:
-    """Samples beside the training pictures nearest to them, by the first extractor."""
+    """Of some samples those that lie closest to a training picture, beside it, by the examples' own values.
+
+    How close unseen examples lie to theirs is the null: the share of those as close says what chance would do.
+    """
     loaded, space = run.data(), run.recipe.space
     extract = extractors_for(loaded)[-1]
     train = values(loaded.train, min(len(loaded.train), MOST_TRAIN), Rng(0)("train"))
     held = values(loaded.held_out, min(len(loaded.held_out), 500), Rng(0)("held out"))
-    fake = draw(run.model, NEIGHBOURS, Rng(0)("nearest"))
+    fake = draw(run.model, SEARCHED, Rng(0)("nearest"))
     features = extract(train)
     found = nearest_training(extract(fake), features)
-    typical = float(nearest_training(extract(held), features).distance.median())
-    shown, real = to_uint8(fake, space), to_uint8(train[found.index], space)
+    unseen = nearest_training(extract(held), features).distance
+    typical = float(unseen.median())
+    closest = found.distance.argsort(stable=True)[:NEIGHBOURS]
+    distance, index = found.distance[closest], found.index[closest]
+    shown, real = to_uint8(fake[closest], space), to_uint8(train[index], space)
     return [
         Neighbour(
             sample=grids.png(grids.grid(shown[i : i + 1], gap=0)),
             real=grids.png(grids.grid(real[i : i + 1], gap=0)),
-            ratio=float(found.distance[i]) / max(typical, 1e-12),
+            ratio=float(distance[i]) / max(typical, 1e-12),
+            unseen=float((unseen <= distance[i]).double().mean()),
         )
-        for i in range(NEIGHBOURS)
+        for i in range(len(closest))
     ]
 
 

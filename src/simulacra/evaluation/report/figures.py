@@ -57,6 +57,30 @@ EXPLANATIONS = {
     " unseen example does: about one half is innocent, far above it the samples hug what was learnt.",
     "nearest": "How far samples lie from their nearest training examples, beside how far unseen real ones do; well"
     " below 1 hints at copying.",
+    "frechet distance, extrapolated": "The Frechet distance as a straight line in 1 / N foresees it for examples"
+    " without end.",
+    "gaussian kernel distance": "The squared kernel distance by a Gaussian, which tells any two distributions"
+    " apart; may fall a little below 0.",
+    "cmmd": "The kernel distance of CLIP's features as Jayasumana et al. 2024 define it, times a thousand.",
+    "sliced wasserstein distance": "How far mass must be moved along a random direction, on average, to turn"
+    " samples into real data.",
+    "told from real data": "How often a classifier tells samples from real data it has not seen: one half where it"
+    " cannot.",
+    "feature likelihood divergence": "Believable, varied and new in one number: about 0 for samples as good as real"
+    " ones, large for poor, few or memorised ones.",
+    "authenticity": "The share of samples no nearer to a training example than training examples are to one"
+    " another; far below that of unseen real data, samples were memorised.",
+    "vendi score": "How many different samples there are, in effect; compare it with as many real ones.",
+    "diversity": "How far apart two samples lie, in units of two real examples: below 1 they are too alike.",
+    "diversity within classes": "How far apart two samples of one class lie, in units of the real data's.",
+    "labels kept": "The share of samples in which the classifier sees the class they were asked for.",
+    "class imbalance": "The share of samples that would have to change their class for all to be as frequent as in"
+    " real data.",
+    "path length": "How fast features change along a way through the latent space; jumps make it long.",
+    "samples on real": "How well a classifier that learnt from samples alone does on real data; beside it, one that"
+    " learnt from as many real examples.",
+    "real on samples": "How well samples are recognised by a classifier that learnt from real data.",
+    "gain from samples": "What learning from samples as well as real data adds to accuracy on real data.",
     "accuracy": "The share of held-out examples whose class is named rightly.",
 }
 
