@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from scipy import stats
@@ -48,7 +49,8 @@ def class_balance(sets: Sets, origin: Origin) -> list[Figure]:
     value = float((counts[0] / counts[0].sum() - counts[1] / counts[1].sum()).abs().sum()) / 2
     table = torch.stack(counts)
     table = table[:, table.sum(0) > 0]
-    p = float(stats.chi2_contingency(table.numpy(), correction=False).pvalue) if table.shape[1] > 1 else 1.0
+    test: Any = stats.chi2_contingency(table.numpy(), correction=False) if table.shape[1] > 1 else None
+    p = 1.0 if test is None else float(test.pvalue)
     unused = int(((counts[0] == 0) & (counts[1] > 0)).sum())
     note = f"p = {p:.2g} by chi-squared" + (f"; {unused} of {k} classes never drawn" if unused else "")
     why = intervals.none("equal shares lie at the end of its range; see the p beside it")

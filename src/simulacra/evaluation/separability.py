@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
@@ -50,9 +51,9 @@ class Told:
 def perceptron(x: Tensor, real: Tensor, other: Tensor, rng: Rng) -> Tensor:
     """A hidden layer of 64, on features brought to unit spread; a hundred thousand rows seen, in 60 rounds at most."""
     a, b = _scaled(x, other)
-    model = MLPClassifier(
+    model: Any = MLPClassifier(
         hidden_layer_sizes=(64,),
-        batch_size=min(64, len(x)),
+        batch_size=min(64, len(x)),  # pyright: ignore[reportArgumentType]
         learning_rate_init=3e-3,
         alpha=1e-2,
         max_iter=max(5, min(60, 100_000 // len(x))),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+linalg: Any = torch.linalg  # its functions carry no types
 CELLS = 1 << 21  # distances held at a time
 
 
@@ -27,13 +29,13 @@ def vendi_score(x: Float[Tensor, "n d"], *, order: float = 1.0) -> float:
     eq. 4), infinity counts the largest eigenvalue alone. ValueError for rows of length nought, which have no direction.
     """
     rows = x.double()
-    length = rows.norm(dim=1, keepdim=True)
+    length = rows.square().sum(1, keepdim=True).sqrt()
     if bool((length == 0).any()):
         raise ValueError(f"a Vendi score needs rows that are not nought; {int((length == 0).sum())} of {len(x)} are")
     unit = rows / length
     # K / n = U U^T / n and U^T U / n have the same eigenvalues but for noughts
     gram = unit @ unit.T if len(x) <= x.shape[1] else unit.T @ unit
-    return effective_number(torch.linalg.eigvalsh(gram / len(x)), order=order)  # pyright: ignore
+    return effective_number(linalg.eigvalsh(gram / len(x)), order=order)
 
 
 def effective_number(shares: Float[Tensor, " k"], *, order: float = 1.0) -> float:
@@ -73,7 +75,8 @@ def class_spreads(x: Float[Tensor, "n d"], y: Int[Tensor, " n"]) -> tuple[float,
     The second is the mean over pairs of those classes of the mean distance between their rows; nan where there is
     but one. ValueError where no class has three rows.
     """
-    groups = [x[y == c] for c in y.unique() if int((y == c).sum()) > 2]
+    counts = torch.bincount(y - y.min())
+    groups = [x[y - y.min() == c] for c in range(len(counts)) if int(counts[c]) > 2]
     if not groups:
         raise ValueError(f"distances within classes need a class of at least 3 rows; the {len(x)} rows have none")
     within = sum(pair_spread(g).value for g in groups) / len(groups)

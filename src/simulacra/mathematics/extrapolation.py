@@ -59,7 +59,7 @@ def extrapolated(
     """The line of a two-sample statistic over shares from ``smallest`` to 1 of both samples, rows chosen at random."""
     if not 0 < smallest < 1:
         raise ValueError(f"the smallest share lies between 0 and 1; got {smallest}")
-    shares = torch.linspace(smallest, 1, points, dtype=torch.float64).tolist()
+    shares = [smallest + (1 - smallest) * i / (points - 1) for i in range(points)]
     values: list[float] = []
     for i, share in enumerate(shares):
         a = rng("x", i).permutation(len(x), device=x.device)[: max(2, round(share * len(x)))]

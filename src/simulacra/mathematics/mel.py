@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+fft: Any = torch.fft  # its functions carry no types
 FLOOR = 1e-10  # of power, before the logarithm: silence
 
 
@@ -46,6 +49,7 @@ def log_mel(
         )
     hann = torch.hann_window(window, dtype=x.dtype, device=x.device)
     frames = x.unfold(1, window, hop) * hann
-    power = torch.fft.rfft(frames).abs().square() / hann.square().sum()
+    spectrum: Tensor = fft.rfft(frames)
+    power = spectrum.abs().square() / hann.square().sum()
     banded = power @ bands(rate, window, count).to(x)
     return banded.clamp(min=FLOOR).log10().transpose(1, 2)

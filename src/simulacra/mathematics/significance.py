@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy import stats as stats_  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from simulacra.core.randomness import Rng
 
+stats: Any = stats_  # its functions carry no types
 REPEATS = 4000
 CELLS = 1 << 22  # draws held at a time
 
@@ -48,7 +50,7 @@ def paired_bootstrap(
         spread = chosen.std(1) / math.sqrt(n)
         found.append((chosen.mean(1) - mean) / spread.clamp(min=1e-300))
     t = torch.cat(found)
-    low, high = torch.quantile(t, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=t.dtype)).tolist()
+    low, high = (float(torch.quantile(t, q)) for q in ((1 - level) / 2, (1 + level) / 2))
     beyond = int((t.abs() >= abs(mean) / error).sum())
     return Difference(value=mean, interval=(mean - high * error, mean - low * error), p=(1 + beyond) / (repeats + 1))
 

@@ -5,6 +5,8 @@ SW_p^p = E_u W_p^p(u.x, u.y),   W_p^p(a, b) = int_0^1 |F_a^-1(t) - F_b^-1(t)|^p 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -19,7 +21,8 @@ def wasserstein_powers(a: Float[Tensor, "n k"], b: Float[Tensor, "m k"], *, p: f
     if n == m:
         return (x - y).abs().pow(p).mean(0)
     # both quantile functions are steps; between neighbouring jumps (in units of 1 / nm, so exactly) neither changes
-    ends = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]).unique()
+    both = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n])
+    ends = cast("Tensor", both.unique())  # pyright: ignore[reportUnknownMemberType]
     weight = torch.diff(ends, prepend=ends.new_zeros(1)).to(x) / (n * m)
     i, j = ((ends - 1) // m).to(x.device), ((ends - 1) // n).to(x.device)
     return weight @ (x[i] - y[j]).abs().pow(p)
@@ -37,7 +40,7 @@ def sliced_wasserstein(
     """SW_p over k random directions, and the standard error that their choice alone leaves in it (delta method)."""
     x, y = x.double(), y.double()
     u = directions(x.shape[1], k, rng, like=x)
-    each = torch.cat([wasserstein_powers(x @ part, y @ part, p=p) for part in u.split(32, dim=1)])
+    each = torch.cat([wasserstein_powers(x @ u[:, i : i + 32], y @ u[:, i : i + 32], p=p) for i in range(0, k, 32)])
     value = float(each.mean()) ** (1 / p)
     error = float(each.std()) / k**0.5 if k > 1 else float("nan")
     return value, error * value / (p * float(each.mean())) if value > 0 else 0.0

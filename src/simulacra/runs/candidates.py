@@ -94,7 +94,8 @@ def open_array(values: Any, name: str, **options: Any) -> Loaded:
     x, y = _parts(values)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "examples.npz"
-        np.savez(path, x=x, **({} if y is None else {"y": y}))
+        arrays: dict[str, Any] = {"x": x} if y is None else {"x": x, "y": y}
+        np.savez(path, **arrays)
         loaded = open_data(str(path), **options)
     return replace(loaded, source=name, notes=(f"made by {name}", *loaded.notes))
 
