@@ -520,3 +520,18 @@ def test_differences_beyond_chance_are_told_and_written() -> None:
     assert (first["figure"], first["better"], second["better"]) == ("'=recall", "", "a")
     assert float(second["adjusted"]) == 2e-9
     assert "More than chance" not in render_comparison(two())
+
+
+def test_classes_have_a_table_of_their_own() -> None:
+    share = Figure(name="share, class [red]", value=0.12, direction="neither", n=500, extractor="eyes")
+    cover = Figure(name="coverage (k=5), class [red]", value=0.7, direction="higher", n=60, n_real=50, extractor="eyes")
+    other = replace(cover, name="coverage (k=5), class blue", value=0.25)
+    report = replace(full(), figures=[figure(), share, cover, other])
+    page = Page(render(report)).words
+    assert page.index("Frechet distance") < page.index("Class by class") < page.index("[red] 60 / 50 0.120 0.700")
+    assert "blue 60 / 50 — 0.250" in page
+    console = Console(width=100, file=io.StringIO())
+    console.print(text_table(report.figures))
+    said = " ".join(console.file.getvalue().split())
+    assert "class samples / real share coverage (k=5) ↑ [red] 60 / 50 0.120 0.700 blue 60 / 50 0.250" in said
+    assert "class [red]" not in render_comparison(two(report)).split("<article")[0]

@@ -12,8 +12,9 @@ from simulacra.evaluation.report.comparison import (
 )
 from simulacra.evaluation.report.comparison_page import render_comparison
 from simulacra.evaluation.report.contents import Costs, Neighbour, Report, Verdict
-from simulacra.evaluation.report.figures import explain, figures_to_json, format_figure, text_table
+from simulacra.evaluation.report.figures import explain, figures_to_json, format_figure
 from simulacra.evaluation.report.page import render
+from simulacra.evaluation.report.terminal import text_table
 
 __all__ = [
     "Comparison",

@@ -11,6 +11,7 @@ from typing import Any
 
 from simulacra.core.figure import Figure
 from simulacra.evaluation.differences import Distinction
+from simulacra.evaluation.report.by_class import apart
 from simulacra.evaluation.report.contents import Report
 from simulacra.evaluation.report.figures import extractor_text, finite, subject
 
@@ -187,11 +188,13 @@ def comparison_json(comparison: Comparison) -> str:
 def differences_csv(comparison: Comparison) -> str:
     """Every test of a difference for a spreadsheet, in full precision."""
     out = io.StringIO()
-    names = [f.name for f in fields(Distinction)]
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*names, "better"])
-    for test in comparison.tests:
-        writer.writerow([_harmless(value) for value in (*(getattr(test, n) for n in names), test.better)])
+    ends = ("low", "high", "kind_a", "kind_b")
+    names = [f.name for f in fields(Distinction) if f.name not in ("interval", "kinds")]
+    writer.writerow([*names, *ends, "better"])
+    for d in comparison.tests:
+        row = (*(getattr(d, name) for name in names), *d.interval, *d.kinds, d.better)
+        writer.writerow([_harmless(value) for value in row])
     return out.getvalue()
 
 
@@ -203,7 +206,7 @@ def _columns(runs: Sequence[Report]) -> tuple[list[Column], list[Board]]:
     """
     by_key: dict[Key, dict[str, Figure]] = {}
     for run in runs:
-        for f in run.figures:
+        for f in apart(run.figures)[0]:
             by_key.setdefault(f.compared_in, {})[run.name] = f
     placed: list[Key] = []
     refused: dict[tuple[Any, ...], list[Column]] = {}

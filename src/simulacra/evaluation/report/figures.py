@@ -1,4 +1,4 @@
-"""Figures as text: one line, a table in the terminal, JSON; and what each of them means, in one sentence."""
+"""Figures as text: one line, JSON; and what each of them means, in one sentence."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report.numbers import count, write
 
-MOST_NAME = 40  # characters of a name in a terminal's line; longer ones are folded
 HASH_SHOWN = 8  # characters: enough to tell extractors apart by eye, the whole is in the JSON
 
 # what each figure means to someone who has to decide by it; looked up by ``explain``
@@ -164,30 +159,6 @@ def format_figure(figure: Figure) -> str:
         figure.note,
     ]
     return f"{figure.name} {value_text(figure)} {interval_text(figure)} ({'; '.join(a for a in about if a)})"
-
-
-def text_table(figures: Sequence[Figure], *, title: str = "") -> Group:
-    """The figures for a rich console: one table for all that rest on the same examples, features and seed."""
-    groups: dict[str, list[Figure]] = {}
-    for f in figures:
-        seed = "" if f.seed is None else f"seed {f.seed}"
-        groups.setdefault("; ".join(p for p in (extractor_text(f), basis(f), seed) if p), []).append(f)
-    # columns of equal width, so that the tables line up
-    names = max((len(f.name) for f in figures), default=0)
-    values = max((len(value_text(f)) for f in figures), default=0)
-    parts: list[RenderableType] = [Text(title, style="bold")] if title else []
-    for about, several in groups.items():
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column(width=min(names, MOST_NAME))
-        table.add_column(width=1)
-        table.add_column(justify="right", width=values)
-        table.add_column(overflow="fold")
-        for f in several:
-            # Text, not markup: an interval's square brackets would be read as a style
-            told = interval_text(f) + (f"; {f.note}" if f.note else "")
-            table.add_row(Text(f.name), ARROWS[f.direction], Text(value_text(f), style="bold"), Text(told))
-        parts += [Text(about, style="dim"), table]
-    return Group(*parts)
 
 
 def figures_to_json(figures: Sequence[Figure]) -> str:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulacra.core.figure import Figure
+from simulacra.evaluation.report import by_class
 from simulacra.evaluation.report import figures as text
 from simulacra.evaluation.report.contents import Neighbour, Report, Verdict, picture
 from simulacra.evaluation.report.curves import curves
@@ -91,6 +92,7 @@ def render_template(template: str, **values: Any) -> str:
 
 def run_view(report: Report) -> dict[str, Any]:
     """What the template of one run shows, every part ready to print and empty where there is nothing."""
+    whole, classes = by_class.apart(report.figures)
     return {
         "report": report,
         "facts": _facts(report),
@@ -108,7 +110,8 @@ def run_view(report: Report) -> dict[str, Any]:
         "progress": [(count(s), picture(p, f"Samples at step {count(s)}")) for s, p in report.progress],
         "animation": picture(report.animation, "Samples as training went on") if report.animation else None,
         "curves": curves(report.log, report.units),
-        "tables": _by_subject(report.figures),
+        "tables": _by_subject(whole),
+        "classes": [by_class.view(table) for table in classes],
         "costs": _costs(report),
         "recipe": _flat(report.recipe),
         "provenance": [
