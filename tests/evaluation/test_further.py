@@ -112,7 +112,7 @@ def test_cmmd_is_of_clip_alone():
 
 
 def test_extrapolation_needs_rows_enough():
-    assert further.extrapolated_frechet(Sets(fake=normal("x", 30), real=normal("y", 300)), ORIGIN) == []
+    assert further.extrapolated_frechet(Sets(fake=normal("x", 100), real=normal("y", 300)), ORIGIN) == []
     (figure,) = further.extrapolated_frechet(Sets(fake=normal("x", 300), real=normal("y", 300)), ORIGIN)
     assert figure.value < frechet_distance(normal("x", 300), normal("y", 300))
 

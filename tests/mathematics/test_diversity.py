@@ -72,3 +72,12 @@ def test_classes_that_lie_apart():
     assert math.isnan(class_spreads(line, torch.zeros(3).long())[1])
     with pytest.raises(ValueError, match="the 2 rows have none"):
         class_spreads(line[:2], torch.zeros(2).long())
+
+
+def test_copies_lie_at_no_distance_however_far_from_the_origin():
+    x = torch.full((5, 3), 0.1, dtype=torch.float64)
+    assert pair_spread(x).value == 0
+    far = Rng(0)("x").normal((6, 3), dtype=torch.float64)
+    assert pair_spread(far + 1e6).value == pytest.approx(pair_spread(far).value, rel=1e-8)
+    twice = torch.cat([far, far])
+    assert pair_spread(twice).value == pytest.approx(pair_spread(far).value * 2 * 12 * 5 * 6 / (6 * 12 * 11), rel=1e-12)

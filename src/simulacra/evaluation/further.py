@@ -33,6 +33,7 @@ from simulacra.mathematics.two_sample import (
 
 ROWS = 4_000  # of each set, at most, where every training row meets every sample thirty times
 DIRECTIONS = 256
+A_FEATURE = 8  # rows of the smallest part an extrapolation rests on: of fewer, the next order in 1 / n shows
 PARTS = 10  # of Inception scores as they are published
 CLIP = "CLIP"  # how the name of the extractor begins that CMMD was defined for
 CMMD_SCALE, CMMD_FACTOR = 10.0, 1000.0  # Jayasumana et al. 2024, section 4.2
@@ -81,9 +82,9 @@ Statistic = Callable[[Sets, Origin], list[Figure]]
 def extrapolated_frechet(sets: Sets, origin: Origin) -> list[Figure]:
     """The Frechet distance at samples without end, by a straight line in 1 / n (Chong & Forsyth 2020)."""
     n, m, d = len(sets.fake), len(sets.real), sets.fake.shape[1]
-    smallest = max(extrapolation.SMALLEST, (2 * d + 2) / min(n, m))
-    if smallest > 0.5:
-        return []  # with fewer rows than features the distance is no straight line in 1 / n
+    smallest = max(extrapolation.SMALLEST, A_FEATURE * d / min(n, m))
+    if smallest > 0.6:
+        return []  # with few rows a feature the distance is no straight line in 1 / n
     rng = Rng(origin.seed or 0)("extrapolation")
     line = extrapolation.extrapolated(frechet_distance, sets.fake, sets.real, rng=rng, smallest=smallest)
     why = intervals.none("its points share examples; the distance without bias has one")

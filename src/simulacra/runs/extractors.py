@@ -11,7 +11,7 @@ from simulacra.core.space import Classes, Space
 from simulacra.evaluation import pretrained
 from simulacra.evaluation.classifier import classifier
 from simulacra.evaluation.extractors import Extractor, plain
-from simulacra.evaluation.self_supervised import LEAST, encoder
+from simulacra.evaluation.self_supervised import LEAST, EncoderConfig, encoder
 from simulacra.modalities.fetch import cache
 from simulacra.modalities.samples import is_pictures
 from simulacra.modalities.sources import Loaded
@@ -60,7 +60,10 @@ def _classifier(data: Data, path: Path | None) -> Extractor:
 
 
 def _encoder(data: Data, path: Path | None) -> Extractor:
-    return encoder(data, folder=cache() / "encoders")
+    # large pictures cost more each, and tell more: about the same time for all
+    _, h, w = data.space.only.shape if len(data.space.only.shape) == 3 else (1, 1, 1)
+    examples = round(min(60_000, max(6_000, 60_000 * 1024 / (h * w))))
+    return encoder(data, folder=cache() / "encoders", config=EncoderConfig(examples=examples))
 
 
 def _read(make: Callable[[Space, Path], Extractor]) -> Callable[[Data, Path | None], Extractor]:
