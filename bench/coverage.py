@@ -232,14 +232,11 @@ def mean_cases(sizes: list[int]) -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     """Everything the library's rules in ``intervals`` rest on."""
-    from bench import coverage_further
-
     yield from frechet_cases([(500, 500, 2), (200, 200, 8), (500, 500, 8), (500, 500, 32), (2000, 2000, 32)])
     yield from frechet_cases([(1000, 300, 32), (1000, 500, 32), (300, 300, 64), (1000, 1000, 64)])
     yield from kernel_cases([(500, 500, 2), (1000, 1000, 8), (500, 500, 32), (1000, 1000, 32), (1000, 1000, 64)])
     yield from neighbourhood_cases([(500, 500, 8), (200, 200, 32), (500, 500, 32)])
     yield from mean_cases([30, 100, 500])
-    yield from coverage_further.cases()
 
 
 def run(repetitions: int = REPETITIONS, chosen: Iterable[Case] | None = None) -> list[Row]:

@@ -1,7 +1,7 @@
 """The same simulation for the further figures: Gaussian kernel distances, diversity, authenticity, feature likelihood,
 gains, path lengths.
 
-``python -m bench coverage`` has them among all; ``python -m bench.coverage_further [REPETITIONS]`` runs them alone.
+``python -m bench coverage_further`` runs them; ``python -m bench.coverage_further 40`` with so few repetitions.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.coverage import Case
+    from bench.harness import Row
 
 Found = tuple[float, tuple[float, float], bool]
 
@@ -131,11 +132,16 @@ def cases() -> Iterator[Case]:
     yield from path_cases([200, 500])
 
 
+def run(repetitions: int | None = None) -> list[Row]:
+    """A row a case, as ``coverage.run``."""
+    from bench import coverage
+
+    return coverage.run(repetitions or coverage.REPETITIONS, cases())
+
+
 if __name__ == "__main__":
-    from bench.coverage import REPETITIONS, run
     from bench.harness import save, show
 
-    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else REPETITIONS
-    rows = run(repetitions, cases())
-    show("coverage of further figures", rows)
-    print(save("coverage-further", rows, command=f"python -m bench.coverage_further {repetitions}"))
+    rows = run(int(sys.argv[1]) if len(sys.argv) > 1 else None)
+    show("coverage_further", rows)
+    print(save("coverage_further", rows))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -177,3 +179,25 @@ def test_evaluate_says_everything_where_asked(capsys, runs):
     names = {f["name"] for f in json.loads(told(capsys, "evaluate", runs / "vae", *ask))}
     assert {"Vendi score", "labels kept", "told from real data", "class imbalance", "authenticity"} <= names
     assert any(name.startswith("coverage (k=5), class ") for name in names)
+
+
+@pytest.mark.slow
+def test_two_processes_judge_as_one(capsys, runs, tmp_path):
+    """Each draws and looks at every other batch of the same numbered samples."""
+    ask = ["evaluate", str(runs / "gan"), "--extractor", "pixels", "-n", "1200", "--real", "digits", "--json"]
+    one = json.loads(told(capsys, *ask))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        "-m",
+        "simulacra",
+    ]
+    done = subprocess.run([*command, *ask], capture_output=True, text=True, check=True, timeout=100)
+    two = json.loads(done.stdout)
+    assert [f["name"] for f in two] == [f["name"] for f in one]
+    for a, b in zip(one, two, strict=True):
+        assert a["value"] == pytest.approx(b["value"], rel=1e-9), a["name"]

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from simulacra.cli.parse import JsonFlag, parse, positionals
 from simulacra.cli.words import Loading, say, warn
+from simulacra.core import across
 from simulacra.core.capabilities import Codec, Sampler, require
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
@@ -30,6 +31,7 @@ from simulacra.runs.candidates import candidate, is_function, reference
 from simulacra.runs.extractors import extractors_for, named_extractors
 from simulacra.runs.pages import write_report
 from simulacra.runs.recipe import NAME
+from simulacra.training.engine import join
 
 TASK_SAMPLES = 10_000  # that a classifier learns from or is tried on
 WHAT = "RUN|FOLDER|ARRAY|MODULE:FUNCTION"
@@ -73,13 +75,18 @@ class Options(Loading):
 def main(arguments: Sequence[str]) -> None:
     """Figures with intervals, of a run or of any samples: on disk, or made by a Python function.
 
+    Under ``torchrun`` each process looks at its share of the samples; the figures are the same.
+
     MODULE:FUNCTION is called as function(n), with seed= or rng= where it takes them, and returns an array of examples
     or (examples, labels); without arguments, it returns a model that has sample(n, rng=...).
     """
     what, rest = positionals(arguments, (WHAT,), "evaluate")
     options = parse(Options, rest, verb=f"evaluate {WHAT}")
+    join("cpu")  # features are gathered on the CPU, wherever a model draws
     own = (Path(what[0]) / NAME).exists() and options.real is None
     figures = _of_run(what[0], options) if own else _of_samples(what[0], options)
+    if across.rank() != 0:
+        return
     if options.json:
         print(figures_to_json(figures))
     else:
@@ -100,7 +107,8 @@ def _of_run(path: str, options: Options) -> list[Figure]:
         figures += _tasks(of_model(model, Rng(options.seed)("tasks")), TASK_SAMPLES, run.data(), options)
     if options.ais is not None:
         figures += _annealed(run, options, options.ais)
-    (warn if options.json else say)(f"wrote {write_report(run, figures=figures)}")
+    if across.rank() == 0:
+        (warn if options.json else say)(f"wrote {write_report(run, figures=figures)}")
     return figures
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def place(folder: Path | None, name: str, data: Data, config: Any) -> Path | Non
 def keep(path: Path, network: nn.Module, noted: Mapping[str, str]) -> None:
     """Write weights and what is noted beside them, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".partial")
+    draft = path.with_suffix(f".{os.getpid()}.partial")  # several processes may train the same at once
     save_file(network.state_dict(), draft, metadata=dict(noted))
     draft.replace(path)
 
