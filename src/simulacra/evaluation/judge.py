@@ -111,7 +111,9 @@ def figures_of_part(
     stream = Rng.of(rng)
     fake = look(part, n, extractors)
     real = look(*of_data(held_out, m or n, stream("held out")), extractors)
-    learned = None if train is None else look(*of_data(train, 6 * MOST, stream("train")), extractors)
+    # of what was learned from nobody asks the classes
+    bare = [replace(extractor, classify=None) for extractor in extractors]
+    learned = None if train is None else look(*of_data(train, 6 * MOST, stream("train")), bare)
     names = held_out.space.y.names if isinstance(held_out.space.y, Classes) else ()
     figures: list[Figure] = []
     for i, extractor in enumerate(extractors):
