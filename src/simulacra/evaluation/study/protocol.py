@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from simulacra.core.checkpoint import read_json, write, write_json
+from simulacra.core.checkpoint import read_json, sync, told, write_json
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.study import stimuli as media
 from simulacra.evaluation.study.designs import DESIGNS, SPOILED, Design, Prefer, check_systems
@@ -183,9 +183,11 @@ def create(
         consent=CONSENT.format(what=WHAT[kind], count=plan.length, minutes=minutes) if consent is None else consent,
         folder=folder,
     )
-    (folder / "stimuli").mkdir(parents=True)
-    for item in items:
-        write(study.file_of(item.id), contents[item.id])
+    with told(f"write {folder}"):
+        (folder / "stimuli").mkdir(parents=True)
+        for item in items:  # whole once study.json is there, which comes last
+            study.file_of(item.id).write_bytes(contents[item.id])
+        sync(folder / "stimuli")
     write_json(folder / NAME, {**study.to_json(), "digest": study.digest})
     return study
 

@@ -31,7 +31,8 @@ SCHEMA = (
     "CREATE TABLE study (digest TEXT PRIMARY KEY, format INTEGER NOT NULL)",
     "CREATE TABLE rater (number INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, day TEXT NOT NULL)",
     "CREATE TABLE answer (number INTEGER PRIMARY KEY, rater INTEGER NOT NULL REFERENCES rater, position INTEGER"
-    " NOT NULL, trial TEXT NOT NULL UNIQUE, choice TEXT NOT NULL, asked REAL, measured TEXT NOT NULL, UNIQUE (rater, position))",
+    " NOT NULL, trial TEXT NOT NULL UNIQUE, choice TEXT NOT NULL, asked REAL, measured TEXT NOT NULL,"
+    " UNIQUE (rater, position))",
     *(
         f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, 'append only'); END"
         for table in ("study", "rater", "answer")
