@@ -10,7 +10,7 @@ import numpy as np
 from simulacra.evaluation.study.stimuli import Stimulus, of_array
 
 
-def pictures(n: int, seed: int, *, side: int = 4) -> list[Stimulus]:
+def pictures(n: int, seed: int, *, side: int = 5) -> list[Stimulus]:
     """n different pictures of random colours."""
     rng = np.random.default_rng(seed)
     return of_array(rng.integers(0, 255, (n, side, side, 3), dtype=np.uint8), "array")

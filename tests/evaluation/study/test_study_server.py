@@ -298,7 +298,7 @@ class Served:
 @pytest.mark.slow
 def test_kill_9_loses_and_doubles_no_answer(tmp_path):
     """Five raters answer while the server is killed three times, at any moment; the bench kills it twenty times."""
-    systems = {"real": pictures(60, 0, side=4), "x": pictures(60, 1, side=4)}
+    systems = {"real": pictures(60, 0, side=5), "x": pictures(60, 1, side=5)}
     study = create(tmp_path / "killed", Discern(), systems, each=40, raters=5)
     sent: list[tuple[str, str]] = []
     with Served(study.folder) as served:
