@@ -65,8 +65,8 @@ def test_a_study_from_new_to_result(capsys, samples, tmp_path):
 
 
 def test_runs_and_known_data_are_systems(capsys, runs, tmp_path):
-    said = told(capsys, "new", tmp_path / "s", "real=digits", f"vae={runs / 'vae'}", "--design", "untimed", "--most", 12,
-                "--each", 4)  # fmt: skip
+    systems = ("real=digits", f"vae={runs / 'vae'}")
+    said = told(capsys, "new", tmp_path / "s", *systems, "--design", "untimed", "--most", 12, "--each", 4)
     assert "untimed of real, vae, pictures" in said
 
 

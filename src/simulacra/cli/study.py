@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -16,7 +16,7 @@ from simulacra.cli.words import say, warn
 from simulacra.core.checkpoint import write
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.report import figures_to_json, text_table
-from simulacra.evaluation.study import DESIGNS, Exclusion, Study, Timed, create, open_study, planning
+from simulacra.evaluation.study import DESIGNS, Design, Exclusion, Study, Timed, create, open_study, planning
 from simulacra.evaluation.study.answers import apply_exclusion, collect, export_csv, export_jsonl
 from simulacra.evaluation.study.page import static_page
 from simulacra.evaluation.study.results import results_of
@@ -171,13 +171,13 @@ def _new(arguments: Sequence[str]) -> None:
     say(f"next: simulacra study serve {study.folder}")
 
 
-def _design(options: New):
+def _design(options: New) -> Design:
     timed = options.design == "timed"
     if not timed and options.glance != Timed():
         raise ValueError(f"exposures are those of a timed study; this one is {options.design}: leave --glance out")
     if options.no_ties and options.design != "preference":
         raise ValueError(f"only a preference has ties; this design is {options.design}: leave --no-ties out")
-    changes = {} if options.question is None else {"question": options.question}
+    changes: dict[str, Any] = {} if options.question is None else {"question": options.question}
     if options.no_ties:
         changes["ties"] = False
     return dataclasses.replace(options.glance if timed else DESIGNS[options.design](), **changes)

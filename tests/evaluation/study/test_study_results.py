@@ -31,9 +31,8 @@ def named(results: Results, name: str) -> Figure:
 
 def test_error_rates_are_the_shares_that_raters_have(make):
     study = make(Untimed(), names=("real", "alpha", "beta"), each=6, checks=1, raters=24)
-    answer_all(
-        study, wrong_with(lambda rater, group: (0.45 if group == "alpha" else 0.15) + 0.1 * (rater % 2 - 0.5)), 24
-    )
+    rate = {"alpha": 0.45, "beta": 0.15}
+    answer_all(study, wrong_with(lambda rater, group: rate[group] + 0.1 * (rater % 2 - 0.5)), 24)
     found = judged(study)
     for group, truth in rate.items():
         figure = named(found, f"error rate, {group}")

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from raters import bearer, given
+from bench.served import bearer, given, under_fire
 
 from simulacra.evaluation.study import Discern, Timed, create
 from simulacra.evaluation.study.store import NAME, Store
@@ -23,7 +18,6 @@ from simulacra.evaluation.study.store import NAME, Store
 pytest.importorskip("fastapi", reason="the extra `study` is not installed")
 pytest.importorskip("httpx")
 
-import httpx
 from fastapi.testclient import TestClient
 from small_studies import pictures
 
@@ -248,70 +242,12 @@ def test_fifty_raters_at_once_lose_and_double_nothing(study):
     store.close()
 
 
-class Served:
-    """A study served by a process of its own, on a port of its choice, that can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, 0
-
-    def __enter__(self) -> Served:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-
-    def start(self) -> None:
-        line = [sys.executable, "-m", "simulacra", "study", "serve", str(self.folder), "--port", str(self.port)]
-        self.process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert self.process.stdout
-        for said in self.process.stdout:
-            if found := re.search(r"http://127.0.0.1:(\d+)/", said):
-                self.port = int(found[1])
-                return
-        raise AssertionError("the server ended before it served")
-
-    def kill(self) -> None:
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def rater(self, number: int, sent: list[tuple[str, str]], deadline: float) -> None:
-        """Answer a whole study, whatever becomes of the server meanwhile."""
-        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20) as http:
-
-            def asked(method: str, path: str, **options) -> httpx.Response:
-                while time.monotonic() < deadline:
-                    try:
-                        return http.request(method, path, **options)
-                    except httpx.TransportError:
-                        time.sleep(0.05)
-                raise AssertionError("the server did not come back")
-
-            token = asked("POST", "/api/begin").json()["token"]
-            while not (now := asked("GET", "/api/trial", headers=bearer(token)).json())["done"]:
-                body = given(now["trial"], ("left", "right")[(number + now["position"]) % 2])
-                reply = asked("POST", "/api/answer", json=body, headers=bearer(token))
-                assert reply.status_code == 200, reply.text
-                sent.append((body["trial"], body["choice"]))
-
-
 @pytest.mark.slow
 def test_kill_9_loses_and_doubles_no_answer(tmp_path):
     """Five raters answer while the server is killed three times, at any moment; the bench kills it twenty times."""
-    systems = {"real": pictures(60, 0, side=5), "x": pictures(60, 1, side=5)}
+    systems = {"real": pictures(60, 0), "x": pictures(60, 1)}
     study = create(tmp_path / "killed", Discern(), systems, each=40, raters=5)
-    sent: list[tuple[str, str]] = []
-    with Served(study.folder) as served:
-        deadline = time.monotonic() + 120
-        threads = [threading.Thread(target=served.rater, args=(i, sent, deadline)) for i in range(5)]
-        for thread in threads:
-            thread.start()
-        for _ in range(3):
-            time.sleep(0.3)
-            served.kill()
-            served.start()
-        for thread in threads:
-            thread.join()
+    sent, _ = under_fire(study.folder, raters=5, kills=3, seconds=240, pause=0.02)
     kept = [(row[3], row[4]) for row in Store(study).rows()]
     assert sorted(kept) == sorted(sent)
     assert len(kept) == 5 * study.plan.length

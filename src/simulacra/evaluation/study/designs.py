@@ -51,7 +51,9 @@ class Design(Protocol):
 
     name: ClassVar[str]
     judges_reality: ClassVar[bool]
-    question: str
+
+    @property
+    def question(self) -> str: ...
 
     @property
     def choices(self) -> tuple[Choice, ...]: ...

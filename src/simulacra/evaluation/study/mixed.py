@@ -68,9 +68,12 @@ def logistic_mixed(y: Floats, systems: Ints, raters: Ints, items: Ints, k: int) 
     deviations = np.exp(found.x)
     value, mode, hessian = at(deviations)
     return Mixed(
-        values=mode[:k], covariance=np.linalg.inv(hessian)[:k, :k], sd_rater=float(deviations[0]),
-        sd_item=float(deviations[1]), log_likelihood=value,
-    )  # fmt: skip
+        values=mode[:k],
+        covariance=np.asarray(np.linalg.inv(hessian)[:k, :k], np.float64),
+        sd_rater=float(deviations[0]),
+        sd_item=float(deviations[1]),
+        log_likelihood=value,
+    )
 
 
 def _mode(y: Floats, index: Ints, precision: Floats, start: Floats) -> tuple[Floats, Floats, float]:

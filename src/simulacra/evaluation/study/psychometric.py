@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from simulacra.evaluation.intervals import Interval, none, normal
+from simulacra.evaluation.study.shares import LEAST_RATERS
+
 Floats = NDArray[np.float64]
 GUESS = 0.5
 MOST_LAPSES = 0.06  # Wichmann & Hill 2001, section on lapses
@@ -61,6 +64,62 @@ def fit(ms: Floats, right: Floats) -> Psychometric:
     )
     a, b, lapse = best.x
     return Psychometric(alpha=math.exp(a), beta=math.exp(b), lapse=float(lapse), log_likelihood=-float(best.fun))
+
+
+def threshold_interval(
+    curve: Psychometric, ms: Floats, right: Floats, raters: NDArray[np.int64], share: float
+) -> Interval:
+    """Where the threshold lies, ms: a sandwich clustered by rater of its logarithm, by Student's t.
+
+    A lapse rate at an end of its range is taken as known. ``bench/study.py`` simulates it.
+    """
+    _, group = np.unique(raters, return_inverse=True)
+    clusters = int(group.max()) + 1
+    if clusters < LEAST_RATERS:
+        return none(f"{clusters} raters, the sandwich holds from {LEAST_RATERS} on")
+    theta = np.array([math.log(curve.alpha), math.log(curve.beta), curve.lapse])
+    free = [0, 1, 2] if 1e-4 < curve.lapse < MOST_LAPSES - 1e-4 else [0, 1]
+    if not WIDTHS[0] * 1.01 < curve.beta < WIDTHS[1] / 1.01:
+        return none("the rise is steeper or flatter than these exposures can tell")
+    log_ms, step = np.log(ms), 1e-4
+
+    def moved(*changes: tuple[int, float]) -> Floats:
+        at = theta.copy()
+        for i, change in changes:
+            at[i] += change * step
+        return at
+
+    def each(at: Floats) -> Floats:
+        p = _probability(at, log_ms)
+        return right * np.log(p) + (1 - right) * np.log1p(-p)
+
+    scores = np.stack([(each(moved((i, 1))) - each(moved((i, -1)))) / (2 * step) for i in free], 1)
+    information = -np.array([
+        [
+            (each(moved((i, 1), (j, 1))) - each(moved((i, 1), (j, -1))) - each(moved((i, -1), (j, 1)))
+             + each(moved((i, -1), (j, -1)))).sum() / (4 * step**2)
+            for j in free
+        ]
+        for i in free
+    ])  # fmt: skip
+    slope = np.array(
+        [(_log_threshold(moved((i, 1)), share) - _log_threshold(moved((i, -1)), share)) / (2 * step) for i in free]
+    )
+    by_rater = np.zeros((clusters, len(free)))
+    np.add.at(by_rater, group, scores)
+    try:
+        way = np.linalg.solve(information, slope)
+    except np.linalg.LinAlgError:
+        return none("the answers leave the rise undetermined")
+    variance = float(((by_rater @ way) ** 2).sum() * clusters / (clusters - 1))
+    plain = normal(_log_threshold(theta, share), math.sqrt(variance), "sandwich by rater", freedom=clusters - 1)
+    assert plain.bounds is not None
+    return Interval(bounds=(math.exp(plain.bounds[0]), math.exp(plain.bounds[1])), method=f"{plain.method}, of its log")
+
+
+def _log_threshold(theta: Floats, share: float) -> float:
+    rise = (share - GUESS) / (1 - GUESS - theta[2])
+    return float(theta[0] + math.exp(theta[1]) * math.log(rise / (1 - rise)))
 
 
 def _probability(theta: Floats, log_ms: Floats) -> Floats:

@@ -13,27 +13,15 @@ from numpy.typing import NDArray
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation import intervals
-from simulacra.evaluation.intervals import Interval
 from simulacra.evaluation.study import agreement, shares
 from simulacra.evaluation.study.answers import Answer, Kept
 from simulacra.evaluation.study.designs import LEFT, REAL, RIGHT, Discern, Prefer, Rate, Timed, Untimed
-from simulacra.evaluation.study.mixed import logistic_mixed
-from simulacra.evaluation.study.preferences import FIRST, SECOND, TIE, Strengths, davidson
+from simulacra.evaluation.study.models import Table, mixed_table, spread_row, spread_table, strengths_of, wrong
 from simulacra.evaluation.study.protocol import Study
-from simulacra.evaluation.study.psychometric import Psychometric, fit
+from simulacra.evaluation.study.psychometric import Psychometric, fit, threshold_interval
 
 Direction = Literal["lower", "higher", "neither"]
 MOST_PAIRS = 15  # of systems whose differences are listed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table of the page: a title, what it means, column heads, rows of text."""
-
-    title: str
-    about: str
-    heads: tuple[str, ...]
-    rows: list[tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +62,17 @@ def _errors(study: Study, answers: Sequence[Answer]) -> Results:
         own = [a for a in answers if a.trial.group == group]
         if not own:
             continue
-        figures.append(_mean(study, name.format(group), own, _wrong, "higher", note="0.5: raters can only guess"))
-        spread.append(_spread_row(group, own))
+        figures.append(_mean(study, name.format(group), own, wrong, "higher", note="0.5: raters can only guess"))
+        spread.append(spread_row(group, own))
         fake = [a for a in own if a.trial.systems[0] != REAL]
         if not pairs and fake:
-            figures.append(_mean(study, f"generated taken for real, {group}", fake, _wrong, "higher"))
+            figures.append(_mean(study, f"generated taken for real, {group}", fake, wrong, "higher"))
     real = [a for a in answers if not pairs and a.trial.systems[0] == REAL]
     if real:
-        figures.append(_mean(study, "real taken for generated", real, _wrong, "neither"))
-    figures += _differences(study, "error rate", answers, _wrong)
+        figures.append(_mean(study, "real taken for generated", real, wrong, "neither"))
+    figures += _differences(study, "error rate", answers, wrong)
     figures += [] if pairs else _alpha(study, answers, {"nominal": agreement.nominal}, lambda a: a.choice == "real")
-    return Results(figures=figures, tables=[_spread_table(spread), *_mixed(study, answers)])
+    return Results(figures=figures, tables=[spread_table(spread), *mixed_table(study, answers)])
 
 
 def _ratings(study: Study, answers: Sequence[Answer]) -> Results:
@@ -119,7 +107,7 @@ def _glances(study: Study, design: Timed, answers: Sequence[Answer]) -> Results:
         figure, curve = _threshold(study, design, group, own)
         figures.append(figure)
         curves[group] = curve
-        figures.append(_mean(study, f"error rate, {group}", own, _wrong, "higher", note="over the exposures shown"))
+        figures.append(_mean(study, f"error rate, {group}", own, wrong, "higher", note="over the exposures shown"))
     if not figures:
         raise ValueError(f"{study.folder}: too few timed answers for a threshold; it needs at least 10 of a system")
     figures += _alpha(study, answers, {"nominal": agreement.nominal}, lambda a: a.choice == "real")
@@ -140,23 +128,15 @@ def _threshold(study: Study, design: Timed, group: str, own: Sequence[Answer]) -
     """The exposure at which as many answers are right as the staircase aims at; the bound where none reaches that."""
     ms = np.array([a.shown for a in own], float)
     right = np.array([bool(a.right) for a in own], float)
-    raters, index = np.unique([a.rater for a in own], return_inverse=True)
-    rows_of = [np.flatnonzero(index == i) for i in range(len(raters))]
+    raters = np.array([a.rater for a in own])
     curve = fit(ms, right)
-
-    def threshold(drawn: NDArray[np.int64]) -> float | None:
-        rows = np.concatenate([rows_of[i] for i in drawn])
-        found = fit(ms[rows], right[rows]).threshold(design.target)
-        return found if found <= design.high else None
 
     name, value = f"threshold at {design.target:.0%} right, {group}", curve.threshold(design.target)
     beyond = value > design.high
     if beyond:
         interval = intervals.none("the threshold lies beyond the longest exposure")
     else:
-        # 200 refits: their quantiles' own noise is below a fifth of the interval
-        rng = Rng(study.plan.seed)("threshold", group)
-        interval = shares.of_statistic(len(raters), threshold, rng, repeats=200)
+        interval = threshold_interval(curve, ms, right, raters, design.target)
     figure = Figure(
         name=name,
         value=design.high if beyond else value,
@@ -166,8 +146,7 @@ def _threshold(study: Study, design: Timed, group: str, own: Sequence[Answer]) -
         n=len(own),
         interval=interval.bounds,
         interval_method=interval.method,
-        seed=study.plan.seed,
-        note=f"{len(raters)} raters"
+        note=f"{len(np.unique(raters))} raters"
         + (f"; so many right answers are not reached at {design.high:g} ms" if beyond else ""),
     )
     return figure, curve
@@ -191,58 +170,9 @@ def _preferences(study: Study, answers: Sequence[Answer]) -> Results:
         title="Pairs", about="How often the first was preferred, neither, and the second.",
         heads=("First", "Second", "First better", "No difference", "Second better"), rows=rows,
     )  # fmt: skip
-    strengths, tables = _strengths(study, answers)
+    strengths, tables = strengths_of(study, answers)
     figures += _alpha(study, answers, {"nominal": agreement.nominal}, _preferred_item)
     return Results(figures=[*strengths, *figures], tables=[table, *tables])
-
-
-def _strengths(study: Study, answers: Sequence[Answer]) -> tuple[list[Figure], list[Table]]:
-    systems = list(study.plan.systems)
-    number = {s: i for i, s in enumerate(systems)}
-    first = np.array([number[a.trial.systems[0]] for a in answers])
-    second = np.array([number[a.trial.systems[1]] for a in answers])
-    outcome = np.array([{LEFT: FIRST, RIGHT: SECOND}.get(a.choice, TIE) for a in answers])
-    raters = np.array([a.rater for a in answers])
-    clusters = len(np.unique(raters))
-    try:
-        found = davidson(first, second, outcome, raters, len(systems))
-    except ValueError as error:
-        told = Table(title="Strengths", about=f"No strengths: {error}.", heads=(), rows=[])
-        return [], [told]
-    figures = []
-    for i, system in enumerate(systems):
-        interval = _strength_interval(found, i, clusters)
-        figures.append(
-            Figure(
-                name=f"strength, {system}", value=float(found.values[i]), unit="log-odds", direction="higher",
-                n=len(answers), interval=interval.bounds, interval_method=interval.method,
-                note=f"{clusters} raters; the mean of all is 0",
-            )
-        )  # fmt: skip
-    rows = []
-    for i, j in combinations(range(len(systems)), 2):
-        p, (low, high) = found.beats(i, j, max(clusters - 1, 1))
-        rows.append(
-            (systems[i], systems[j], f"{p:.3f}", f"[{low:.3f}, {high:.3f}]" if clusters >= shares.LEAST_RATERS else "—")
-        )
-    kind = (
-        f"Bradley-Terry with ties (Davidson 1970), nu = {np.exp(found.tie):.3f}"
-        if found.tie is not None
-        else "Bradley-Terry"
-    )
-    table = Table(
-        title="Strengths",
-        about=f"{kind}: the probability that the first is preferred where one is; clustered by rater.",
-        heads=("First", "Second", "Probability", "95 % interval"), rows=rows,
-    )  # fmt: skip
-    return figures, [table]
-
-
-def _strength_interval(found: Strengths, i: int, clusters: int) -> Interval:
-    if clusters < shares.LEAST_RATERS:
-        return intervals.none(f"{clusters} raters, the sandwich holds from {shares.LEAST_RATERS} on")
-    error = float(np.sqrt(found.covariance[i, i]))
-    return intervals.normal(float(found.values[i]), error, "sandwich clustered by rater", freedom=clusters - 1)
 
 
 def _mean(
@@ -315,60 +245,6 @@ def _alpha(
                 )
             )  # fmt: skip
     return figures
-
-
-def _mixed(study: Study, answers: Sequence[Answer]) -> list[Table]:
-    """The logistic mixed model, one log-odds a system."""
-    groups = list(study.design.groups(study.plan.systems))
-    number = {i.id: n for n, i in enumerate(study.plan.items)}
-    about = (
-        "Log-odds of a wrong answer for a typical rater and a typical stimulus, both being random effects (Laplace's"
-        " approximation; the intervals are Wald's and take the two deviations as known)."
-    )
-    try:
-        found = logistic_mixed(
-            np.array([_wrong(a) for a in answers]),
-            np.array([groups.index(a.trial.group) for a in answers]),
-            np.array([a.rater for a in answers]),
-            # of a pair, the generated one is what differs from trial to trial
-            np.array([number[a.trial.items[-1 if a.trial.systems[0] == REAL else 0]] for a in answers]),
-            len(groups),
-        )
-    except (ValueError, np.linalg.LinAlgError) as error:
-        return [Table(title="Mixed model", about=f"No mixed model: {error}.", heads=(), rows=[])]
-    rows = []
-    for i, group in enumerate(groups):
-        b, e = float(found.values[i]), 1.96 * float(np.sqrt(found.covariance[i, i]))
-        p = [1 / (1 + np.exp(-x)) for x in (b, b - e, b + e)]
-        rows.append((group, f"{b:.3f}", f"{p[0]:.3f}", f"[{p[1]:.3f}, {p[2]:.3f}]"))
-    rows.append(("deviation of raters", f"{found.sd_rater:.3f}", "", ""))
-    rows.append(("deviation of stimuli", f"{found.sd_item:.3f}", "", ""))
-    return [
-        Table(title="Mixed model", about=about, heads=("System", "Log-odds", "Probability", "95 % Wald"), rows=rows)
-    ]
-
-
-def _spread_row(group: str, own: Sequence[Answer]) -> tuple[str, ...]:
-    values = np.array([_wrong(a) for a in own])
-    sums, counts = shares.totals(np.array([a.rater for a in own]), values)
-    interval = shares.wilson(int(values.sum()), len(own)).bounds
-    assert interval is not None
-    effect = shares.design_effect(sums, counts, float((values**2).sum()))
-    return group, f"{int(values.sum())} of {len(own)}", f"[{interval[0]:.3f}, {interval[1]:.3f}]", f"{effect:.2f}"
-
-
-def _spread_table(rows: list[tuple[str, ...]]) -> Table:
-    return Table(
-        title="As if all answers were independent",
-        about="Wilson's interval, which overlooks that a rater's answers resemble one another; the design effect says"
-        " by how much the variance is larger in truth.",
-        heads=("System", "Wrong answers", "95 % Wilson", "Design effect"),
-        rows=rows,
-    )
-
-
-def _wrong(a: Answer) -> float:
-    return float(not a.right)
 
 
 def _rating(a: Answer) -> float:

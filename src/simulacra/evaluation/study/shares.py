@@ -27,7 +27,7 @@ def wilson(hits: int, n: int) -> Interval:
 def totals(raters: NDArray[np.int64], values: Floats) -> tuple[Floats, Floats]:
     """Each rater's sum of values and number of answers, (raters,) both."""
     _, index = np.unique(raters, return_inverse=True)
-    return np.bincount(index, values), np.bincount(index).astype(np.float64)
+    return np.bincount(index, values).astype(np.float64), np.bincount(index).astype(np.float64)
 
 
 def by_rater(sums: Floats, counts: Floats, rng: Rng, *, always: bool = False) -> Interval:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
@@ -59,7 +59,7 @@ def read(path: Path | str, *, most: int = 2000, size: int | None = None) -> list
         items = folders.items_of_folder(path)
     else:
         items = archives.items_of_archive(path) if archives.is_archive(path) else [Item(path.name, path.read_bytes)]
-    kinds = {item.path: kind for item in items if (kind := _kind(item.path))}
+    kinds: dict[str, Kind] = {item.path: kind for item in items if (kind := _kind(item.path))}
     if not kinds:
         raise ValueError(f"{path} has no stimuli; expected pictures, .txt, .wav or .mid files")
     if len(set(kinds.values())) > 1:
@@ -85,12 +85,12 @@ def of_texts(texts: Sequence[str]) -> list[Stimulus]:
 
 def check_alike(systems: dict[str, list[Stimulus]]) -> Kind:
     """The one kind of all systems; ValueError where a rater could tell them apart by kind or by size."""
-    kinds = {name: stimuli[0].kind for name, stimuli in systems.items() if stimuli}
+    kinds: dict[str, Kind] = {name: stimuli[0].kind for name, stimuli in systems.items() if stimuli}
     if empty := [name for name in systems if name not in kinds]:
         raise ValueError(f"the system {empty[0]!r} has no stimuli; expected at least one")
     if len(set(kinds.values())) > 1:
         raise ValueError(f"all systems need one kind of stimulus; got {_each(kinds)}")
-    kind = next(iter(kinds.values()))
+    kind: Kind = next(iter(kinds.values()))
     if kind == "text":
         return kind
     shapes = {name: sorted({_shape(s) for s in stimuli}) for name, stimuli in systems.items()}
@@ -232,5 +232,5 @@ def _spread(things: Sequence[T], most: int) -> list[T]:
     return [things[i * len(things) // n] for i in range(n)]
 
 
-def _each(values: dict[str, str]) -> str:
+def _each(values: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
