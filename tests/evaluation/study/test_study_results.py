@@ -104,8 +104,8 @@ def test_a_system_that_always_wins_has_no_strength_and_says_so(make):
     found = judged(study)
     assert not [f for f in found.figures if f.name.startswith("strength")]
     assert "no finite estimate" in found.tables[1].about
-    assert named(found, "a preferred to b").value == 1
-    assert named(found, "a preferred to b").interval is None
+    assert named(found, "preference for a over b").value == 1
+    assert named(found, "preference for a over b").interval is None
 
 
 def glanced(study: Study, midpoint: float, raters: int) -> None:

@@ -21,12 +21,13 @@ from simulacra.evaluation.study.protocol import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the page: a title, what it means, column heads, rows of text."""
+    """A table of the page: a title, what it means, column heads, rows of text; names: how many columns are no numbers."""
 
     title: str
     about: str
     heads: tuple[str, ...]
     rows: list[tuple[str, ...]]
+    names: int = 1
 
 
 def strengths_of(study: Study, answers: Sequence[Answer]) -> tuple[list[Figure], list[Table]]:
@@ -67,7 +68,7 @@ def strengths_of(study: Study, answers: Sequence[Answer]) -> tuple[list[Figure],
     table = Table(
         title="Strengths",
         about=f"{kind}: the probability that the first is preferred where one is; clustered by rater.",
-        heads=("First", "Second", "Probability", "95 % interval"), rows=rows,
+        heads=("First", "Second", "Probability", "95 % interval"), rows=rows, names=2,
     )  # fmt: skip
     return figures, [table]
 

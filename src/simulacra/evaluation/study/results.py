@@ -70,7 +70,7 @@ def _errors(study: Study, answers: Sequence[Answer]) -> Results:
     real = [a for a in answers if not pairs and a.trial.systems[0] == REAL]
     if real:
         figures.append(_mean(study, "real taken for generated", real, wrong, "neither"))
-    figures += _differences(study, "error rate", answers, wrong)
+    figures += _differences(study, name.split(",")[0], answers, wrong)
     figures += [] if pairs else _alpha(study, answers, {"nominal": agreement.nominal}, lambda a: a.choice == "real")
     return Results(figures=figures, tables=[spread_table(spread), *mixed_table(study, answers)])
 
@@ -133,7 +133,10 @@ def _threshold(study: Study, design: Timed, group: str, own: Sequence[Answer]) -
 
     name, value = f"threshold at {design.target:.0%} right, {group}", curve.threshold(design.target)
     beyond = value > design.high
-    if beyond:
+    low, high = np.quantile(ms, [0.02, 0.98])
+    if not beyond and not low <= value <= high:
+        interval = intervals.none("the threshold lies outside the exposures that were shown; start nearer to it")
+    elif beyond:
         interval = intervals.none("the threshold lies beyond the longest exposure")
     else:
         interval = threshold_interval(curve, ms, right, raters, design.target)
@@ -163,12 +166,12 @@ def _preferences(study: Study, answers: Sequence[Answer]) -> Results:
         rows.append((a, b, str(wins), str(len(own) - len(decided)), str(len(decided) - wins)))
         if decided:
             figures.append(
-                _mean(study, f"{a} preferred to {b}", decided, lambda x, a=a: float(_preferred(x) == a), "neither",
+                _mean(study, f"preference for {a} over {b}", decided, lambda x, a=a: float(_preferred(x) == a), "neither",
                       note="of the answers that were no tie" if len(decided) < len(own) else "")
             )  # fmt: skip
     table = Table(
         title="Pairs", about="How often the first was preferred, neither, and the second.",
-        heads=("First", "Second", "First better", "No difference", "Second better"), rows=rows,
+        heads=("First", "Second", "First better", "No difference", "Second better"), rows=rows, names=2,
     )  # fmt: skip
     strengths, tables = strengths_of(study, answers)
     figures += _alpha(study, answers, {"nominal": agreement.nominal}, _preferred_item)

@@ -90,15 +90,13 @@ def _protocol(study: Study) -> list[tuple[str, str]]:
         ("Raters planned", str(study.raters)),
         ("Seed", str(p.seed)),
         ("Stimuli", ", ".join(f"{n} {s}" for s, n in Counter(i.system for i in p.items).items())),
-        ("Rater excluded below", f"{rule.checks:.0%} of the checks passed"),
-        ("Rater excluded above", f"{rule.hasty:.0%} of answers under {rule.fast_ms:g} ms"),
-        ("Rater excluded below ", f"{rule.finished:.0%} of the trials answered"),
+        ("Checks passed, at least", f"{rule.checks:.0%}"),
+        (f"Answers under {rule.fast_ms:g} ms, at most", f"{rule.hasty:.0%}"),
+        ("Trials answered, at least", f"{rule.finished:.0%}"),
         ("Registered as SHA-256", study.digest),
     ]
     if isinstance(study.design, Timed):
-        pairs.insert(
-            -1, ("Answer excluded above", f"{rule.frames:g} frames off the exposure asked for, or out of sight")
-        )
+        pairs.insert(-1, ("Exposure off, at most", f"{rule.frames:g} frames; in sight throughout"))
     return pairs
 
 

@@ -186,7 +186,7 @@ function mask(width, height, seed) {
 let current = null; // { trial, ready: since when an answer is taken, measured }
 function choices() {
   const box = $("choices");
-  box.className = about.choices.length > 3 ? "five" : "";
+  box.className = { 3: "three", 5: "five" }[about.choices.length] ?? "";
   for (const choice of about.choices) {
     const button = document.createElement("button");
     button.type = "button";
