@@ -22,12 +22,6 @@ from simulacra.evaluation.study.page import static_page
 from simulacra.evaluation.study.results import results_of
 from simulacra.evaluation.study.results_page import results_page
 from simulacra.evaluation.study.stimuli import Stimulus, of_array, read
-from simulacra.modalities.images import to_uint8
-from simulacra.modalities.names import KNOWN
-from simulacra.modalities.samples import is_pictures
-from simulacra.modalities.sources import open_data
-from simulacra.runs import load
-from simulacra.runs.recipe import NAME as RECIPE
 
 DesignName = Literal["2afc", "preference", "untimed", "timed", "mos"]
 USAGE = """simulacra study: human evaluation
@@ -185,6 +179,14 @@ def _design(options: New) -> Design:
 
 def _stimuli(source: str, options: New) -> list[Stimulus]:
     """Of files, of a run, which draws them, or of the held-out part of data known by name."""
+    # imported here, so that a server that was stopped is soon up again
+    from simulacra.modalities.images import to_uint8
+    from simulacra.modalities.names import KNOWN
+    from simulacra.modalities.samples import is_pictures
+    from simulacra.modalities.sources import open_data
+    from simulacra.runs import load
+    from simulacra.runs.recipe import NAME as RECIPE
+
     path = Path(source)
     if (path / RECIPE).is_file():
         run = load(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image
 from small_studies import pictures
 
 from simulacra.evaluation.study import Design, Discern, Study, create
+
+sys.path.insert(0, str(Path(__file__).parents[3]))  # the browser and the raters are those of ``bench``
 
 
 @pytest.fixture

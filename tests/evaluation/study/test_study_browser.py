@@ -90,7 +90,7 @@ def test_a_study_by_keys_a_closed_tab_and_a_dead_server(tab, study):
         tab.until(at(position))
         tab.press("ArrowRight")
     tab.until(DONE)
-    tab.run("history.back()")
+    tab.run("void setTimeout(() => history.back(), 0)")
     time.sleep(0.3)
     tab.open(served.url)
     tab.until(DONE)

@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.study import agreement, planning, shares
 from simulacra.evaluation.study.mixed import logistic_mixed
 from simulacra.evaluation.study.preferences import FIRST, SECOND, TIE, davidson
-from simulacra.evaluation.study.psychometric import fit
+from simulacra.evaluation.study.psychometric import fit, threshold_interval
 
 # Krippendorff 2011, section C: four observers, twelve units, gaps where an observer did not judge
 TABLE = np.array([
@@ -136,6 +137,26 @@ def test_threshold_of_a_known_function_is_recovered():
     assert float(found.probability(np.array([found.threshold(0.75)]))[0]) == pytest.approx(0.75, abs=1e-9)
     with pytest.raises(ValueError, match="share"):
         found.threshold(0.45)
+
+
+def test_a_thresholds_interval_is_the_curvatures_where_raters_are_alike():
+    """With raters alike the sandwich is the inverse information; that of log alpha is checked by simulated fits."""
+    rng, thresholds = np.random.default_rng(1), []
+    ms = np.tile(np.geomspace(60, 900, 10), 40)
+    raters = np.arange(400) // 10
+    p = 0.5 + 0.47 / (1 + np.exp(-(np.log(ms) - math.log(240)) / 0.3))
+    bounds = []
+    for _ in range(30):
+        right = (rng.random(400) < p).astype(float)
+        found = fit(ms, right)
+        thresholds.append(math.log(found.threshold(0.75)))
+        interval = threshold_interval(found, ms, right, raters, 0.75)
+        assert interval.bounds is not None
+        bounds.append(math.log(interval.bounds[1] / interval.bounds[0]) / 2 / stats.t.ppf(0.975, 39))
+    # the spread of 30 fits is known to 13 %; two of its standard errors
+    assert np.median(bounds) == pytest.approx(np.std(thresholds, ddof=1), rel=0.3)
+    few = threshold_interval(found, ms[:100], right[:100], raters[:100], 0.75)
+    assert few.bounds is None
 
 
 def test_mixed_model_without_variation_is_a_plain_logit():

@@ -21,7 +21,7 @@ from simulacra.evaluation.study.protocol import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the page: a title, what it means, column heads, rows of text; names: how many columns are no numbers."""
+    """A table of the page: title, meaning, column heads, rows of text; names: how many columns are no numbers."""
 
     title: str
     about: str

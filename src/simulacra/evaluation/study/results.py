@@ -165,10 +165,9 @@ def _preferences(study: Study, answers: Sequence[Answer]) -> Results:
         wins = sum(_preferred(x) == a for x in decided)
         rows.append((a, b, str(wins), str(len(own) - len(decided)), str(len(decided) - wins)))
         if decided:
-            figures.append(
-                _mean(study, f"preference for {a} over {b}", decided, lambda x, a=a: float(_preferred(x) == a), "neither",
-                      note="of the answers that were no tie" if len(decided) < len(own) else "")
-            )  # fmt: skip
+            note = "of the answers that were no tie" if len(decided) < len(own) else ""
+            name = f"preference for {a} over {b}"
+            figures.append(_mean(study, name, decided, lambda x, a=a: float(_preferred(x) == a), "neither", note=note))
     table = Table(
         title="Pairs", about="How often the first was preferred, neither, and the second.",
         heads=("First", "Second", "First better", "No difference", "Second better"), rows=rows, names=2,
