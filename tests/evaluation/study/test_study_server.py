@@ -264,8 +264,10 @@ def test_a_process_killed_within_a_transaction_leaves_whole_answers(study):
             assert trial is not None
             store.answer(token, trial.id, "left", {"response_ms": 1.0})
             os.write(tell, trial.id.encode())
+        store._db.execute("PRAGMA cache_size = 2")  # so that the half that is done reaches the disk
         store._db.execute("BEGIN IMMEDIATE")
-        store._db.execute("INSERT INTO rater VALUES (99, 'half', 'done')")
+        for i in range(500):
+            store._db.execute("INSERT INTO rater VALUES (?, ?, 'half')", (99 + i, f"{i}" * 40))
         os.kill(os.getpid(), signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     store = Store(study)
