@@ -39,6 +39,7 @@ def coverage() -> list[Row]:
     for raters, mean, rho in ((10, 0.4, 0.2), (20, 0.4, 0.1), (20, 0.1, 0.2), (20, 0.5, 0.3), (40, 0.3, 0.2)):
         name = f"share {mean:g}, {raters} raters, rho {rho:g}"
         cases.append((name, lambda seed, a=(raters, mean, rho): _share_holds(seed, *a)))
+    cases.append(("difference of two shares, 20 raters", lambda seed: _difference_holds(seed, 20)))
     cases.append(("mean opinion, 20 raters", lambda seed: _opinion_holds(seed, 20)))
     cases += [(f"strength, {r} raters", lambda seed, r=r: _strength_holds(seed, r)) for r in (20, 40)]
     truth = _threshold_study(0, 3000)[0].threshold(0.75)
@@ -133,6 +134,20 @@ def _share_holds(seed: int, raters: int, mean: float, rho: float) -> bool | None
     sums = rng.binomial(20, rate).astype(float)
     bounds = shares.by_rater(sums, np.full(raters, 20.0), Rng(seed), always=True).bounds
     return None if bounds is None else bounds[0] <= mean <= bounds[1]
+
+
+def _difference_holds(seed: int, raters: int) -> bool | None:
+    """0.2 between two systems, raters being good or bad at both."""
+    from simulacra.core.randomness import Rng
+    from simulacra.evaluation.study import shares
+
+    rng = np.random.default_rng(seed)
+    skill = rng.uniform(-0.15, 0.15, raters)
+    hits = [rng.binomial(15, mean + skill + rng.uniform(-0.1, 0.1, raters)) for mean in (0.5, 0.3)]
+    bounds = shares.of_statistic(
+        raters, lambda drawn: float((hits[0][drawn] - hits[1][drawn]).mean() / 15), Rng(seed), repeats=shares.REPEATS
+    ).bounds
+    return None if bounds is None else bounds[0] <= 0.2 <= bounds[1]
 
 
 def _opinion_holds(seed: int, raters: int) -> bool | None:

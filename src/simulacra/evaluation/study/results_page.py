@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from simulacra.evaluation.report.page import row
+from simulacra.core.figure import Figure
+from simulacra.evaluation.report.page import Row, row
 from simulacra.evaluation.study.answers import Kept
 from simulacra.evaluation.study.designs import Timed
 from simulacra.evaluation.study.page import asset, render, script_digest
@@ -17,6 +19,18 @@ from simulacra.evaluation.study.psychometric import Psychometric
 from simulacra.evaluation.study.results import Results
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, END = 640, 260, 46, 220, 14, 520
+# what a figure means to someone who has to decide by it, by how its name begins
+MEANINGS = {
+    "deception rate": "How often the generated one was taken for the real one beside it.",
+    "error rate": "How often raters were wrong about a stimulus, half of them being real.",
+    "generated taken": "How often something generated was called real.",
+    "real taken": "How often something real was called generated: how suspicious raters were.",
+    "threshold": "How long raters must look to be right so often: the longer, the harder it is to tell from real.",
+    "mean opinion": "The mean of ratings from 1, bad, to 5, excellent; comparable within this study only.",
+    "strength": "How strongly a system is preferred: a difference of 1.1 is three preferences to one.",
+    "preference": "The share of answers, ties aside, in which the first was preferred.",
+    "Krippendorff": "How far raters agree about the same thing, beyond chance.",
+}
 TICKS_MS = (20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -40,7 +54,7 @@ def results_page(study: Study, kept: Kept, results: Results) -> str:
             "title": f"{study.title} · results",
             "study": study,
             "facts": _facts(study, kept),
-            "rows": [row(f) for f in results.figures],
+            "rows": _explained(results.figures),
             "tables": results.tables,
             "curves": _curves(study, kept, results.curves),
             "ticks": _ticks(study),
@@ -53,6 +67,17 @@ def results_page(study: Study, kept: Kept, results: Results) -> str:
             "script_digest": script_digest(script),
         },
     )
+
+
+def _explained(figures: Sequence[Figure]) -> list[Row]:
+    """The figures as rows, each meaning told where it is first needed."""
+    told: set[str] = set()
+    rows = []
+    for figure in figures:
+        meaning = next((text for start, text in MEANINGS.items() if figure.name.startswith(start)), "")
+        rows.append(replace(row(figure), meaning="" if meaning in told else meaning))
+        told.add(meaning)
+    return rows
 
 
 def _facts(study: Study, kept: Kept) -> list[tuple[str, str]]:

@@ -123,13 +123,22 @@ async function words(item) {
   try { const reply = await fetch(address); if (!reply.ok) throw 0; return await reply.text(); } catch { throw fault(); }
 }
 async function sound(item) {
+  const address = source.address(item);
   const audio = new Audio();
   audio.preload = "auto";
-  audio.src = source.address(item);
+  if (address.startsWith("data:")) audio.src = address;
+  else {
+    try {
+      const reply = await fetch(address);
+      if (!reply.ok) throw 0;
+      audio.src = URL.createObjectURL(await reply.blob());
+    } catch { throw fault(); }
+  }
   await new Promise((ready, no) => {
     audio.addEventListener("canplaythrough", ready, { once: true });
     audio.addEventListener("error", () => no(fault()), { once: true });
     audio.load();
+    setTimeout(ready, 2000); // some telephones decode nothing before it is to be played; its bytes are here
   });
   return audio;
 }
@@ -340,7 +349,11 @@ async function safely(work) {
     $("retry").focus();
   }
 }
-$("agree").addEventListener("click", () => safely(async () => { await source.begin(); await step(); }));
+$("agree").addEventListener("click", async (event) => {
+  event.currentTarget.disabled = true; // one rater a click, however often it is clicked
+  await safely(async () => { await source.begin(); await step(); });
+  $("agree").disabled = false;
+});
 $("retry").addEventListener("click", () => safely(step));
 $("save").addEventListener("click", save);
 document.addEventListener("keydown", (event) => {
