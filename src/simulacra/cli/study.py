@@ -23,6 +23,8 @@ from simulacra.evaluation.study.results import results_of
 from simulacra.evaluation.study.results_page import results_page
 from simulacra.evaluation.study.stimuli import Stimulus, of_array, read
 
+RECIPE = "recipe.json"  # what tells a run from a folder of samples
+MOST_DRAWN = 200  # examples drawn from a run
 DesignName = Literal["2afc", "preference", "untimed", "timed", "mos"]
 USAGE = """simulacra study: human evaluation
 
@@ -179,31 +181,28 @@ def _design(options: New) -> Design:
 
 def _stimuli(source: str, options: New) -> list[Stimulus]:
     """Of files, of a run, which draws them, or of the held-out part of data known by name."""
-    # imported here, so that a server that was stopped is soon up again
+    path = Path(source)
+    if path.exists() and not (path / RECIPE).is_file():
+        return read(path, most=options.most, size=options.size)
+    # imported here, because files need none of it, nor does a server that is to be up again soon
     from simulacra.modalities.images import to_uint8
     from simulacra.modalities.names import KNOWN
     from simulacra.modalities.samples import is_pictures
     from simulacra.modalities.sources import open_data
     from simulacra.runs import load
-    from simulacra.runs.recipe import NAME as RECIPE
 
-    path = Path(source)
-    if (path / RECIPE).is_file():
+    if path.exists():
         run = load(path)
-        if not is_pictures(run.recipe.space):
-            raise ValueError(
-                f"{path} draws {run.recipe.space.measure}; only pictures are shown from runs: give samples"
-            )
-        drawn = run.sample(min(options.most, 200), seed=options.seed)
-        assert isinstance(drawn.x, torch.Tensor)
-        return of_array(to_uint8(drawn.x, run.recipe.space), source, most=options.most, size=options.size)
-    if not path.exists() and (source in KNOWN or source in ("digits", "sprites")):
+        x, space = run.sample(min(options.most, MOST_DRAWN), seed=options.seed).x, run.recipe.space
+    elif source in KNOWN or source in ("digits", "sprites"):
         data = open_data(source).held_out
         count = min(options.most, len(data))
-        x = data.batch(torch.arange(count) * len(data) // count, Rng(0)).x
-        assert isinstance(x, torch.Tensor)
-        return of_array(to_uint8(x, data.space), source, most=options.most, size=options.size)
-    return read(path, most=options.most, size=options.size)
+        x, space = data.batch(torch.arange(count) * len(data) // count, Rng(0)).x, data.space
+    else:
+        return read(path)  # which says that it is not there
+    if not is_pictures(space) or not isinstance(x, torch.Tensor):
+        raise ValueError(f"{source} gives {space.measure}; only pictures are shown from runs: give files of samples")
+    return of_array(to_uint8(x, space), source, most=options.most, size=options.size)
 
 
 def _told(study: Study) -> str:
