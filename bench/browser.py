@@ -114,8 +114,7 @@ class Browser:
 
     def press(self, key: str) -> None:
         """A key goes down and up: "ArrowLeft", " ", "3"."""
-        text = {"text": key} if len(key) == 1 else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=key if len(key) == 1 else "")
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def touch(self, selector: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.browser import Browser, executable
-from bench.harness import Row
+from bench.harness import Row, save, show
 from bench.served import Served, under_fire
 
 REPEATS = 400
@@ -28,7 +29,7 @@ GLANCES = 60
 
 def run() -> list[Row]:
     """Every measurement."""
-    return [*coverage(), *server(), *browser()]
+    return [row for part in PARTS.values() for row in part()]
 
 
 def coverage() -> list[Row]:
@@ -211,3 +212,12 @@ def _threshold_holds(seed: int, raters: int, truth: float) -> bool | None:
     curve, ms, right, who = _threshold_study(seed + 1, raters)
     bounds = threshold_interval(curve, ms, right, who, 0.75).bounds
     return None if bounds is None else bounds[0] <= truth <= bounds[1]
+
+
+PARTS = {"coverage": coverage, "server": server, "browser": browser}
+
+if __name__ == "__main__":
+    for part in sys.argv[1:] or PARTS:
+        found = PARTS[part]()
+        show(f"study-{part}", found)
+        print(save(f"study-{part}", found, command=f"python -m bench.study {part}"))
