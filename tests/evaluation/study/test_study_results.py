@@ -40,14 +40,14 @@ def test_error_rates_are_the_shares_that_raters_have(make):
         assert figure.value == pytest.approx(truth, abs=4 * math.sqrt(truth * (1 - truth) / figure.n))
         assert figure.interval is not None
         assert figure.interval[0] < figure.value < figure.interval[1]
-        assert figure.interval_method == "bootstrap of raters"
+        assert figure.interval_method == "log-odds, clustered by rater"
     difference = named(found, "error rate, alpha less beta")
     assert difference.interval is not None
     assert difference.interval[0] > 0
     assert difference.value == pytest.approx(
         named(found, "error rate, alpha").value - named(found, "error rate, beta").value
     )
-    assert [t.title for t in found.tables] == ["As if all answers were independent", "Mixed model"]
+    assert [t.title for t in found.tables] == ["Other intervals", "Mixed model"]
 
 
 def test_few_raters_have_figures_and_no_interval(make):
@@ -55,7 +55,7 @@ def test_few_raters_have_figures_and_no_interval(make):
     answer_all(study, wrong_with(lambda rater, group: 0.4), 4)
     figure = named(judged(study), "deception rate, alpha")
     assert figure.interval is None
-    assert figure.interval_method == "none: 4 raters, the bootstrap of raters holds from 20 on"
+    assert figure.interval_method == "none: 4 raters, the method holds from 20 on"
 
 
 def test_opinions_are_means_with_agreement(make):

@@ -58,7 +58,7 @@ def fit(ms: Floats, right: Floats) -> Psychometric:
 
     # the midpoint may lie outside what was shown, not far: nothing is known there
     bounds = [(times[0] - 1.5, times[-1] + 1.5), (math.log(WIDTHS[0]), math.log(WIDTHS[1])), (0.0, MOST_LAPSES)]
-    starts = [(float(q), math.log(w), 0.02) for q in np.quantile(times, [0.2, 0.5, 0.8]) for w in (0.15, 0.6)]
+    starts = [(float(q), math.log(0.3), 0.02) for q in np.quantile(times, [0.2, 0.5, 0.8])]
     best = min(
         (optimize.minimize(loss, s, method="L-BFGS-B", bounds=bounds) for s in starts), key=lambda found: found.fun
     )

@@ -63,7 +63,7 @@ def _errors(study: Study, answers: Sequence[Answer]) -> Results:
         if not own:
             continue
         figures.append(_mean(study, name.format(group), own, wrong, "higher", note="0.5: raters can only guess"))
-        spread.append(spread_row(group, own))
+        spread.append(spread_row(study, group, own))
         fake = [a for a in own if a.trial.systems[0] != REAL]
         if not pairs and fake:
             figures.append(_mean(study, f"generated taken for real, {group}", fake, wrong, "higher"))
@@ -186,10 +186,13 @@ def _mean(
     *,
     note: str = "",
 ) -> Figure:
-    """The mean of a value of these answers, with the bootstrap of raters."""
+    """The mean of a value of these answers, or the share where it is 0 or 1, with an interval clustered by rater."""
     values = np.array([value(a) for a in answers], float)
     sums, counts = shares.totals(np.array([a.rater for a in answers]), values)
-    interval = shares.by_rater(sums, counts, Rng(study.plan.seed)("results", name))
+    if isinstance(study.design, Rate):
+        interval = shares.by_rater(sums, counts, Rng(study.plan.seed)("results", name))
+    else:
+        interval = shares.share_by_rater(sums, counts)
     notes = [f"{len(sums)} raters", note]
     return Figure(
         name=name, value=float(values.mean()), direction=direction, n=len(answers), interval=interval.bounds,

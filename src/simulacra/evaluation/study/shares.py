@@ -6,16 +6,18 @@ section 5.4), for m answers a rater with correlation rho. What is resampled here
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulacra.core.randomness import Rng
-from simulacra.evaluation.intervals import LEVEL, Interval, none, of_share
+from simulacra.evaluation.intervals import LEVEL, Interval, none, normal, of_share
 
 REPEATS = 2000
 LEAST_RATERS = 20  # ``bench/study.py``: with fewer, the bootstrap of raters holds the truth too seldom
+SHARES = (0.05, 0.95)  # ``bench/study.py``: nearer to an end, intervals of 20 raters hold the truth too seldom
 Floats = NDArray[np.float64]
 
 
@@ -45,6 +47,27 @@ def by_rater(sums: Floats, counts: Floats, rng: Rng, *, always: bool = False) ->
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(means, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     return Interval(bounds=(float(low), float(high)), method="bootstrap of raters")
+
+
+def share_by_rater(sums: Floats, counts: Floats, *, always: bool = False) -> Interval:
+    """A share of all answers, by the linearised variance of its log-odds with raters as clusters, and Student's t.
+
+    Near 0 and 1 the bootstrap of raters holds the truth too seldom (88 % at a share of 0.1 and 20 raters); on the scale
+    of log-odds the spread is even. ``bench/study.py`` simulates both.
+    """
+    groups, share = len(sums), float(sums.sum() / counts.sum())
+    if groups < LEAST_RATERS and not always:
+        return none(f"{groups} raters, the method holds from {LEAST_RATERS} on")
+    if not SHARES[0] <= share <= SHARES[1]:
+        return none(f"too near an end of its range, the method is known to hold from {SHARES[0]} to {SHARES[1]}")
+    if float(np.ptp(sums / counts)) == 0.0:
+        return none("all raters answered alike, so that they show no spread")
+    error = math.sqrt(groups / (groups - 1) * float(((sums - share * counts) ** 2).sum())) / counts.sum()
+    odds, scale = math.log(share / (1 - share)), share * (1 - share)
+    plain = normal(odds, float(error) / scale, "log-odds, clustered by rater", freedom=groups - 1)
+    assert plain.bounds is not None
+    low, high = (1 / (1 + math.exp(-b)) for b in plain.bounds)
+    return Interval(bounds=(low, high), method=plain.method)
 
 
 def of_statistic(
