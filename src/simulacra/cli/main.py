@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "novelty": ("scoring:main_novelty", "novelty RUN INPUT: how strange examples are to a model"),
     "compress": ("files:main_compress", "compress RUN FILE --out C: without loss, as short as the model is good"),
     "decompress": ("files:main_decompress", "decompress RUN C --out FILE: the examples again"),
+    "study": ("study", "study new|serve|result|plan: human evaluation, with intervals"),
     "laws": ("laws", "laws RUN|MODULE:FACTORY: the conformance battery"),
     "families": ("families", "the families of models, and what each can do"),
     "data": ("data", "the data sets known by name"),
