@@ -139,7 +139,7 @@ def command(run: Run) -> str:
     given = run.recipe.data["options"]
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
-    others = ("binarise", "channels", "held_out", "skip", "labels", "modality")
+    others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality")
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     what = [run.recipe.family, run.recipe.data["source"], *options, *budget]
     return f"simulacra fit {' '.join(what)} --seed {training.seed} --out {run.path}"
