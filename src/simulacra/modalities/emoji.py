@@ -39,17 +39,16 @@ def caption_of(path: str) -> str | None:
     if match is None:
         return None
     points = [int(code, 16) for code in match[1].split("_")]
+    letters = [chr(ord("a") + p - FLAG_A) for p in points if FLAG_A <= p < FLAG_A + 26]
+    if len(letters) == len(points) > 1:
+        return f"flag {''.join(letters)}"
     parts: list[str] = []
-    flag = ""
     for point in [p for p in points if p not in SILENT]:
-        if FLAG_A <= point < FLAG_A + 26:
-            flag += chr(ord("a") + point - FLAG_A)
-            continue
         name = f"{SKIN[point]} skin tone" if point in SKIN else LATER.get(point) or _name(point)
         if name is None:
             return None
         parts.append(name)
-    return ", ".join([*parts, f"flag {flag}"] if flag else parts) or None
+    return ", ".join(parts) or None
 
 
 def _name(point: int) -> str | None:

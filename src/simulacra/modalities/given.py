@@ -45,7 +45,7 @@ class Given(Protocol):
 class Caption:
     """What is written of each picture, up to ``longest`` bytes; longer ones are cut, and that is said."""
 
-    longest: int = 64
+    longest: int = 96
 
     def pair(self, data: Stored, written: Sequence[str] | None) -> tuple[Stored, list[str]]:
         if written is None:
