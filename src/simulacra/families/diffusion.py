@@ -112,7 +112,8 @@ class Denoising(nn.Module, ABC):
         self.deviation.copy_(seen.double().square().mean().sqrt().clamp(min=1e-3))
 
     def players(self) -> Mapping[str, Player]:
-        return {"denoiser": Player(module=self, optimiser=self.config.optimiser)}
+        learning = nn.ModuleList([self.network, self.condition])
+        return {"denoiser": Player(module=learning, optimiser=self.config.optimiser)}
 
     def turns(self) -> Sequence[Turn]:
         return [Turn(name="denoiser", player="denoiser", loss=self.loss)]

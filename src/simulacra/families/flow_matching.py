@@ -97,7 +97,8 @@ class Flowing(nn.Module, ABC):
     # -- learning ---------------------------------------------------------------------------------------------------
 
     def players(self) -> Mapping[str, Player]:
-        return {"velocity": Player(module=self, optimiser=self.config.optimiser)}
+        learning = nn.ModuleList([self.network, self.condition])
+        return {"velocity": Player(module=learning, optimiser=self.config.optimiser)}
 
     def turns(self) -> Sequence[Turn]:
         return [Turn(name="velocity", player="velocity", loss=self.loss)]

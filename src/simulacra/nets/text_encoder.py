@@ -37,12 +37,12 @@ class TextEncoder(Protocol):
 class Convolved:
     """Residual convolutions over the sequence, then attention pooling.
 
-    depth  convolutions, of 5 entries each: with 3 a feature sees 13 letters, about two words.
+    depth  convolutions, of 5 entries each: with 2 a feature sees 9 letters, about a word.
     heads  queries of the pooling, each with its own share of the width; they must divide it.
     """
 
-    width: int = 128
-    depth: int = 3
+    width: int = 96
+    depth: int = 2
     heads: int = 8
 
     def __post_init__(self) -> None:
