@@ -49,7 +49,7 @@ def read_conditions(path: Path | str, space: Space) -> Tensor:
         # subfolders named train and test are pictures like all the others here
         pictures = np.concatenate([part.pictures for part in (read.train, read.test) if part is not None])
     low, high = _ends(field, space)
-    return torch.from_numpy(pictures).to(torch.get_default_dtype()) * ((high - low) / 255) + low
+    return torch.from_numpy(np.array(pictures)).to(torch.get_default_dtype()) * ((high - low) / 255) + low
 
 
 def as_pictures(y: Tensor, space: Space) -> np.ndarray:
