@@ -90,6 +90,9 @@ def test_text_is_read_up_to_its_end_and_no_further():
     noisy = y.clone()
     noisy[1, 3:], noisy[2] = 77, 78
     torch.testing.assert_close(c(noisy, torch.tensor([9, 3, 0])).given, whole)
+    # nor how far it might have gone
+    roomy = made(Space(fields={"word": Categorical(k=256, shape=(20,), varying=True)}))
+    torch.testing.assert_close(roomy(torch.nn.functional.pad(y, (0, 8))).given.detach(), whole)
     # one row does not see another, and words are told apart
     torch.testing.assert_close(c(y[1:]).given, whole[1:])
     assert float((whole[0] - whole[1]).norm()) > 1e-3

@@ -81,7 +81,7 @@ class ConvolvedEncoder(nn.Module):
 
 
 class Convolution(nn.Module):
-    """h + dense(silu(conv(norm h))), of what is there: h (b, t, width), there 1 or 0 (b, t, 1)."""
+    """h + dense(silu(conv(norm h))) where something is there, (b, t, 1) of 1 or 0; h (b, t, width) is 0 elsewhere."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -89,5 +89,5 @@ class Convolution(nn.Module):
         self.conv, self.dense = nn.Conv1d(width, width, 5, padding=2), nn.Linear(width, width)
 
     def forward(self, h: Tensor, there: Tensor) -> Tensor:
-        seen = self.conv((self.norm(h) * there).transpose(1, 2)).transpose(1, 2)
+        seen = self.conv(self.norm(h).transpose(1, 2)).transpose(1, 2)
         return h + self.dense(F.silu(seen)) * there
