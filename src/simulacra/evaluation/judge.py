@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Data, Values
-from simulacra.core.capabilities import Likelihood, Sampler, capabilities
+from simulacra.core.capabilities import ConditionalSampler, Likelihood, Sampler, capabilities
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
@@ -21,7 +21,7 @@ from simulacra.evaluation.further import Sets, Statistic
 from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood, resting
 from simulacra.evaluation.path_length import path_length, walkable
 from simulacra.evaluation.statistics import Origin, figures_of_features
-from simulacra.evaluation.streaming import Part, Seen, look, moments, of_data, of_model
+from simulacra.evaluation.streaming import Part, Seen, look, moments, of_conditions, of_data, of_model
 from simulacra.mathematics.moments import frechet_between
 from simulacra.mathematics.neighbours import nearest
 
@@ -62,10 +62,11 @@ def judge(
     n           number of samples, and at most that many held-out examples; None: as many as are held out, to 10,000.
     options     further options of the model's log_likelihood.
     further     statistics beyond the usual ones, such as those of ``every.FURTHER``.
+    A model that draws for conditions draws for those of the held-out examples.
     ValueError for a model that neither draws nor scores.
     """
     stream = Rng.of(rng)
-    if not isinstance(model, Sampler | Likelihood):
+    if not isinstance(model, Sampler | ConditionalSampler | Likelihood):
         has = ", ".join(c.__name__ for c in capabilities(model)) or "nothing we know of"
         raise ValueError(f"judging needs a Sampler or a Likelihood; {type(model).__name__} is {has}")
     if options and not isinstance(model, Likelihood):
@@ -79,12 +80,13 @@ def judge(
     own = plain(held_out.space)
     if extractors is None:
         extractors = [] if own is None else [own]
-    if isinstance(model, Sampler) and extractors:
+    if isinstance(model, Sampler | ConditionalSampler) and extractors:
+        drawn = stream("samples")
+        part = of_model(model, drawn) if isinstance(model, Sampler) else of_conditions(model, held_out, drawn)
         with resting(model):
             figures += figures_of_part(
-                of_model(model, stream("samples")), n, held_out,
-                train=train, extractors=extractors, rng=stream, further=further,
-            )  # fmt: skip
+                part, n, held_out, train=train, extractors=extractors, rng=stream, further=further
+            )
     if further and walkable(model):
         figures += [path_length(model, extractor, rng=stream("path length")) for extractor in extractors]
     if train is not None and measurable(model, train):
@@ -215,6 +217,14 @@ def draw(model: Sampler, n: int, rng: Rng | int, *, batch: int = BATCH) -> Tenso
     if not parts:
         raise ValueError(f"the number of samples must be at least 1; got {n}")
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def draw_given(model: ConditionalSampler, data: Data, n: int, rng: Rng | int, *, batch: int = BATCH) -> Tensor:
+    """n samples of one field, (n, *event), on the CPU: one for the condition of each example of data, in turn."""
+    part = of_conditions(model, data, rng)
+    with resting(model):
+        return torch.cat([tensor(part(i, min(i + batch, n)).x).cpu() for i in range(0, n, batch)])
 
 
 def nearest_training(fake: Tensor, train: Tensor) -> Copies:

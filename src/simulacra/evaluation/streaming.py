@@ -15,9 +15,10 @@ from torch import Tensor
 
 from simulacra.core import across
 from simulacra.core.batch import Batch, Data
-from simulacra.core.capabilities import Sampler
+from simulacra.core.capabilities import ConditionalSampler, Sampler
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.extractors import BATCH, Extractor, tensor
+from simulacra.evaluation.likelihood import device_of
 from simulacra.mathematics.moments import Moments
 
 # (first, last + 1) -> those of the numbered examples, the same whoever asks
@@ -44,6 +45,19 @@ def of_model(model: Sampler, rng: Rng | int) -> Part:
     """A model's samples as numbered parts: the same whatever the batch."""
     stream = Rng.of(rng)
     return lambda first, last: model.sample(last - first, rng=stream.rows(first))
+
+
+def of_conditions(model: ConditionalSampler, data: Data, rng: Rng | int) -> Part:
+    """Samples of a model that draws for conditions, those of the examples of data in turn, as numbered parts."""
+    stream = Rng.of(rng)
+
+    def part(first: int, last: int) -> Batch:
+        index = torch.arange(first, last) % len(data)
+        given = data.batch(index, stream("data").rows(first)).to(device_of(model))
+        assert given.y is not None
+        return model.sample_given(given.y, rng=stream("model").rows(first))
+
+    return part
 
 
 @torch.no_grad()

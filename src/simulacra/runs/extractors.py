@@ -60,9 +60,9 @@ def _classifier(data: Data, path: Path | None) -> Extractor:
 
 
 def _encoder(data: Data, path: Path | None) -> Extractor:
-    # large pictures cost more each, and tell more: about the same time for all
+    # large pictures cost more each, and tell more: about the same time for all; small data is seen forty times
     _, h, w = data.space.only.shape if len(data.space.only.shape) == 3 else (1, 1, 1)
-    examples = round(min(60_000, max(6_000, 60_000 * 1024 / (h * w))))
+    examples = round(min(60_000, max(6_000, 60_000 * 1024 / (h * w)), 40 * len(data)))
     return encoder(data, folder=cache() / "encoders", config=EncoderConfig(examples=examples))
 
 
