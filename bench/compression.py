@@ -1,8 +1,8 @@
 """Lossless compression of test pictures by models that are fitted here in minutes, against PNG and WebP.
 
 What is measured is the codec. Without what a file has once (header, checksum, the bits that bits-back begins with) it
-is to be no longer than the model's own bound but for 1 %, and with it shorter than what PIL writes; the model's weights,
-which a reader needs, are in neither. MNIST's pictures are coded by a VAE and by a hierarchical one with bits-back,
+is to be no longer than the model's own bound but for 1 %, and with it shorter than what PIL writes; the weights, which
+a reader needs, are in neither. MNIST's pictures are coded by a VAE and by a hierarchical one with bits-back,
 CIFAR-10's by a small PixelCNN in the manner of PixelCNN++, whose likelihood is exact. The opponents get whichever is
 smallest: a file a picture, or one contact sheet or strip of all of them, in the fewest bits a pixel they have.
 
