@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
@@ -47,6 +48,7 @@ from simulacra.uses.checks import device_of, space_of
 
 AT_ONCE = 1 << 22  # probabilities held at a time
 SILENT = 1e-3  # share of the bound that the coordinates left at their prior's middle may say together
+DEARER = 3e-3  # share by which examples may cost more for it: twice what the first ones' scatter makes it
 COARSEST = 4  # bits of a coordinate that is not: its outermost bins end 1.5 deviations from the middle
 SHARE = 0.5  # a bin is at most so many of the posterior's deviations wide
 DIGITS = "0123456789abcde"
@@ -77,31 +79,25 @@ class BitsBack:
 
     @staticmethod
     def plan(codec: Codec, factorised: Factorised, x: Whole, y: Whole | None) -> dict[str, Any]:
-        """How finely codes are cut and how fast batches may grow, by the posteriors of the first examples."""
-        space, normals = space_of(codec, "compress"), list[Normal]()
-        given = None if y is None else torch.from_numpy(y).to(device_of(codec))
-
-        def middle(normal: Normal) -> Tensor:
-            normals.append(normal)
-            return normal.mean
-
-        code = _decide(_posterior(codec, space, x, given), middle)
-        log_probs = factorised.choice_log_probs(code.reshape(len(x), *codec.latent.only.shape), y=given)
-        own = log_probs.gather(2, torch.from_numpy(x).to(log_probs.device)[..., None])
-        mean, scale = (np.concatenate([numbers(n).detach().double().cpu().numpy() for n in normals], 1)
-                       for numbers in (lambda n: n.mean, lambda n: n.stddev))  # fmt: skip
-        if np.isnan(mean).any() or np.isnan(scale).any():
-            raise ValueError("the model gives codes that are not numbers: look for diverged weights")
-        scale = np.maximum(scale, 1e-30)
-        says = ((mean**2 + scale**2 - 1) / 2 - np.log(scale)).mean(0)  # KL(q || N(0, 1)), nats
-        nats = says.sum() - float(own.detach().double().sum()) / len(x)
+        """How finely codes are cut and how fast batches may grow, by what the first examples come to."""
+        none = np.zeros(codec.latent.size, bool)
+        mean, scale, nats = _tried(codec, factorised, x, y, none)
+        says = _says(mean, scale)
         # a bin at z is sqrt(2 pi) exp(z^2 / 2) / 2^bits wide
         wide = 0.5 * math.log2(2 * math.pi) + (mean**2 / 2) / math.log(2)
         bits = np.ceil((wide - np.log2(SHARE * scale)).max(0)).clip(COARSEST, CODE_BITS).astype(np.int64)
         order = np.argsort(says, kind="stable")
-        bits[order[np.cumsum(says[order]) < SILENT * nats]] = 0
-        ramp = math.ceil(bits.sum() * math.log(2) / max(nats, 1.0))
-        return {"bits": "".join(DIGITS[b] for b in bits), "ramp": max(1, ramp)}
+        for share in (SILENT, SILENT / 10):
+            silent = none.copy()
+            silent[order[np.cumsum(says[order]) < share * nats]] = True
+            # that a posterior is the prior does not mean that the decoder, half trained, takes no notice
+            if _tried(codec, factorised, x, y, silent)[2] <= (1 + DEARER) * nats:
+                bits[silent] = 0
+                break
+        return {
+            "bits": "".join(DIGITS[b] for b in bits),
+            "ramp": max(1, math.ceil(bits.sum() * math.log(2) / max(nats, 1.0))),
+        }
 
     def push(self, stack: Stack, number: int, x: Whole, y: Whole | None) -> None:
         code = np.empty((len(x), len(self.live)), np.int64)
@@ -197,6 +193,42 @@ def _decide(q: Any, pick: Callable[[Normal], Tensor]) -> Tensor:
     if not isinstance(normal, Normal):
         raise ValueError(f"bits-back needs posteriors that are normal, at once or part after part; got a {normal}")
     return pick(Normal(normal.mean.flatten(1), normal.stddev.flatten(1), validate_args=False))
+
+
+def _tried(
+    codec: Codec, factorised: Factorised, x: Whole, y: Whole | None, silent: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Posteriors' means and deviations (n, size) of codes that are drawn, and the bound's cost of an example, nats.
+
+    silent  (size,): coordinates that are left at their prior's middle, and cost nothing.
+    """
+    space, found, rng = space_of(codec, "compress"), list[Normal](), Rng(0)("plan")
+    given = None if y is None else torch.from_numpy(y).to(device_of(codec))
+    live = torch.from_numpy(~silent).to(device_of(codec))
+    first = 0
+
+    def pick(normal: Normal) -> Tensor:
+        nonlocal first
+        like, size = normal.mean, normal.mean.shape[1]
+        noise = rng(len(found)).normal(like.shape, dtype=like.dtype, device=like.device)
+        found.append(normal)
+        first += size
+        return (like + normal.stddev * noise) * live[first - size : first]
+
+    code = _decide(_posterior(codec, space, x, given), pick)
+    mean = torch.cat([normal.mean for normal in found], 1).detach().double().cpu().numpy()
+    scale = torch.cat([normal.stddev for normal in found], 1).detach().double().cpu().numpy()
+    if np.isnan(mean).any() or np.isnan(scale).any():
+        raise ValueError("the model gives codes that are not numbers: look for diverged weights")
+    log_probs = factorised.choice_log_probs(code.reshape(len(x), *codec.latent.only.shape), y=given)
+    own = log_probs.gather(2, torch.from_numpy(x).to(log_probs.device)[..., None])
+    scale = np.maximum(scale, 1e-30)
+    return mean, scale, float(_says(mean, scale)[~silent].sum() - float(own.detach().double().sum()) / len(x))
+
+
+def _says(mean: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """KL(N(mean, scale^2) || N(0, 1)) of each coordinate, averaged over examples, nats (size,)."""
+    return ((mean**2 + scale**2 - 1) / 2 - np.log(scale)).mean(0)
 
 
 def _each_choices(space: Space) -> Whole:
