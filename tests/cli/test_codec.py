@@ -20,7 +20,7 @@ def test_a_latent_model_is_fitted_drawn_and_judged_like_any_other(runs: Path, tm
     # the options of the family that learnt the codes, through the codec
     main(["sample", run, "-n", "6", "--steps", "3", "--guidance", "2", "--out", f"{tmp_path}/x.npy"])
     assert np.load(tmp_path / "x.npy").shape == (6, 8, 8, 1)
-    main(["reconstruct", run, "digits", "--out", f"{tmp_path}/again.png"])
+    main(["reconstruct", run, "held-out", "--out", f"{tmp_path}/again.png"])
     assert (tmp_path / "again.png").exists()
 
 
