@@ -57,7 +57,9 @@ def test_it_learns_a_table(noise: Noise):
     # what is known keeps its value, and the other follows it
     known = {"a": torch.ones(2000, dtype=torch.bool), "b": torch.zeros(2000, dtype=torch.bool)}
     done = model.complete({"a": torch.ones(2000, dtype=torch.int64), "b": torch.zeros(2000)}, known, rng=3).x
-    assert abs(float(done["b"].mean()) - 0.25 / 0.27) < 0.06
+    share = float(done["b"].mean())
+    # without masks only nearer than the 0.5 of knowing nothing: what is known is itself seen through noise
+    assert abs(share - 0.25 / 0.27) < (0.06 if isinstance(noise, Absorbing) else 0.25)
 
 
 def constant_beliefs(model: DiscreteDiffusion, logits: Tensor) -> None:

@@ -244,7 +244,7 @@ class DiscreteDiffusion(nn.Module):
 
         Out of masks what is known simply is not masked: a draw of p(unknown | known) as far as the steps are many and
         the network's beliefs agree with one another in whatever order they are asked for. With uniform noise the known
-        elements are put in at every step with its noise, which is approximate.
+        elements are put in at every step with its noise: rough, since what is drawn early sees little of them.
         """
         seen = self.elements.flags(known)
         there = self.elements.there(x, None, length)
