@@ -32,7 +32,8 @@ from simulacra.core.capabilities import (
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig
-from simulacra.families.diffusion import Diffusion, DiffusionConfig
+from simulacra.families.diffusion import DiffusionConfig
+from simulacra.families.diffusion import build as build_diffusion
 from simulacra.families.discrete_diffusion import DiscreteDiffusion, DiscreteDiffusionConfig
 from simulacra.families.factor_vae import FactorVAE, FactorVAEConfig
 from simulacra.families.flow import (
@@ -45,7 +46,8 @@ from simulacra.families.flow import (
     nsf_coupling,
     realnvp,
 )
-from simulacra.families.flow_matching import FlowMatching, FlowMatchingConfig
+from simulacra.families.flow_matching import FlowMatchingConfig
+from simulacra.families.flow_matching import build as build_flow_matching
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.glow import Glow, GlowConfig
 from simulacra.families.hvae import HVAE, HVAEConfig
@@ -74,6 +76,7 @@ from simulacra.nets.codegrids import CodesByLayout, Grid, Places
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.spreading import Noisy, Variational
+from simulacra.nets.text_encoder import Convolved
 from simulacra.nets.tokens import Bidirectional, RowsOrShape
 
 INFINITE = math.inf
@@ -131,6 +134,9 @@ LOCATED = Space(
     y=Space(fields={"a": Continuous(low=-INFINITE, high=INFINITE, shape=(2,)), "b": Categorical(k=3)}),
     measure="three coordinates",
 )
+COARSE = Space(fields={"coarse": Continuous(low=-1, high=1, shape=(1, 4, 4))}, measure="means of 8-bit pixels")
+ENLARGED = Space(fields=COLOUR.fields, y=COARSE, measure="8-bit pixels")
+WRITTEN = Space(fields=PLANE.fields, y=WORDS, measure="plane")
 POINTS = Space(fields={"picture": Continuous(low=-INFINITE, high=INFINITE, shape=(2, 2, 4))}, y=KINDS, measure="points")
 NUMBERS = Space(
     fields={"age": Continuous(low=0, high=INFINITE, centre=40, scale=10), "mark": Continuous(low=1, high=5, levels=5)},
@@ -184,18 +190,18 @@ def pixelcnn(space: Space, *layers: Any, **settings: Any) -> Callable[[], Raster
     return lambda: build_pixelcnn(config, space, rng=1)
 
 
-def diffusion(space: Space, **settings: Any) -> Callable[[], Diffusion]:
+def diffusion(space: Space, **settings: Any) -> Callable[[], Any]:
     small: Any = {"backbone": denoisers.ByShape(
         grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
     )}  # fmt: skip
-    return lambda: Diffusion(DiffusionConfig(**{**small, **settings}), space, rng=1)
+    return lambda: build_diffusion(DiffusionConfig(**{**small, **settings}), space, rng=1)
 
 
-def flow_matching(space: Space, **settings: Any) -> Callable[[], FlowMatching]:
+def flow_matching(space: Space, **settings: Any) -> Callable[[], Any]:
     small: Any = {"backbone": denoisers.ByShape(
         grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
     )}  # fmt: skip
-    return lambda: FlowMatching(FlowMatchingConfig(**{**small, **settings}), space, rng=1)
+    return lambda: build_flow_matching(FlowMatchingConfig(**{**small, **settings}), space, rng=1)
 
 
 def discrete_diffusion(space: Space, **settings: Any) -> Callable[[], DiscreteDiffusion]:
@@ -208,6 +214,7 @@ def discrete_diffusion(space: Space, **settings: Any) -> Callable[[], DiscreteDi
     return lambda: DiscreteDiffusion(DiscreteDiffusionConfig(**{**small, **settings}), space, rng=1)
 
 
+READER = Convolved(width=16, depth=1, heads=4)
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
 LAZY = (Regulariser(penalty=r1, weight=1.0, every=16),)
 ROWS: dict[str, Callable[[], Any]] = {
@@ -253,6 +260,12 @@ ROWS: dict[str, Callable[[], Any]] = {
     "discrete_diffusion, words": discrete_diffusion(WORDS),
     "discrete_diffusion, table with labels": discrete_diffusion(COUNTED, schedule=Straight()),
     "discrete_diffusion, uniform table with labels": discrete_diffusion(COUNTED, noise=Uniform()),
+    "diffusion, given a vector": diffusion(LOCATED),
+    "diffusion, given a picture": diffusion(ENLARGED),
+    "diffusion, given words": diffusion(WRITTEN, text=READER),
+    "flow_matching, given a vector": flow_matching(LOCATED, coupling=couplings.optimal_transport),
+    "flow_matching, given a picture": flow_matching(ENLARGED),
+    "flow_matching, given words": flow_matching(WRITTEN, text=READER),
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
@@ -304,7 +317,15 @@ CAN: dict[str, set[type[Any]]] = {
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
     "discrete_diffusion": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
+    **{
+        f"diffusion, given {what}": {Learner, Fitter, ConditionalSampler, Likelihood, Decoder, Completer, Denoiser}
+        for what in ("a vector", "a picture", "words")
+    },
     "flow_matching": {Learner, Fitter, Sampler, Likelihood, Decoder, Labelled},
+    **{
+        f"flow_matching, given {what}": {Learner, ConditionalSampler, Likelihood, Decoder}
+        for what in ("a vector", "a picture", "words")
+    },
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "flow": {Learner, Fitter, Sampler, Likelihood, Decoder, Invertible, Labelled},
@@ -326,7 +347,7 @@ CHAINS = {"known kept", "completed in space", "unknown unseen", "completed alone
           "fitted alike"}  # fmt: skip
 QUICK = "vae, table with labels"
 # a diffusion model takes many steps for everything: the quick tests ask all of the plane, the rest of its rows less
-STEPS = {*CHAINS, "scored alone", "decoded alone", "labels summed out", "prefix", "parts", "decoded"}
+STEPS = {*CHAINS, "scored alone", "decoded alone", "labels summed out", "prefix", "parts", "decoded", "given rows"}
 DRAWING = {"marginal of labels", "determined", "in space", "labels kept"}
 
 
@@ -357,6 +378,11 @@ def applicable() -> list[Any]:
 def test_law(make: Callable[[], Any], law: Law):
     result = law(Subject(make=make, data=drawn(make().space, 64, Rng(0)), rng=Rng(0)))
     assert not result.failed, result.detail
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if ", given" in row])
+def test_what_is_given_another_space_promises_no_draws_without_it(row: str):
+    assert not {Sampler, Labelled} & set(capabilities(ROWS[row]()))
 
 
 @pytest.mark.parametrize("row", ROWS)
