@@ -18,7 +18,7 @@ GROUPS = {
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
     "training": "one process against two, and a stop against none",
     "compression": "files of MNIST against the model's bound, PNG and WebP; minutes",
-    "study": "human evaluation: coverage, 50 raters and 20 kills, exposures in a browser; minutes",
+    "study": "human evaluation: coverage of its intervals, exposures in a browser",
     "house": "what a user waits for: the first answers, the quickstart",
 }
 
