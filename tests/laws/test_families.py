@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 import simulacra.families
 from simulacra import laws
@@ -75,6 +76,7 @@ from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.spreading import Noisy, Variational
 from simulacra.nets.text_encoder import Convolved
+from simulacra.uses.compress import compress, decompress
 
 INFINITE = math.inf
 KINDS = Classes(names=("a", "b", "c"))
@@ -286,7 +288,7 @@ CAN: dict[str, set[type[Any]]] = {
         Completer,
         Labelled,
     },
-    "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
+    "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
     **{
@@ -358,6 +360,27 @@ def test_what_is_given_another_space_promises_no_draws_without_it(row: str):
 @pytest.mark.parametrize("row", ROWS)
 def test_it_can_do_what_it_is_said_to(row: str):
     assert can(row) <= set(capabilities(ROWS[row]()))
+
+
+def codable() -> list[str]:
+    """Rows whose model gives exact or latent probabilities of countable values, under classes or nothing."""
+    found = []
+    for row, make in ROWS.items():
+        space, able = make().space, can(row)
+        counted = all(isinstance(f, Categorical) or f.levels is not None for f in space.fields.values())
+        fixed = not any(f.varying for f in space.fields.values()) and not isinstance(space.y, Space)
+        if counted and fixed and (Stepwise in able or {Codec, Factorised} <= able):
+            found.append(row)
+    return found
+
+
+@pytest.mark.parametrize("row", codable())
+def test_what_it_compresses_comes_back(row: str):
+    model = ROWS[row]()
+    batch = drawn(model.space, 3, Rng(0)).batch(torch.arange(3), Rng(0))
+    again = decompress(model, compress(model, batch.x, y=batch.y))
+    assert torch.equal(again.x, batch.x)
+    assert (again.y is None and batch.y is None) or torch.equal(again.y, batch.y)
 
 
 def test_every_family_has_its_rows():
