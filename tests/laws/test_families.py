@@ -31,6 +31,7 @@ from simulacra.core.capabilities import (
 )
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
+from simulacra.families.consistency import Consistency, ConsistencyConfig, FromTeacher
 from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.families.diffusion import Diffusion, DiffusionConfig
 from simulacra.families.factor_vae import FactorVAE, FactorVAEConfig
@@ -59,6 +60,7 @@ from simulacra.mathematics import couplings, preconditioning
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
 from simulacra.mathematics.ladder import FreeBits
+from simulacra.mathematics.trajectories import Refining
 from simulacra.nets import denoisers
 from simulacra.nets.activations import steep_tanh
 from simulacra.nets.adversarial import Regulariser
@@ -181,6 +183,13 @@ def diffusion(space: Space, **settings: Any) -> Callable[[], Diffusion]:
     return lambda: Diffusion(DiffusionConfig(**{**small, **settings}), space, rng=1)
 
 
+def consistency(space: Space, **settings: Any) -> Callable[[], Consistency]:
+    small: Any = {"backbone": denoisers.ByShape(
+        grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
+    )}  # fmt: skip
+    return lambda: Consistency(ConsistencyConfig(**{**small, **settings}), space, rng=1)
+
+
 def flow_matching(space: Space, **settings: Any) -> Callable[[], FlowMatching]:
     small: Any = {"backbone": denoisers.ByShape(
         grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
@@ -221,6 +230,10 @@ ROWS: dict[str, Callable[[], Any]] = {
     "diffusion, pictures with labels": diffusion(PICTURES),
     "diffusion, bits": diffusion(BITS),
     "diffusion, table": diffusion(NUMBERS, preconditioning=preconditioning.v),
+    "consistency, plane": consistency(PLANE),
+    "consistency, pictures with labels": consistency(PICTURES, target=FromTeacher(guidance=1.5), curriculum=Refining()),
+    "consistency, bits": consistency(BITS, preconditioning=preconditioning.v),
+    "consistency, table": consistency(NUMBERS, curriculum=Refining()),
     "flow_matching, plane": flow_matching(PLANE),
     "flow_matching, pictures with labels": flow_matching(PICTURES, coupling=couplings.optimal_transport),
     "flow_matching, bits": flow_matching(BITS),
@@ -276,6 +289,7 @@ CAN: dict[str, set[type[Any]]] = {
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
+    "consistency": {Learner, Fitter, Sampler, Decoder, Completer, Labelled},
     "flow_matching": {Learner, Fitter, Sampler, Likelihood, Decoder, Labelled},
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
@@ -304,7 +318,7 @@ STEPS = {*CHAINS, "scored alone", "decoded alone", "labels summed out", "prefix"
 def slow(row: str, law: str) -> bool:
     """Whether a row's law is left to the slow tests."""
     family = row.partition(",")[0]
-    if family in ("diffusion", "flow_matching"):
+    if family in ("consistency", "diffusion", "flow_matching"):
         return row != f"{family}, plane" and law in STEPS
     return family in ("vae", "factor_vae", "hvae") and row != QUICK and law in CHAINS
 

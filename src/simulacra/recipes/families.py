@@ -10,6 +10,7 @@ from typing import Any
 from simulacra.core import optimisers
 from simulacra.core.space import Space
 from simulacra.families import (
+    consistency,
     dcgan,
     diffusion,
     factor_vae,
@@ -33,6 +34,7 @@ from simulacra.mathematics import (
     paths,
     preconditioning,
     solvers,
+    trajectories,
     velocity,
 )
 from simulacra.nets import (
@@ -64,9 +66,10 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    dcgan, diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
+    consistency, dcgan, diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
     # mathematics
-    adversarial, bounds, couplings, flow_likelihood, ladder, latent_draws, paths, preconditioning, solvers, velocity,
+    adversarial, bounds, couplings, flow_likelihood, ladder, latent_draws, paths, preconditioning, solvers,
+    trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, picture_flow,
@@ -83,11 +86,13 @@ class Family:
     config  its frozen dataclass of settings.
     build   (config, space, rng=) -> the model.
     recipe  (space, number of examples) -> (config, training): a setting that is known to work.
+    pupil   its config -> the family and config of a faster model that its models can teach; None where they teach none.
     """
 
     config: type[Any]
     build: Callable[..., Any]
     recipe: Callable[[Space, int], tuple[Any, Training]]
+    pupil: Callable[[Any], tuple[str, Any]] | None = None
 
 
 def vae_recipe(space: Space, examples: int) -> tuple[vae.VAEConfig, Training]:
@@ -197,6 +202,21 @@ def diffusion_recipe(space: Space, examples: int) -> tuple[diffusion.DiffusionCo
     return config, Training(steps=steps, batch=64)
 
 
+def consistency_recipe(space: Space, examples: int) -> tuple[consistency.ConsistencyConfig, Training]:
+    """The networks and the budget of diffusion, pairs of levels that draw together along it."""
+    like, training = diffusion_recipe(space, examples)
+    return consistency.ConsistencyConfig(backbone=like.backbone, optimiser=like.optimiser), training
+
+
+def diffusion_pupil(config: diffusion.DiffusionConfig) -> tuple[str, consistency.ConsistencyConfig]:
+    """A consistency model of the same network that follows the diffusion model's flow."""
+    return "consistency", consistency.ConsistencyConfig(
+        backbone=config.backbone, preconditioning=config.preconditioning, target=consistency.FromTeacher(),
+        curriculum=trajectories.Refining(first=20, last=160), low=config.low, high=config.high,
+        optimiser=config.optimiser,
+    )  # fmt: skip
+
+
 def flow_matching_recipe(space: Space, examples: int) -> tuple[flow_matching.FlowMatchingConfig, Training]:
     """The networks and the budget of diffusion; pairs by optimal transport where there are no labels to respect."""
     like, training = diffusion_recipe(space, examples)
@@ -216,7 +236,12 @@ FAMILIES: dict[str, Family] = {
     "glow": Family(config=glow.GlowConfig, build=glow.Glow, recipe=glow_recipe),
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
     "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
-    "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.Diffusion, recipe=diffusion_recipe),
+    "diffusion": Family(
+        config=diffusion.DiffusionConfig, build=diffusion.Diffusion, recipe=diffusion_recipe, pupil=diffusion_pupil
+    ),
+    "consistency": Family(
+        config=consistency.ConsistencyConfig, build=consistency.Consistency, recipe=consistency_recipe
+    ),
     "flow_matching": Family(
         config=flow_matching.FlowMatchingConfig, build=flow_matching.FlowMatching, recipe=flow_matching_recipe
     ),

@@ -24,10 +24,15 @@ from simulacra.training.settings import Training
 from simulacra.training.state import weights_and_averages
 
 Say = Callable[[str], None]
+Begin = Callable[[Any], None]  # given a model that was just built
 
 
 def silent(line: str) -> None:
     """Tells nobody."""
+
+
+def as_it_is(model: Any) -> None:
+    """Leaves a model with its first weights."""
 
 
 def fit(
@@ -44,6 +49,7 @@ def fit(
     resume: bool = False,
     hooks: Sequence[Any] = (),
     distribute: Distribute = replicate,
+    begin: Begin = as_it_is,
     say: Say = silent,
 ) -> Run:
     """Learn the distribution of data, and write the run directory. Under ``torchrun`` all processes fit one run.
@@ -57,6 +63,7 @@ def fit(
     resume    go on where a stopped run left off, bit-identical to never having stopped. A larger budget goes further.
     hooks     seen by the training loop beside its monitors: progress bars, pictures.
     distribute  with several processes: ``training.engine.replicate`` or ``shard``.
+    begin     given the model before a new run of it, so that it may start from weights of another.
     say       told what is about to happen, a line at a time, in the first process only.
 
     Raises ValueError for a family that does not exist, data it cannot model, or a directory in use.
@@ -70,6 +77,8 @@ def fit(
     recipe = plan(family, loaded, config=config, training=training, budget=budget, seed=seed)
     recipe = settle(folder, recipe, budget, resume)
     model = FAMILIES[family].build(recipe.config, recipe.space, rng=recipe.training.seed)
+    if not resume:
+        begin(model)
     said = describe(recipe, loaded, model)
     if across.rank() == 0:
         for line in said:

@@ -82,6 +82,8 @@ class Session:
         parts = list(self.feed.parts(step))
         for move in self.moves:
             if step % move.turn.every == 0:
+                if move.turn.before is not None:
+                    move.turn.before(self.fraction, step)
                 self.ledger.add(step, move.turn.name, move.take(step, parts))
         self.step = step + 1
         self.average.update(self.step)
