@@ -142,7 +142,7 @@ def test_a_little_training_already_follows_the_flow_of_a_normal():
     world = GaussianMixture.isotropic(torch.zeros(1, 2), 0.5)
     before = Consistency(ConsistencyConfig(backbone=SMALL), world.space)
     assert off(before, world) > 0.4  # all at the mean
-    assert off(distilled(world, FromTeacher(), Refining(first=8, last=8), 250), world) < 0.15
+    assert off(distilled(world, FromTeacher(), Refining(first=8, last=8), 200), world) < 0.25
 
 
 def labelled() -> Stored:
@@ -173,7 +173,8 @@ def test_it_begins_as_its_teacher(target: Target):
     of = teacher(data.space)
     model = Consistency(ConsistencyConfig(backbone=SMALL, target=target), data.space, rng=5)
     model.learn_from(of.state_dict())
-    model.teacher and model.fit(data)
+    if model.teacher is not None:
+        model.fit(data)
     x, s, given = Rng(0)("x").normal((4, 1)), torch.tensor([0.1, 1.0, 5.0, 80.0]), torch.eye(2)[[0, 1, 0, 1]]
     straight = x + ((LOW - s) / s)[:, None] * (x - of._denoise(x, s, given))
     torch.testing.assert_close(model._end(x, s, given), straight)

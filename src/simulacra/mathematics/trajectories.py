@@ -66,9 +66,10 @@ class Refining:
         stages = math.log2(self.last / self.first) + 1
         cells = (self.first * 2 ** (fraction.double() * stages).floor()).clamp(max=self.last)
         centre = self.mean + (2 * data.double()).log()
-        below, above = (torch.special.ndtr((math.log(end) - centre) / self.spread) for end in (low, high))
+        wide = math.sqrt(2) * self.spread
+        below, above = (torch.erf((math.log(end) - centre) / wide) for end in (low, high))
         within = below + (above - below) * (share.double() + 2.0**-25)  # half a step of the shares: never at an end
-        level = (centre + self.spread * torch.special.ndtri(within)).exp()
+        level = (centre + wide * torch.erfinv(within)).exp()
         ends = low ** (1 / 7), high ** (1 / 7)  # rho = 7: Karras et al. 2022, eq. 5
         cell = ((level ** (1 / 7) - ends[0]) / (ends[1] - ends[0]) * cells).floor().clamp(min=0).minimum(cells - 1)
         near, far = ((ends[0] + (cell + side) / cells * (ends[1] - ends[0])) ** 7 for side in (0, 1))
