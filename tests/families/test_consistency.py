@@ -142,7 +142,7 @@ def test_a_little_training_already_follows_the_flow_of_a_normal():
     world = GaussianMixture.isotropic(torch.zeros(1, 2), 0.5)
     before = Consistency(ConsistencyConfig(backbone=SMALL), world.space)
     assert off(before, world) > 0.4  # all at the mean
-    assert off(distilled(world, FromTeacher(), Refining(first=8, last=8), 200), world) < 0.25
+    assert off(distilled(world, FromTeacher(), Refining(first=8, last=8), 150), world) < 0.3
 
 
 def labelled() -> Stored:
@@ -154,10 +154,10 @@ def labelled() -> Stored:
 def test_labels_are_heard():
     data = labelled()
     model = Consistency(ConsistencyConfig(backbone=SMALL, optimiser=ADAM), data.space)
-    model = train(model, data, Training(steps=200, batch=128, save_seconds=None)).averaged
+    model = train(model, data, Training(steps=150, batch=128, save_seconds=None)).averaged
     for label, mean in ((0, -1.0), (1, 1.0)):
         x = model.sample(256, y=torch.full((256,), label), rng=1).x
-        assert abs(float(x.mean()) - mean) < 0.25
+        assert abs(float(x.mean()) - mean) < 0.5
 
 
 def teacher(space: Space, **settings: Any) -> Diffusion:

@@ -26,12 +26,14 @@ class Options:
         n: how many examples.
         out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures.
         y: a class, by its name or number; drawn from the labels' marginal unless given.
+        average: width of the weights' average, made of those a run fitted with --snapshots has stored: 0.05, 0.1 ...
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
     """
 
     n: Count = 64
     out: Path = Path("samples.png")
     y: str | None = None
+    average: float | None = None
     seed: int = 0
 
 
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str]) -> None:
         fields.append(("own", Annotated[own, tyro.conf.arg(name="")], dataclasses.field(default=own())))
     both: Any = parse(dataclasses.make_dataclass("Sample", fields, kw_only=True), rest, verb="sample RUN")
     options: Options = both.options
+    run = run if options.average is None else run.averaged(options.average)
     batch = run.sample(options.n, y=options.y, seed=options.seed, **({} if own is None else vars(both.own)))
     say(write_samples(batch, run.recipe.space, options.out))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from simulacra.core import across
 from simulacra.core.batch import Data
+from simulacra.core.checkpoint import digest as sha256
 from simulacra.core.checkpoint import save_tensors, told
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
@@ -20,6 +21,7 @@ from simulacra.runs.snapshots import Snapshots
 from simulacra.training.engine import Distribute, join, replicate
 from simulacra.training.loop import Trained, train
 from simulacra.training.monitors import monitors
+from simulacra.training.posthoc import FOLDER, snapshots
 from simulacra.training.settings import Training
 from simulacra.training.state import weights_and_averages
 
@@ -177,7 +179,7 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
     digest = save_tensors(folder / WEIGHTS, tensors)
     recipe = replace(
         recipe,
-        files={WEIGHTS: digest},
+        files={WEIGHTS: digest, **{f"{FOLDER}/{p.name}": sha256(p) for p in snapshots(folder).values()}},
         cost={
             "steps": trained.steps,
             "examples": trained.examples,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from simulacra.recipes.families import FAMILIES
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import Recipe, read
 from simulacra.training.loop import Trained
-from simulacra.training.state import restore
+from simulacra.training.posthoc import synthesise
+from simulacra.training.state import load as load_weights
+from simulacra.training.state import restore, weights
 
 WEIGHTS = "model.safetensors"
+MISSED = 0.1  # largest share of an average's profile that may be missing from one that is made afterwards
 
 
 class Run:
@@ -51,6 +55,23 @@ class Run:
             raise ValueError(f"n is how many examples to draw, at least 1; got {n}")
         with torch.no_grad():
             return model.sample(n, y=self.labels(y, n), rng=Rng(seed)("sample"), **options)
+
+    def averaged(self, width: float) -> Run:
+        """The run with weights averaged as widely as asked, made of those it stored (``training.posthoc``).
+
+        width  standard deviation of the average as a share of the training: 0.05 to 0.15 are usual.
+
+        ValueError where none were stored, for a width no average has, or one that those stored cannot make.
+        """
+        made, missed = synthesise(self.path, width, digests=self.recipe.files)
+        if missed > MISSED:
+            raise ValueError(
+                f"the averages that {self.path} stored make none of width {width:g} ({missed:.0%} of its profile would be"
+                " missing); take a width nearer to theirs, or fit with more snapshots"
+            )
+        model = copy.deepcopy(self.model)
+        load_weights(model, {**weights(model), **made})
+        return Run(self.path, self.recipe, model)
 
     def labels(self, y: str | int | Tensor | None, n: int) -> Tensor | None:
         """A class by name or number as n labels; tensors and None as they are."""
