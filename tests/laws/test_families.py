@@ -73,6 +73,7 @@ from simulacra.nets.codebooks import FSQ, VQ
 from simulacra.nets.codegrids import CodesByLayout, Grid, Places
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
+from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.spreading import Noisy, Variational
 
 INFINITE = math.inf
@@ -230,6 +231,8 @@ ROWS: dict[str, Callable[[], Any]] = {
     "diffusion, pictures with labels": diffusion(PICTURES),
     "diffusion, bits": diffusion(BITS),
     "diffusion, table": diffusion(NUMBERS, preconditioning=preconditioning.v),
+    "diffusion, magnitudes kept": diffusion(PICTURES, backbone=MagnitudePreserving(width=8, blocks=1)),
+    "flow_matching, magnitudes kept": flow_matching(COLOUR, backbone=MagnitudePreserving(width=8, blocks=1)),
     "consistency, plane": consistency(PLANE),
     "consistency, pictures with labels": consistency(PICTURES, target=FromTeacher(guidance=1.5), curriculum=Refining()),
     "consistency, bits": consistency(BITS, preconditioning=preconditioning.v),

@@ -71,7 +71,9 @@ def main(arguments: Sequence[str]) -> None:
     config, training = entry.recipe(loaded.train.space, len(loaded.train))
     given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
     options: Options = given.options
-    changes: dict[str, Any] = {name: value for name in ("batch", "precision") if (value := getattr(options, name)) is not None}
+    changes: dict[str, Any] = {
+        name: value for name in ("batch", "precision") if (value := getattr(options, name)) is not None
+    }
     if options.snapshots is not None:
         changes["posthoc"] = PostHoc(snapshots=options.snapshots)
     hooks: list[Any] = [Progress()]

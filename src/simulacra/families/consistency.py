@@ -36,6 +36,7 @@ from simulacra.nets.continuum import Continuum
 from simulacra.nets.denoisers import Backbone, ByShape
 from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.initialise import initialise
+from simulacra.nets.magnitude_preserving import settle
 from simulacra.nets.marginal import LabelMarginal
 from simulacra.nets.preconditioned import Frozen, conditioned, copy_part
 
@@ -177,7 +178,7 @@ class Consistency(nn.Module):
         return {"consistency": Player(module=self.network, optimiser=self.config.optimiser)}
 
     def turns(self) -> Sequence[Turn]:
-        return [Turn(name="consistency", player="consistency", loss=self.loss, before=self._before)]
+        return [Turn(name="consistency", player="consistency", loss=self.loss, before=self._before, after=self._after)]
 
     def loss(self, batch: Batch, rng: Rng) -> Loss:
         """The distance of f at two points of a trajectory, divided by their distance: (*)."""
@@ -194,6 +195,9 @@ class Consistency(nn.Module):
 
     def _before(self, fraction: float, step: int) -> None:
         self.done.fill_(fraction)
+
+    def _after(self, terms: Mapping[str, Tensor]) -> None:
+        settle(self.network)
 
     # -- the consistency function -----------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ from simulacra.nets.continuum import Continuum
 from simulacra.nets.denoisers import Backbone, ByShape
 from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.initialise import initialise
+from simulacra.nets.magnitude_preserving import settle
 from simulacra.nets.marginal import LabelMarginal
 from simulacra.nets.noisy import Reconstruction, flow_estimate, variational_bound
 
@@ -106,7 +107,7 @@ class Diffusion(nn.Module):
         return {"denoiser": Player(module=self.network, optimiser=self.config.optimiser)}
 
     def turns(self) -> Sequence[Turn]:
-        return [Turn(name="denoiser", player="denoiser", loss=self.loss)]
+        return [Turn(name="denoiser", player="denoiser", loss=self.loss, after=self._after)]
 
     def loss(self, batch: Batch, rng: Rng) -> Loss:
         """The weighted squared error of the denoised example, a mean over its elements."""
@@ -120,6 +121,9 @@ class Diffusion(nn.Module):
             given = given * kept[:, None]
         missed = (self._denoise(noisy, level, given) - clean).square().flatten(1).mean(1)
         return Loss.of(self.config.weighting(level, self.deviation) * missed, missed=missed)
+
+    def _after(self, terms: Mapping[str, Tensor]) -> None:
+        settle(self.network)
 
     # -- the denoiser -----------------------------------------------------------------------------------------------
 

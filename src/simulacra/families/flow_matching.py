@@ -34,6 +34,7 @@ from simulacra.nets.continuum import Continuum
 from simulacra.nets.denoisers import Backbone, ByShape
 from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.initialise import initialise
+from simulacra.nets.magnitude_preserving import settle
 from simulacra.nets.marginal import LabelMarginal
 from simulacra.nets.noisy import Reconstruction
 
@@ -103,7 +104,7 @@ class FlowMatching(nn.Module):
         return {"velocity": Player(module=self.network, optimiser=self.config.optimiser)}
 
     def turns(self) -> Sequence[Turn]:
-        return [Turn(name="velocity", player="velocity", loss=self.loss)]
+        return [Turn(name="velocity", player="velocity", loss=self.loss, after=self._after)]
 
     def loss(self, batch: Batch, rng: Rng) -> Loss:
         """The squared error of the velocity, a mean over its elements."""
@@ -119,6 +120,9 @@ class FlowMatching(nn.Module):
         wide = t.reshape(-1, *[1] * (clean.ndim - 1))
         missed = self._velocity((1 - wide) * clean + wide * noise, t, given) - (noise - clean)
         return Loss.of(missed.square().flatten(1).mean(1))
+
+    def _after(self, terms: Mapping[str, Tensor]) -> None:
+        settle(self.network)
 
     # -- the velocity -----------------------------------------------------------------------------------------------
 

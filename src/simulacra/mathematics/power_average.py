@@ -1,7 +1,7 @@
 """Moving averages of weights whose length can be chosen after training: Karras et al. 2024, section 3 and appendix C.
 
 "Analyzing and improving the training dynamics of diffusion models". The power-function average after t steps weighs the
-weights of step tau by p(tau) = (g + 1) tau^g / t^(g + 1): its width is a share of the training so far, whatever that is.
+weights of step tau by p(tau) = (g + 1) tau^g / t^(g + 1): its width is a share of the training, however long.
 The weights of one step count for the integral of p over it, which is what updating by ``keep`` gives. Averages of two
 exponents, stored at several steps, span all others nearly; least squares finds the best combination.
 """
@@ -51,7 +51,7 @@ def overlap(t1: Tensor, g1: Tensor, t2: Tensor, g2: Tensor) -> Tensor:
 def combination(times: Sequence[int], exponents: Sequence[float], time: int, g: float) -> tuple[Tensor, float]:
     """What stored averages, by their steps and exponents, are to be multiplied with to give another one.
 
-    Returns the coefficients, float64 (k,), which sum to 1 so that what never moved stays where it is, and what is missed:
+    Returns the coefficients, float64 (k,), which sum to 1 so that what never moved stays as it is, and what is missed:
     the root mean square of the difference of the profiles as a share of the wanted one's, 0 for one that is stored.
     """
     t, e = (torch.tensor(values, dtype=torch.float64) for values in (times, exponents))

@@ -26,7 +26,8 @@ LARGEST = 256.0  # activations are clipped at this: appendix B
 
 def normalised(x: Tensor, dims: Sequence[int]) -> Tensor:
     """x with a root mean square of 1 over these dimensions (eq. 66); a learning network's zeros stay zeros."""
-    norm = torch.linalg.vector_norm(x, dim=list(dims), keepdim=True, dtype=torch.float32 if x.dtype != torch.float64 else None)
+    precise = x.dtype if x.dtype == torch.float64 else torch.float32
+    norm = torch.linalg.vector_norm(x, dim=list(dims), keepdim=True, dtype=precise)
     return x / (TINY + norm * math.sqrt(norm.numel() / x.numel())).to(x.dtype)
 
 
@@ -72,7 +73,7 @@ class Normalised(nn.Module):
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Forced weight normalisation, after each step (appendix B.4): steps lengthen weights, and long ones learn slowly."""
+        """Forced weight normalisation after each step (section 2.3): steps lengthen weights, which then learn slowly."""
         self.weight.copy_(normalised(self.weight, range(1, self.weight.ndim)))
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
@@ -96,7 +97,7 @@ class Gain(nn.Module):
 
 
 class NoiseWaves(nn.Module):
-    """c_noise (b,) -> sqrt(2) cos(2 pi (f c + p)), (b, width): fixed f ~ N(0, 1), p uniform; unit magnitude (eq. 75)."""
+    """c_noise (b,) -> sqrt(2) cos(2 pi (f c + p)), (b, width): fixed f ~ N(0, 1), p uniform: magnitude 1 (eq. 75)."""
 
     frequencies: Tensor
     phases: Tensor
@@ -162,7 +163,7 @@ class Block(nn.Module):
         return x.clamp(-LARGEST, LARGEST)
 
     def _attention(self, qkv: Tensor) -> Tensor:
-        """Attention of queries and keys of unit magnitude (cosine attention, section 2.3), (b, 3 c, h, w) -> (b, c, h, w)."""
+        """Attention of queries, keys and values of unit magnitude, (b, 3 c, h, w) -> (b, c, h, w): section 2.2."""
         b, c, h, w = qkv.shape
         parts = qkv.reshape(b, 3, self.heads, c // 3 // self.heads, h * w).transpose(3, 4)
         q, k, v = normalised(parts, (4,)).unbind(1)
@@ -206,7 +207,7 @@ class MagnitudePreservingUNet(nn.Module):
         for level, width in enumerate(widths):
             attends = level >= self.levels - attention
             if level:
-                self.encoder.append(Halve(channels, channels, condition, down=True, attends=False))
+                self.encoder.append(Halve(channels, condition))
                 skips.append(channels)
             for _ in range(blocks):
                 self.encoder.append(Block(channels, width, condition, down=True, attends=attends))
@@ -218,10 +219,10 @@ class MagnitudePreservingUNet(nn.Module):
         for level, width in reversed(list(enumerate(widths))):
             attends = level >= self.levels - attention
             for _ in range(blocks + 1):
-                self.decoder.append(Joined(channels + skips.pop(), width, condition, down=False, attends=attends))
+                self.decoder.append(Block(channels + skips.pop(), width, condition, down=False, attends=attends))
                 channels = width
             if level:
-                self.decoder.append(Double(channels, channels, condition, down=False, attends=False))
+                self.decoder.append(Double(channels, condition))
         self.last, self.gain = Normalised(channels, out, 3), Gain()
 
     def forward(self, x: Tensor, noise: Tensor, beside: Tensor | None = None, given: Tensor | None = None) -> Tensor:
@@ -238,26 +239,30 @@ class MagnitudePreservingUNet(nn.Module):
         for block in self.middle:
             h = block(h, c)
         for block in self.decoder:
-            h = block(mp_cat(h, seen.pop()) if isinstance(block, Joined) else h, c)
+            h = block(h if isinstance(block, Double) else mp_cat(h, seen.pop()), c)
         return self.last(h, self.gain.value)[:, :, :height, :width]
 
 
-class Joined(Block):
-    """A block of what comes up and what was seen on the way down, side by side."""
-
-
-class Halve(Block):
+class Halve(nn.Module):
     """A block after averaging two by two places; its norm makes up for what the average takes."""
 
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.block = Block(channels, channels, condition, down=True, attends=False)
+
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        return super().forward(F.avg_pool2d(x, 2), c)
+        return self.block(F.avg_pool2d(x, 2), c)
 
 
-class Double(Block):
+class Double(nn.Module):
     """A block after doubling the sides."""
 
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.block = Block(channels, channels, condition, down=False, attends=False)
+
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"), c)
+        return self.block(F.interpolate(x, scale_factor=2.0, mode="nearest"), c)
 
 
 def settle(module: nn.Module) -> None:

@@ -53,6 +53,7 @@ from simulacra.nets import (
     dequantise,
     fourier,
     heads,
+    magnitude_preserving,
     picture_flow,
     spreading,
     transformer,
@@ -72,8 +73,8 @@ SETTINGS = table((
     trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, picture_flow,
-    spreading, transformer, transforms,
+    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads,
+    magnitude_preserving, picture_flow, spreading, transformer, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip

@@ -66,7 +66,7 @@ class Run:
         made, missed = synthesise(self.path, width, digests=self.recipe.files)
         if missed > MISSED:
             raise ValueError(
-                f"the averages that {self.path} stored make none of width {width:g} ({missed:.0%} of its profile would be"
+                f"the averages that {self.path} stored make none of width {width:g} ({missed:.0%} of it would be"
                 " missing); take a width nearer to theirs, or fit with more snapshots"
             )
         model = copy.deepcopy(self.model)
