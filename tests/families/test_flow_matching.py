@@ -95,6 +95,19 @@ def test_labels_are_heard_and_guidance_exaggerates_them(coupling: Coupling):
     assert abs(deviation - 0.3) < 0.12, "optimal transport across labels would give half a normal"
 
 
+def test_a_weaker_model_guides_away_from_itself():
+    space, config = two_modes().space, FlowMatchingConfig(backbone=SMALL)
+    strong, weak = FlowMatching(config, space), FlowMatching(config, space)
+    weak.network.register_forward_hook(lambda _, __, out: out + 1)
+    alone = strong.sample(8, rng=0, steps=1, integrator=euler).x
+    # v + (3 - 1) (v - (v + 1)) = v - 2, and a step of Euler's goes from 1 to 0
+    pushed = strong.sample(8, rng=0, steps=1, integrator=euler, guide=weak, guidance=3.0).x
+    torch.testing.assert_close(pushed, alone + 2 * space.only.scale)
+    other = FlowMatching(FlowMatchingConfig(backbone=SMALL, coupling=optimal_transport), space)
+    with pytest.raises(ValueError, match="knows another path"):
+        strong.sample(2, rng=0, guide=other, guidance=2.0)
+
+
 def test_wrong_settings_and_calls():
     with pytest.raises(ValueError, match=r"share in \[0, 1\); got 1"):
         FlowMatchingConfig(unlabelled=1.0)

@@ -27,6 +27,7 @@ class Options:
         out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures.
         y: a class, by its name or number; drawn from the labels' marginal unless given.
         average: width of the weights' average, made of those a run fitted with --snapshots has stored: 0.05, 0.1 ...
+        guide: another run, of a weaker model of the same data, to be guided away from (with --guidance 2, say).
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
     """
 
@@ -34,6 +35,7 @@ class Options:
     out: Path = Path("samples.png")
     y: str | None = None
     average: float | None = None
+    guide: Path | None = None
     seed: int = 0
 
 
@@ -44,14 +46,16 @@ def main(arguments: Sequence[str]) -> None:
         parse(Options, rest, verb="sample RUN")
         return
     run = load(path[0])
-    own = extra_options(require(run.model, Sampler, "sample").sample, ("n", "y", "rng"))
+    own = extra_options(require(run.model, Sampler, "sample").sample, ("n", "y", "rng", "guide"))
     fields = [("options", Annotated[Options, tyro.conf.arg(name="")], dataclasses.field(default=Options()))]
     if own is not None:
         fields.append(("own", Annotated[own, tyro.conf.arg(name="")], dataclasses.field(default=own())))
     both: Any = parse(dataclasses.make_dataclass("Sample", fields, kw_only=True), rest, verb="sample RUN")
     options: Options = both.options
     run = run if options.average is None else run.averaged(options.average)
-    batch = run.sample(options.n, y=options.y, seed=options.seed, **({} if own is None else vars(both.own)))
+    guide = None if options.guide is None else load(options.guide)
+    its_own = {} if own is None else vars(both.own)
+    batch = run.sample(options.n, y=options.y, seed=options.seed, guide=guide, **its_own)
     say(write_samples(batch, run.recipe.space, options.out))
 
 

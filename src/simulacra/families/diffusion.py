@@ -37,6 +37,7 @@ from simulacra.nets.chains import merged
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.denoisers import Backbone, ByShape
 from simulacra.nets.embeddings import class_indicator
+from simulacra.nets.guides import check_guide
 from simulacra.nets.initialise import initialise
 from simulacra.nets.magnitude_preserving import settle
 from simulacra.nets.marginal import LabelMarginal
@@ -174,12 +175,14 @@ class Diffusion(nn.Module):
         steps: int = 32,
         guidance: float = 1.0,
         interval: tuple[float, float] = (0.0, math.inf),
+        guide: Diffusion | None = None,
         solver: Solver = dpm_solver_2m,
     ) -> Batch:
         """n examples; y (n,) classes, None: drawn from their learned marginal.
 
         steps     of the solver; ``heun`` looks twice a step.
         guidance  1 samples p(x | y); more pushes away from p(x) (classifier-free guidance), at levels in ``interval``.
+        guide     a weaker model of the same examples that is pushed away from in the place of p(x) (autoguidance).
         """
         rng, device = Rng.of(rng), self.deviation.device
         if self.classes is not None and y is None:
@@ -193,8 +196,23 @@ class Diffusion(nn.Module):
             shape = (min(ROWS, n - first), *self.continuum.event)
             z = some("z").normal(shape, dtype=torch.float64, device=device) * self._prior()
             labels = None if y is None else y[first : first + ROWS].to(device)
-            parts.append(solver(self._denoiser(labels, guidance, interval), z, levels, some("solver")))
+            denoise = self._denoiser(labels, guidance, interval)
+            if guide is not None:
+                denoise = self._guided_by(guide, labels, guidance, interval)
+            parts.append(solver(denoise, z, levels, some("solver")))
         return Batch(x=self.continuum.decoded(torch.cat(parts).to(self.deviation.dtype)), y=y)
+
+    def _guided_by(self, guide: Diffusion, y: Values | None, weight: float, interval: tuple[float, float]) -> Denoise:
+        """D pushed away from another model's (Karras et al. 2024, "Guiding a diffusion model ...", eq. 1)."""
+        check_guide(self, guide)
+        ours, theirs = self.config, guide.config
+        if theirs.low > ours.low or theirs.high < ours.high:
+            raise ValueError(
+                f"the guide knows noise levels from {theirs.low:g} to {theirs.high:g};"
+                f" expected all from {ours.low:g} to {ours.high:g}"
+            )
+        weak = guide._denoiser(None if guide.classes is None else y)
+        return guided(self._denoiser(y), weak, weight, low=interval[0], high=interval[1])
 
     def _prior(self) -> float:
         """Standard deviation of examples at the highest level, of which they are drawn."""

@@ -33,6 +33,7 @@ from simulacra.mathematics.velocity import Integrator, Velocity, even_times, log
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.denoisers import Backbone, ByShape
 from simulacra.nets.embeddings import class_indicator
+from simulacra.nets.guides import check_guide
 from simulacra.nets.initialise import initialise
 from simulacra.nets.magnitude_preserving import settle
 from simulacra.nets.marginal import LabelMarginal
@@ -158,12 +159,14 @@ class FlowMatching(nn.Module):
         rng: Rng | int,
         steps: int = 16,
         guidance: float = 1.0,
+        guide: FlowMatching | None = None,
         integrator: Integrator = midpoint,
     ) -> Batch:
         """n examples; y (n,) classes, None: drawn from their learned marginal.
 
         steps     evenly spaced; ``midpoint`` looks twice a step, ``euler`` once.
         guidance  1 samples p(x | y); more pushes away from p(x).
+        guide     a weaker model of the same examples that is pushed away from in the place of p(x) (autoguidance).
         """
         rng, weight = Rng.of(rng), next(self.network.parameters())
         if self.classes is not None and y is None:
@@ -175,8 +178,18 @@ class FlowMatching(nn.Module):
             shape = (min(ROWS, n - first), *self.continuum.event)
             z = rng("z").rows(first).normal(shape, dtype=weight.dtype, device=weight.device)
             labels = None if y is None else y[first : first + ROWS].to(weight.device)
-            parts.append(integrator(self._field(labels, guidance), z, even_times(steps)))
+            velocity = self._field(labels, guidance) if guide is None else self._guided_by(guide, labels, guidance)
+            parts.append(integrator(velocity, z, even_times(steps)))
         return Batch(x=self.continuum.decoded(torch.cat(parts)), y=y)
+
+    def _guided_by(self, guide: FlowMatching, y: Values | None, weight: float) -> Velocity:
+        """v pushed away from another model's, on the same path from noise to data."""
+        check_guide(self, guide)
+        if guide.config.coupling != self.config.coupling:
+            raise ValueError(
+                "the guide pairs noise and examples otherwise, so it knows another path; expected the same"
+            )
+        return guided(self._field(y), guide._field(None if guide.classes is None else y), weight)
 
     def label_log_prob(self) -> Tensor:
         """log p(y) of every class, nats (classes,): each counted once more than it was seen."""

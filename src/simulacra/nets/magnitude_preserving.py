@@ -73,7 +73,7 @@ class Normalised(nn.Module):
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Forced weight normalisation after each step (section 2.3): steps lengthen weights, which then learn slowly."""
+        """Forced weight normalisation after each step (section 2.3): long weights learn slowly."""
         self.weight.copy_(normalised(self.weight, range(1, self.weight.ndim)))
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +47,27 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, family={self.recipe.family!r}, data={self.recipe.data.get('name')!r})"
 
-    def sample(self, n: int, *, y: str | int | Tensor | None = None, seed: int = 0, **options: Any) -> Batch:
+    def sample(
+        self,
+        n: int,
+        *,
+        y: str | int | Tensor | None = None,
+        seed: int = 0,
+        guide: Run | None = None,
+        **options: Any,
+    ) -> Batch:
         """n new examples. y: a class by name or number, an int64 tensor (n,), or None: drawn from the labels' marginal.
 
-        options  the family's own (``temperature=`` ...). Raises ValueError for a class that does not exist.
+        guide    a run of a weaker model of the same data: with ``guidance=`` above 1 what it does is done less of.
+        options  the family's own (``temperature=`` ...).
+
+        Raises ValueError for a class that does not exist, and for a guide that cannot guide this model.
         """
         model = require(self.model, Sampler, "sample")
         if n < 1:
             raise ValueError(f"n is how many examples to draw, at least 1; got {n}")
+        if guide is not None:
+            options["guide"] = _guide(model, guide, options)
         with torch.no_grad():
             return model.sample(n, y=self.labels(y, n), rng=Rng(seed)("sample"), **options)
 
@@ -110,6 +125,15 @@ class Run:
             rng=Rng(seed)("evaluate"),
             options=options,
         )
+
+
+def _guide(model: Sampler, guide: Run, options: Mapping[str, Any]) -> Any:
+    """The model of a run that is to guide another; ValueError where it cannot, or would change nothing."""
+    if "guide" not in inspect.signature(model.sample).parameters:
+        raise ValueError(f"{type(model).__name__} is not guided by other models; leave the guide out")
+    if options.get("guidance", 1.0) == 1.0:
+        raise ValueError("a guide changes nothing at guidance 1; give guidance=2, say")
+    return guide.model
 
 
 def load(path: str | Path, *, model: Any = None) -> Run:
