@@ -38,6 +38,7 @@ from simulacra.nets.initialise import initialise
 from simulacra.nets.magnitude_preserving import settle
 from simulacra.nets.marginal import LabelMarginal
 from simulacra.nets.noisy import Reconstruction
+from simulacra.nets.preconditioned import copy_part
 
 ROWS = 256  # examples drawn at a time
 NEAREST = 1e-3  # the time at which log p is taken: at 0 levels have no density to learn
@@ -56,18 +57,37 @@ def logit_normal(share: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reflow:
+    """Noise goes with what the flow of another model makes of it: Liu et al. 2023, section 2.2 (rectification).
+
+    Such pairs' lines hardly cross, so that a flow that learns them runs nearly straight, and few steps do. Examples are
+    drawn of the other flow, at every step anew; of the data itself only labels are used. ``learn_from`` says of which.
+
+    integrator, steps  how the other flow is followed; ``midpoint`` looks twice a step.
+    guidance           1 follows it to p(x | y); more follows one that is pushed away from p(x).
+    """
+
+    integrator: Integrator = midpoint
+    steps: int = 8
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        even_times(self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FlowMatchingConfig:
     """A flow between noise and data.
 
     backbone    the network (``nets.denoisers``).
     coupling    which noise goes with which example: ``independent``, or ``optimal_transport`` within the batch (the
-                part of it that a process sees), for straighter lines.
+                part of it that a process sees), for straighter lines; or ``Reflow()``, for still straighter ones.
     times       at which times it learns: ``logit_normal`` or ``uniform``.
     unlabelled  share of the labels that training leaves out; 0 where sampling is never guided.
     """
 
     backbone: Backbone = field(default_factory=ByShape)
-    coupling: Coupling = independent
+    coupling: Coupling | Reflow = independent
     times: Times = logit_normal
     unlabelled: float = 0.1
     optimiser: Optimiser = field(default_factory=lambda: AdamW(lr=1e-3, schedule=Warmup(steps=100, decay=0.5)))
@@ -92,10 +112,23 @@ class FlowMatching(nn.Module):
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=event)}, measure="latent codes")
         self.reconstruction = Reconstruction(self.continuum)
         self.marginal = LabelMarginal(self.classes)
-        self.network = config.backbone.build(event, 0, 0 if self.classes is None else len(self.classes))
-        initialise(self.network, Rng.of(rng)("weights"))
+        build = lambda: config.backbone.build(event, 0, 0 if self.classes is None else len(self.classes))  # noqa: E731
+        self.network = build()
+        self.teacher = build().requires_grad_(False) if isinstance(config.coupling, Reflow) else None
+        for name, network in (("weights", self.network), ("teacher", self.teacher)):
+            if network is not None:
+                initialise(network, Rng.of(rng)(name))
 
     # -- learning ---------------------------------------------------------------------------------------------------
+
+    def learn_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin as another flow of the same backbone: its tensors, by name. With ``Reflow`` it is followed, too.
+
+        ValueError for the weights of another network.
+        """
+        for network in (self.network, self.teacher):
+            if network is not None:
+                copy_part(network, weights, "network.", "the other flow")
 
     def fit(self, data: Data) -> None:
         """Learn the labels' marginal."""
@@ -111,7 +144,10 @@ class FlowMatching(nn.Module):
         """The squared error of the velocity, a mean over its elements."""
         clean, y = self.continuum.inward(batch.x), batch.y if self.classes is not None else None
         noise = rng("noise").normal(clean.shape, dtype=clean.dtype, device=clean.device)
-        noise = self.config.coupling(clean, noise, y if isinstance(y, Tensor) else None)
+        if isinstance(self.config.coupling, Reflow):
+            clean = self._carried(self.config.coupling, noise, y)
+        else:
+            noise = self.config.coupling(clean, noise, y if isinstance(y, Tensor) else None)
         share = rng("time").uniform((len(clean),), dtype=torch.float32, device=clean.device)
         t = self.config.times(share).to(clean.dtype)
         given = self._given(y)
@@ -122,6 +158,12 @@ class FlowMatching(nn.Module):
         missed = self._velocity((1 - wide) * clean + wide * noise, t, given) - (noise - clean)
         return Loss.of(missed.square().flatten(1).mean(1))
 
+    @torch.no_grad()
+    def _carried(self, reflow: Reflow, noise: Tensor, y: Values | None) -> Tensor:
+        """What the other flow makes of noise, (b, *event)."""
+        assert self.teacher is not None
+        return reflow.integrator(self._field(y, reflow.guidance, self.teacher), noise, even_times(reflow.steps))
+
     def _after(self, terms: Mapping[str, Tensor]) -> None:
         settle(self.network)
 
@@ -131,22 +173,23 @@ class FlowMatching(nn.Module):
         weight = next(self.network.parameters())
         return class_indicator(y, self.classes, weight.dtype)  # type: ignore[arg-type]
 
-    def _velocity(self, x: Tensor, t: Tensor, given: Tensor | None) -> Tensor:
-        """v in standard units: x (b, *event), t (b,); the answer in x's own type."""
-        weight = next(self.network.parameters())
-        return self.network(x.to(weight.dtype), t.to(weight.dtype), None, given).to(x.dtype)
+    def _velocity(self, x: Tensor, t: Tensor, given: Tensor | None, network: nn.Module | None = None) -> Tensor:
+        """v in standard units, of this model's network unless another is given: x (b, *event), t (b,); like x."""
+        network = network or self.network
+        weight = next(network.parameters())
+        return network(x.to(weight.dtype), t.to(weight.dtype), None, given).to(x.dtype)
 
-    def _field(self, y: Values | None, guidance: float = 1.0) -> Velocity:
+    def _field(self, y: Values | None, guidance: float = 1.0, network: nn.Module | None = None) -> Velocity:
         """v for these labels, pushed away from v without them where guidance is not 1 (Ho & Salimans 2022)."""
         given = self._given(y)
 
         def with_labels(x: Tensor, t: Tensor) -> Tensor:
-            return self._velocity(x, t, given)
+            return self._velocity(x, t, given, network)
 
         if given is None:
             return with_labels
         nothing = torch.zeros_like(given)
-        return guided(with_labels, lambda x, t: self._velocity(x, t, nothing), guidance)
+        return guided(with_labels, lambda x, t: self._velocity(x, t, nothing, network), guidance)
 
     # -- drawing ----------------------------------------------------------------------------------------------------
 

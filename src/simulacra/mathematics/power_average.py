@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def combination(times: Sequence[int], exponents: Sequence[float], time: int, g: 
     system[-1, :-1] = system[:-1, -1] = scale / scale.max()
     right = torch.cat([cross * scale, (1 / scale.max()).reshape(1)])
     # the singular values that rounding makes are left out
-    solved = torch.linalg.pinv(system, rtol=1e-13) @ right
+    solved = cast("Tensor", torch.linalg.pinv(system, rtol=1e-13) @ right)  # pyright: ignore
     x = solved[:-1] * scale
     missed = (x @ gram @ x - 2 * x @ cross + size).clamp(min=0) / size
     return x, math.sqrt(float(missed))

@@ -218,6 +218,11 @@ def diffusion_pupil(config: diffusion.DiffusionConfig) -> tuple[str, consistency
     )  # fmt: skip
 
 
+def flow_matching_pupil(config: flow_matching.FlowMatchingConfig) -> tuple[str, flow_matching.FlowMatchingConfig]:
+    """A flow of the same network along the lines between noise and what the first flow makes of it."""
+    return "flow_matching", replace(config, coupling=flow_matching.Reflow(), times=flow_matching.uniform)
+
+
 def flow_matching_recipe(space: Space, examples: int) -> tuple[flow_matching.FlowMatchingConfig, Training]:
     """The networks and the budget of diffusion; pairs by optimal transport where there are no labels to respect."""
     like, training = diffusion_recipe(space, examples)
@@ -244,7 +249,10 @@ FAMILIES: dict[str, Family] = {
         config=consistency.ConsistencyConfig, build=consistency.Consistency, recipe=consistency_recipe
     ),
     "flow_matching": Family(
-        config=flow_matching.FlowMatchingConfig, build=flow_matching.FlowMatching, recipe=flow_matching_recipe
+        config=flow_matching.FlowMatchingConfig,
+        build=flow_matching.FlowMatching,
+        recipe=flow_matching_recipe,
+        pupil=flow_matching_pupil,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""``distil``: a run teaches a faster model. A diffusion run one that draws in one to four steps."""
+"""``distil``: a run teaches a faster model: a diffusion run a consistency model, a flow one that runs straighter."""
 
 from __future__ import annotations
 
