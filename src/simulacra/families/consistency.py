@@ -30,7 +30,7 @@ from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.guidance import guided
 from simulacra.mathematics.preconditioning import Preconditioning, edm
 from simulacra.mathematics.solvers import karras
-from simulacra.mathematics.trajectories import Curriculum, Pair, Shrinking, Stride, anchored, heun_stride, pseudo_huber
+from simulacra.mathematics.trajectories import Curriculum, Pair, Refining, Stride, anchored, heun_stride, pseudo_huber
 from simulacra.nets.chains import merged
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.denoisers import Backbone, ByShape
@@ -101,7 +101,7 @@ class ConsistencyConfig:
 
     backbone         the network (``nets.denoisers``).
     preconditioning  what it is shown and asked for (``mathematics.preconditioning``), before f is anchored.
-    curriculum       which two levels: ``Shrinking`` (Geng et al.) or ``Refining`` (Song & Dhariwal), along the budget.
+    curriculum       which two levels: ``Refining`` (Song & Dhariwal) or ``Shrinking`` (Geng et al.), along the budget.
     target           where the nearer point comes from: ``FromData()``, or ``FromTeacher()`` to distil.
     huber            the pseudo-Huber distance's scale, for data of deviation 1/2.
     low, high        the levels at which trajectories end and start.
@@ -109,7 +109,7 @@ class ConsistencyConfig:
 
     backbone: Backbone = field(default_factory=ByShape)
     preconditioning: Preconditioning = edm
-    curriculum: Curriculum = field(default_factory=Shrinking)
+    curriculum: Curriculum = field(default_factory=Refining)
     target: Target = field(default_factory=FromData)
     huber: float = 0.03  # larger than the 0.00054 of Song & Dhariwal, whose steep slopes need far longer runs
     low: float = 0.002  # Karras et al. 2022, table 1

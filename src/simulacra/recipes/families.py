@@ -204,9 +204,13 @@ def diffusion_recipe(space: Space, examples: int) -> tuple[diffusion.DiffusionCo
 
 
 def consistency_recipe(space: Space, examples: int) -> tuple[consistency.ConsistencyConfig, Training]:
-    """The networks and the budget of diffusion, pairs of levels that draw together along it."""
+    """The networks and the budget of diffusion; a grid refined no farther than the budget pays for."""
     like, training = diffusion_recipe(space, examples)
-    return consistency.ConsistencyConfig(backbone=like.backbone, optimiser=like.optimiser), training
+    last = 160 if (training.steps or 0) < 10_000 else 1280
+    config = consistency.ConsistencyConfig(
+        backbone=like.backbone, optimiser=like.optimiser, curriculum=trajectories.Refining(last=last)
+    )
+    return config, training
 
 
 def diffusion_pupil(config: diffusion.DiffusionConfig) -> tuple[str, consistency.ConsistencyConfig]:
