@@ -18,7 +18,7 @@ from simulacra.families.diffusion import Diffusion, DiffusionConfig
 from simulacra.mathematics import preconditioning
 from simulacra.mathematics.preconditioning import edm
 from simulacra.mathematics.solvers import heun, karras
-from simulacra.mathematics.trajectories import Pair, Refining, Shrinking, anchored
+from simulacra.mathematics.trajectories import Pair, Refining, anchored
 from simulacra.modalities.toys import GaussianMixture
 from simulacra.nets import denoisers
 from simulacra.training.loop import train
@@ -128,14 +128,15 @@ def test_distilling_the_exact_denoiser_of_two_modes_gives_its_flow():
 @pytest.mark.slow
 def test_training_from_data_alone_gives_the_two_modes_in_one_step_and_in_two():
     world = two_modes()
-    model = distilled(world, FromData(), Shrinking(), 1500)
+    model = distilled(world, FromData(), Refining(first=10, last=80), 1000)
     for steps in (1, 2):
         x = model.sample(2_000, rng=1, steps=steps).x
         assert isinstance(x, Tensor)
         assert abs(float((x[:, 0] < 0).double().mean()) - 0.5) < 0.06  # five standard errors
-        assert abs(float((x[:, 0].abs() - 2).std()) - 0.5) < 0.12
+        # a few points in a hundred lie between the modes
+        assert abs(float((x[:, 0].abs() - 2).std()) - 0.5) < 0.25
         assert abs(float(x[:, 1].std()) - 0.5) < 0.12
-    assert off(model, world) < 0.5
+    assert off(model, world) < 0.45
 
 
 def test_a_little_training_already_follows_the_flow_of_a_normal():

@@ -217,7 +217,7 @@ def diffusion_pupil(config: diffusion.DiffusionConfig) -> tuple[str, consistency
     """A consistency model of the same network that follows the diffusion model's flow."""
     return "consistency", consistency.ConsistencyConfig(
         backbone=config.backbone, preconditioning=config.preconditioning, target=consistency.FromTeacher(),
-        curriculum=trajectories.Refining(first=20, last=160), low=config.low, high=config.high,
+        curriculum=trajectories.Refining(last=160), low=config.low, high=config.high,
         optimiser=config.optimiser,
     )  # fmt: skip
 
