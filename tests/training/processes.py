@@ -41,10 +41,9 @@ def gradients(name: str, way: str) -> dict[str, Tensor]:
 
 def outcome(name: str, way: str, folder: Path) -> dict[str, Any]:
     """Where 50 steps in float64 end, and the first gradients in float32; or how it is refused."""
+    home = folder / f"{name}-{way}"
     try:
-        trained = train(
-            MODELS[name](), ring(), SETTINGS, device="cpu", distribute=WAYS[way], folder=folder / f"{name}-{way}"
-        )
+        trained = train(MODELS[name](), ring(), SETTINGS, device="cpu", distribute=WAYS[way], folder=home)
     except ValueError as error:
         return {"refused": str(error)}
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trained.log]
