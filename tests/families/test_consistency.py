@@ -154,7 +154,8 @@ def labelled() -> Stored:
 
 def test_labels_are_heard():
     data = labelled()
-    model = Consistency(ConsistencyConfig(backbone=SMALL, optimiser=ADAM), data.space)
+    config = ConsistencyConfig(backbone=SMALL, optimiser=ADAM, curriculum=Refining(first=8, last=8))
+    model = Consistency(config, data.space)
     model = train(model, data, Training(steps=150, batch=128, save_seconds=None)).averaged
     for label, mean in ((0, -1.0), (1, 1.0)):
         x = model.sample(256, y=torch.full((256,), label), rng=1).x
