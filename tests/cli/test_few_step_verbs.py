@@ -44,7 +44,7 @@ def test_another_run_guides(capsys, few, tmp_path):
     assert np.abs(drawn(capsys, run, out, "--guide", run, "--guidance", "3") - plain).max() < 1e-5
     assert "changes nothing at guidance 1" in fault(capsys, "sample", run, "--guide", run)
     error = fault(capsys, "sample", run, "--guide", few / "flow", "--guidance", "2")
-    assert "guided by another Diffusion model; got a FlowMatching" in error
+    assert "guided by another diffusion model; got a FlowMatching" in error
 
 
 def test_a_run_teaches_one_that_draws_in_few_steps(capsys, few, tmp_path):

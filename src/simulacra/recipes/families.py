@@ -56,6 +56,7 @@ from simulacra.nets import (
     magnitude_preserving,
     picture_flow,
     spreading,
+    text_encoder,
     transformer,
     transforms,
 )
@@ -74,7 +75,7 @@ SETTINGS = table((
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads,
-    magnitude_preserving, picture_flow, spreading, transformer, transforms,
+    magnitude_preserving, picture_flow, spreading, text_encoder, transformer, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -247,14 +248,14 @@ FAMILIES: dict[str, Family] = {
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
     "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
     "diffusion": Family(
-        config=diffusion.DiffusionConfig, build=diffusion.Diffusion, recipe=diffusion_recipe, pupil=diffusion_pupil
+        config=diffusion.DiffusionConfig, build=diffusion.build, recipe=diffusion_recipe, pupil=diffusion_pupil
     ),
     "consistency": Family(
         config=consistency.ConsistencyConfig, build=consistency.Consistency, recipe=consistency_recipe
     ),
     "flow_matching": Family(
         config=flow_matching.FlowMatchingConfig,
-        build=flow_matching.FlowMatching,
+        build=flow_matching.build,
         recipe=flow_matching_recipe,
         pupil=flow_matching_pupil,
     ),

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from simulacra.core.batch import Batch
-from simulacra.core.capabilities import Sampler, require
+from simulacra.core.capabilities import ConditionalSampler, Sampler, require
 from simulacra.core.checkpoint import load_tensors
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Classes
+from simulacra.core.space import Classes, Space
 from simulacra.evaluation.judge import judge
+from simulacra.modalities import captions
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs.extractors import extractors_for
@@ -56,20 +57,26 @@ class Run:
         guide: Run | None = None,
         **options: Any,
     ) -> Batch:
-        """n new examples. y: a class by name or number, an int64 tensor (n,), or None: drawn from the labels' marginal.
+        """n new examples. y: a class by name or number, an int64 tensor (n,), or None: drawn from the labels' marginal;
+        of a run of captions, one for all of them, of one that is given pictures, n of them.
 
         guide    a run of a weaker model of the same data: with ``guidance=`` above 1 what it does is done less of.
         options  the family's own (``temperature=`` ...).
 
         Raises ValueError for a class that does not exist, and for a guide that cannot guide this model.
         """
-        model = require(self.model, Sampler, "sample")
         if n < 1:
             raise ValueError(f"n is how many examples to draw, at least 1; got {n}")
         if guide is not None:
-            options["guide"] = _guide(model, guide, options)
+            options["guide"] = _guide(self.model, guide, options)
+        given, rng = self.labels(y, n), Rng(seed)("sample")
         with torch.no_grad():
-            return model.sample(n, y=self.labels(y, n), rng=Rng(seed)("sample"), **options)
+            if isinstance(self.model, ConditionalSampler) and not isinstance(self.model, Sampler):
+                if given is None:
+                    what = "a caption" if captions.is_captions(self.recipe.space.y) else "what it is given"
+                    raise ValueError(f"this model draws for a condition: y, {what}, is needed")
+                return self.model.sample_given(given, rng=rng, **options)
+            return require(self.model, Sampler, "sample").sample(n, y=given, rng=rng, **options)
 
     def averaged(self, width: float) -> Run:
         """The run with weights averaged as widely as asked, made of those it stored (``training.posthoc``).
@@ -89,9 +96,15 @@ class Run:
         return Run(self.path, self.recipe, model)
 
     def labels(self, y: str | int | Tensor | None, n: int) -> Tensor | None:
-        """A class by name or number as n labels; tensors and None as they are."""
+        """A class by name or number, or a caption, as n of them; tensors and None as they are."""
         if y is None or isinstance(y, Tensor):
             return y
+        space = self.recipe.space
+        if captions.is_captions(space.y):
+            assert isinstance(space.y, Space)
+            return captions.encode([str(y)], space.y.only.shape[0])[0].expand(n, -1)
+        if isinstance(space.y, Space):
+            raise ValueError(f"this model is given no words but {space.y.measure or 'values'}; got y={y!r}")
         if not isinstance(self.recipe.space.y, Classes):
             raise ValueError(f"this model was fitted without labels, so it knows no class {y!r}; leave y out")
         return torch.full((n,), self.recipe.space.y.index(y))
@@ -127,9 +140,10 @@ class Run:
         )
 
 
-def _guide(model: Sampler, guide: Run, options: Mapping[str, Any]) -> Any:
+def _guide(model: Any, guide: Run, options: Mapping[str, Any]) -> Any:
     """The model of a run that is to guide another; ValueError where it cannot, or would change nothing."""
-    if "guide" not in inspect.signature(model.sample).parameters:
+    draw = getattr(model, "sample", None)
+    if draw is None or "guide" not in inspect.signature(draw).parameters:
         raise ValueError(f"{type(model).__name__} is not guided by other models; leave the guide out")
     if options.get("guidance", 1.0) == 1.0:
         raise ValueError("a guide changes nothing at guidance 1; give guidance=2, say")
