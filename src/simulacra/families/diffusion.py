@@ -178,33 +178,34 @@ class Denoising(nn.Module, ABC):
         guidance: float,
         interval: tuple[float, float],
         length: Tensor | None = None,
-        guide: Denoising | None = None,
+        guide: nn.Module | None = None,
     ) -> Values:
-        if guide is None:
+        other = None if guide is None else self._checked(guide)
+        if other is None:
             self.condition.check_guidance(guidance, self.config.unlabelled)
-        else:
-            self._check_guide(guide)
         levels, device = karras(steps, self.config.low, self.config.high), self.deviation.device
         parts: list[Tensor] = []
         for count, some_y, some_lengths, some in in_parts(n, ROWS, y, length, rng, device):
             shape = (count, *self.continuum.event)
             z = some("z").normal(shape, dtype=torch.float64, device=device) * self._prior()
-            denoise = self._denoiser(some_y, guidance if guide is None else 1.0, interval, length=some_lengths)
-            if guide is not None:
-                weak = guide._denoiser(None if guide.space.y is None else some_y, length=some_lengths)
+            denoise = self._denoiser(some_y, guidance if other is None else 1.0, interval, length=some_lengths)
+            if other is not None:
+                weak = other._denoiser(None if other.space.y is None else some_y, length=some_lengths)
                 denoise = guided(denoise, weak, guidance, low=interval[0], high=interval[1])
             parts.append(solver(denoise, z, levels, some("solver")))
         return self.continuum.decoded(torch.cat(parts).to(self.deviation.dtype))
 
-    def _check_guide(self, guide: Denoising) -> None:
-        """ValueError unless another model may guide this one: of the same examples, at all of its noise levels."""
+    def _checked(self, guide: nn.Module) -> Denoising:
+        """A guide, known to be of the same examples at all of these noise levels; ValueError for another."""
         check_guide(self, guide, Denoising, "diffusion model")
+        assert isinstance(guide, Denoising)
         ours, theirs = self.config, guide.config
         if theirs.low > ours.low or theirs.high < ours.high:
             raise ValueError(
                 f"the guide knows noise levels from {theirs.low:g} to {theirs.high:g};"
                 f" expected all from {ours.low:g} to {ours.high:g}"
             )
+        return guide
 
     def _prior(self) -> float:
         """Standard deviation of examples at the highest level, of which they are drawn."""
@@ -331,7 +332,7 @@ class Diffusion(Denoising):
         steps: int = 32,
         guidance: float = 1.0,
         interval: tuple[float, float] = (0.0, math.inf),
-        guide: Denoising | None = None,
+        guide: nn.Module | None = None,
         solver: Solver = dpm_solver_2m,
     ) -> Batch:
         """n examples; y (n,) classes, None: drawn from their learned marginal.

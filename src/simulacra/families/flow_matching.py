@@ -199,29 +199,30 @@ class Flowing(nn.Module, ABC):
         steps: int,
         guidance: float,
         length: Tensor | None = None,
-        guide: Flowing | None = None,
+        guide: nn.Module | None = None,
     ) -> Values:
-        if guide is None:
+        other = None if guide is None else self._checked(guide)
+        if other is None:
             self.condition.check_guidance(guidance, self.config.unlabelled)
-        else:
-            self._check_guide(guide)
         weight = next(self.network.parameters())
         parts: list[Tensor] = []
         for count, some_y, some_lengths, some in in_parts(n, ROWS, y, length, rng, weight.device):
             shape = (count, *self.continuum.event)
             z = some("z").normal(shape, dtype=weight.dtype, device=weight.device)
-            velocity = self._field(some_y, guidance if guide is None else 1.0, length=some_lengths)
-            if guide is not None:
-                weak = guide._field(None if guide.space.y is None else some_y, length=some_lengths)
+            velocity = self._field(some_y, guidance if other is None else 1.0, length=some_lengths)
+            if other is not None:
+                weak = other._field(None if other.space.y is None else some_y, length=some_lengths)
                 velocity = guided(velocity, weak, guidance)
             parts.append(integrator(velocity, z, even_times(steps)))
         return self.continuum.decoded(torch.cat(parts))
 
-    def _check_guide(self, guide: Flowing) -> None:
-        """ValueError unless another model may guide this one: of the same examples, on the same path from noise."""
+    def _checked(self, guide: nn.Module) -> Flowing:
+        """A guide, known to be of the same examples on the same path from noise; ValueError for another."""
         check_guide(self, guide, Flowing, "flow matching model")
+        assert isinstance(guide, Flowing)
         if guide.config.coupling != self.config.coupling:
             raise ValueError("the guide pairs noise and examples otherwise: it knows another path; expected the same")
+        return guide
 
     # -- codes ------------------------------------------------------------------------------------------------------
 
@@ -298,7 +299,7 @@ class FlowMatching(Flowing):
         rng: Rng | int,
         steps: int = 16,
         guidance: float = 1.0,
-        guide: Flowing | None = None,
+        guide: nn.Module | None = None,
         integrator: Integrator = midpoint,
     ) -> Batch:
         """n examples; y (n,) classes, None: drawn from their learned marginal.
