@@ -17,7 +17,8 @@ from simulacra.modalities.captions import is_captions
 from simulacra.modalities.sources import open_data
 from simulacra.recipes.families import FAMILIES, SETTINGS
 from simulacra.runs import Run
-from simulacra.runs.fitting import fit, home
+from simulacra.runs.fitting import fit, home, kept_codec
+from simulacra.runs.latent import coded
 from simulacra.runs.pages import write_report
 from simulacra.training.engine import replicate, shard
 from simulacra.training.log import TensorBoard
@@ -40,6 +41,7 @@ class Options:
         snapshots: how often to store averages of the weights, of which `sample --average` makes one of any width.
         precision: of the arithmetic; the recipe's unless given.
         distribute: with several processes (torchrun -m simulacra fit ...): whole models in each, or parameters sharded.
+        codec: the directory of a run that encodes this data (vae, vqvae): what is learnt are its codes.
         tensorboard: write what TensorBoard reads, too, into RUN/tensorboard.
         no_report: leave figures and report.html to `simulacra evaluate`.
     """
@@ -54,6 +56,7 @@ class Options:
     snapshots: int | None = None
     precision: Literal["float32", "bfloat16", "float64"] | None = None
     distribute: Literal["replicate", "shard"] = "replicate"
+    codec: Path | None = None
     tensorboard: bool = False
     no_report: bool = False
 
@@ -71,7 +74,11 @@ def main(arguments: Sequence[str]) -> None:
     # twice: how the data is read must be known before the recipe for it, and that before the settings' defaults
     first = parse(_arguments(entry.config, entry.config()), rest, verb=f"fit {family} DATA", functions=SETTINGS)
     loaded = open_data(source[0], **first.loading.options())
-    config, training = entry.recipe(loaded.train.space, len(loaded.train))
+    codec = first.options.codec
+    if first.options.resume and (own := kept_codec(first.options.out or home(family, loaded))) is not None:
+        codec = own
+    codes = None if codec is None else coded(codec, loaded)
+    config, training = entry.recipe(loaded.train.space if codes is None else codes.space, len(loaded.train))
     given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
     options: Options = given.options
     changes: dict[str, Any] = {
@@ -94,6 +101,7 @@ def main(arguments: Sequence[str]) -> None:
         seed=options.seed,
         resume=options.resume,
         hooks=hooks,
+        codec=codes,
         distribute={"replicate": replicate, "shard": shard}[options.distribute],
         say=say,
     )

@@ -13,6 +13,7 @@ from simulacra.families import (
     consistency,
     dcgan,
     diffusion,
+    discrete_diffusion,
     factor_vae,
     flow,
     flow_matching,
@@ -28,6 +29,8 @@ from simulacra.mathematics import (
     adversarial,
     bounds,
     couplings,
+    discrete_chains,
+    discrete_paths,
     flow_likelihood,
     ladder,
     latent_draws,
@@ -57,6 +60,7 @@ from simulacra.nets import (
     picture_flow,
     spreading,
     text_encoder,
+    tokens,
     transformer,
     transforms,
 )
@@ -68,14 +72,15 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    consistency, dcgan, diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
+    consistency, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn,
+    tarflow, vae, vqvae,
     # mathematics
-    adversarial, bounds, couplings, flow_likelihood, ladder, latent_draws, paths, preconditioning, solvers,
-    trajectories, velocity,
+    adversarial, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws, paths,
+    preconditioning, solvers, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads,
-    magnitude_preserving, picture_flow, spreading, text_encoder, transformer, transforms,
+    magnitude_preserving, picture_flow, spreading, text_encoder, tokens, transformer, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -228,6 +233,20 @@ def flow_matching_pupil(config: flow_matching.FlowMatchingConfig) -> tuple[str, 
     return "flow_matching", replace(config, coupling=flow_matching.Reflow(), times=flow_matching.uniform)
 
 
+def discrete_diffusion_recipe(
+    space: Space, examples: int
+) -> tuple[discrete_diffusion.DiscreteDiffusionConfig, Training]:
+    """Masks; diffusion's U-Net for pictures, a transformer for rows and dense layers for tables."""
+    steps = passes(examples, 64, epochs=60, low=1_000, high=20_000)
+    optimiser = optimisers.AdamW(lr=2e-3, schedule=optimisers.Warmup(steps=100, decay=0.5))
+    config = discrete_diffusion.DiscreteDiffusionConfig(optimiser=replace(optimiser, lr=1e-3))
+    if space.layout == "grid" and small(space):
+        grid = denoisers.Convolutional(width=16, blocks=1, multiples=(1, 2))
+        backbone = tokens.RowsOrShape(other=denoisers.ByShape(grid=grid))
+        config = replace(config, backbone=backbone, optimiser=optimiser)
+    return config, Training(steps=steps, batch=64)
+
+
 def flow_matching_recipe(space: Space, examples: int) -> tuple[flow_matching.FlowMatchingConfig, Training]:
     """The networks and the budget of diffusion; pairs by optimal transport where there are no labels to respect."""
     like, training = diffusion_recipe(space, examples)
@@ -252,6 +271,11 @@ FAMILIES: dict[str, Family] = {
     ),
     "consistency": Family(
         config=consistency.ConsistencyConfig, build=consistency.Consistency, recipe=consistency_recipe
+    ),
+    "discrete_diffusion": Family(
+        config=discrete_diffusion.DiscreteDiffusionConfig,
+        build=discrete_diffusion.DiscreteDiffusion,
+        recipe=discrete_diffusion_recipe,
     ),
     "flow_matching": Family(
         config=flow_matching.FlowMatchingConfig,

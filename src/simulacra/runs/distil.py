@@ -8,8 +8,8 @@ from typing import Any
 
 from simulacra.modalities.sources import Loaded
 from simulacra.recipes.families import FAMILIES
-from simulacra.runs.fitting import fit
-from simulacra.runs.run import WEIGHTS, Run
+from simulacra.runs.fitting import fit, kept_codec
+from simulacra.runs.run import WEIGHTS, Run, learnt
 from simulacra.training.settings import Training
 from simulacra.training.state import weights
 
@@ -53,6 +53,7 @@ def distil(
         out=out,
         config=config or settings,
         training=training,
-        begin=lambda model: model.learn_from(weights(run.model)),
+        codec=kept_codec(run.path),
+        begin=lambda model: model.learn_from(weights(learnt(run.model))),
         **options,
     )

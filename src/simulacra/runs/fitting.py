@@ -13,10 +13,12 @@ from simulacra.core import across
 from simulacra.core.batch import Data
 from simulacra.core.checkpoint import digest as sha256
 from simulacra.core.checkpoint import save_tensors, told
+from simulacra.core.space import Space
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
+from simulacra.runs.latent import Coded, coded
 from simulacra.runs.recipe import NAME, Recipe, read, replace
-from simulacra.runs.run import WEIGHTS, Run, load
+from simulacra.runs.run import PARTS, WEIGHTS, Run, load
 from simulacra.runs.snapshots import Snapshots
 from simulacra.training.engine import Distribute, join, replicate
 from simulacra.training.loop import Trained, train
@@ -52,6 +54,7 @@ def fit(
     hooks: Sequence[Any] = (),
     distribute: Distribute = replicate,
     begin: Begin = as_it_is,
+    codec: str | Path | Coded | None = None,
     say: Say = silent,
 ) -> Run:
     """Learn the distribution of data, and write the run directory. Under ``torchrun`` all processes fit one run.
@@ -66,6 +69,8 @@ def fit(
     hooks     seen by the training loop beside its monitors: progress bars, pictures.
     distribute  with several processes: ``training.engine.replicate`` or ``shard``.
     begin     given the model before a new run of it, so that it may start from weights of another.
+    codec     the directory of a run that encodes this data, or what ``coded`` returned: the family learns the
+              distribution of its codes, and a copy of it becomes part of the run.
     say       told what is about to happen, a line at a time, in the first process only.
 
     Raises ValueError for a family that does not exist, data it cannot model, or a directory in use.
@@ -76,33 +81,50 @@ def fit(
     loaded = open_data(data) if isinstance(data, str) else data
     folder = Path(out) if out is not None else home(family, loaded)
     budget = {"steps": steps, "minutes": minutes, "examples": examples}
-    recipe = plan(family, loaded, config=config, training=training, budget=budget, seed=seed)
+    if (own := kept_codec(folder)) is not None and resume:
+        codec = own
+    if codec is not None and not isinstance(codec, Coded):
+        codec = coded(codec, loaded)
+    learnt = loaded if codec is None else codec.codes
+    recipe = plan(
+        family, loaded, config=config, training=training, budget=budget, seed=seed,
+        latent=None if codec is None else codec.space,
+    )  # fmt: skip
     recipe = settle(folder, recipe, budget, resume)
-    model = FAMILIES[family].build(recipe.config, recipe.space, rng=recipe.training.seed)
+    model = FAMILIES[family].build(recipe.config, recipe.modelled, rng=recipe.training.seed)
     if not resume:
         begin(model)
-    said = describe(recipe, loaded, model)
+    said = describe(recipe, loaded, model, codec)
     if across.rank() == 0:
         for line in said:
             say(line)
         with told(f"make {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
+        if codec is not None:
+            recipe = replace(recipe, files={**recipe.files, **codec.keep(folder)})
         recipe.write(folder)
+    join_codec = (lambda model: model) if codec is None else codec.join
     watching = [
-        *monitors(model, held_out=loaded.held_out, every=_watch_every(recipe.training)),
-        Snapshots(folder / "samples", loaded.train),
+        *monitors(model, held_out=learnt.held_out, every=_watch_every(recipe.training)),
+        Snapshots(folder / "samples", loaded.train, join_codec),
         *hooks,
     ]
     cpu = time.process_time()
     trained = train(
-        model, loaded.train, recipe.training, hooks=watching, folder=folder, resume=resume, distribute=distribute
+        model, learnt.train, recipe.training, hooks=watching, folder=folder, resume=resume, distribute=distribute
     )
     recipe = keep(folder, recipe, trained, time.process_time() - cpu)
     if across.processes() > 1:
         # each process goes on with a whole model of its own: what comes now is no longer shared work
         across.wait()
         return load(folder)
-    return Run(folder, recipe, trained.averaged, trained)
+    return Run(folder, recipe, join_codec(trained.averaged), trained)
+
+
+def kept_codec(folder: Path) -> Path | None:
+    """The codec that a run in this folder stands on; None where there is none."""
+    path = folder / PARTS / "codec"
+    return path if (path / NAME).is_file() else None
 
 
 def home(family: str, loaded: Loaded) -> Path:
@@ -118,9 +140,10 @@ def plan(
     training: Training | None = None,
     budget: dict[str, Any] | None = None,
     seed: int | None = None,
+    latent: Space | None = None,
 ) -> Recipe:
-    """The recipe of a run that is about to be made; nothing is written."""
-    known_config, known_training = FAMILIES[family].recipe(loaded.train.space, len(loaded.train))
+    """The recipe of a run that is about to be made; nothing is written. latent: of the codes it will learn, if any."""
+    known_config, known_training = FAMILIES[family].recipe(latent or loaded.train.space, len(loaded.train))
     training = training or known_training
     if budget and any(value is not None for value in budget.values()):
         training = dataclasses.replace(training, **budget)
@@ -142,6 +165,7 @@ def plan(
             "notes": list(loaded.notes),
         },
         training=training,
+        parts={} if latent is None else {"codec": latent},
     )
 
 
@@ -161,6 +185,8 @@ def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) 
             raise ValueError(
                 f"{folder} was fitted on other data ({recipe.data['source']}); resume it with the same data"
             )
+        if set(recipe.parts) != set(planned.parts):
+            raise ValueError(f"{folder} was fitted without a codec; resume it without one")
         if any(value is not None for value in budget.values()):
             recipe = replace(recipe, training=dataclasses.replace(recipe.training, **budget))
         return recipe
@@ -179,7 +205,11 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
     digest = save_tensors(folder / WEIGHTS, tensors)
     recipe = replace(
         recipe,
-        files={WEIGHTS: digest, **{f"{FOLDER}/{p.name}": sha256(p) for p in snapshots(folder).values()}},
+        files={
+            **recipe.files,
+            WEIGHTS: digest,
+            **{f"{FOLDER}/{p.name}": sha256(p) for p in snapshots(folder).values()},
+        },
         cost={
             "steps": trained.steps,
             "examples": trained.examples,
@@ -194,7 +224,7 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
     return recipe
 
 
-def describe(recipe: Recipe, loaded: Loaded, model: Any) -> list[str]:
+def describe(recipe: Recipe, loaded: Loaded, model: Any, codec: Coded | None = None) -> list[str]:
     """What a run is about to do, in plain lines."""
     counts, space = recipe.data["counts"], recipe.space
     shapes = ", ".join(f"{name} {'x'.join(map(str, f.shape)) or 'number'}" for name, f in space.fields.items())
@@ -207,10 +237,18 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any) -> list[str]:
     return [
         f"{recipe.family} on {recipe.data['name']}: {loaded.modality}, {shapes}{labels}",
         *loaded.notes,
+        *(
+            []
+            if codec is None
+            else [
+                f"of their codes by {codec.run.path} ({codec.run.recipe.family}):"
+                f" {'x'.join(map(str, codec.space.only.shape)) or 'a number'} each"
+            ]
+        ),
         f"{counts['train']:,} examples to learn from, {counts['held_out']:,} held out to judge by",
         f"{parameters(model):,} parameters, about {memory:.1f} MB with optimiser and average",
         f"{budget}, {training.batch} examples a step, seed {training.seed};"
-        f" expected: {expected_time(recipe, loaded.train)}",
+        f" expected: {expected_time(recipe, (loaded if codec is None else codec.codes).train)}",
     ]
 
 
@@ -230,7 +268,7 @@ def expected_time(recipe: Recipe, data: Data) -> str:
     training = recipe.training
     if training.steps is None and training.examples is None:
         return f"{training.minutes:g} minutes"
-    trial = FAMILIES[recipe.family].build(recipe.config, recipe.space, rng=training.seed)
+    trial = FAMILIES[recipe.family].build(recipe.config, recipe.modelled, rng=training.seed)
     tried = 4
     settings = dataclasses.replace(training, steps=tried, minutes=None, examples=None, save_seconds=None)
     train(trial, data, dataclasses.replace(settings, steps=1))  # the first step pays for what is set up once

@@ -36,6 +36,7 @@ class Recipe:
     cost      what the training took: steps, examples, seconds, CPU-seconds, parameters.
     ended     "budget", "interrupted" or "stopped"; "" while it has not.
     verdicts  what the monitors said: name, level, text, step.
+    parts     name -> the latent space of a run that this one stands on, in parts/NAME/: "codec" or nothing.
     """
 
     family: str
@@ -48,6 +49,12 @@ class Recipe:
     cost: Mapping[str, float] = field(default_factory=dict)
     ended: str = ""
     verdicts: tuple[Mapping[str, Any], ...] = ()
+    parts: Mapping[str, Space] = field(default_factory=dict)
+
+    @property
+    def modelled(self) -> Space:
+        """What the family models: the codec's codes where there is one, else the data."""
+        return self.parts.get("codec", self.space)
 
     def write(self, folder: Path) -> None:
         """Put ``recipe.json`` into a run directory, atomically."""
@@ -63,6 +70,7 @@ class Recipe:
             "cost": dict(self.cost),
             "ended": self.ended,
             "verdicts": [dict(verdict) for verdict in self.verdicts],
+            **({"parts": {name: space.to_json() for name, space in self.parts.items()}} if self.parts else {}),
         }
         write_json(folder / NAME, value)
 
@@ -100,6 +108,7 @@ def read(folder: Path) -> Recipe:
             cost=value["cost"],
             ended=value["ended"],
             verdicts=tuple(value["verdicts"]),
+            parts={name: Space.from_json(space) for name, space in value.get("parts", {}).items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _damaged(path, error) from error

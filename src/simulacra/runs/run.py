@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,16 @@ from torch import Tensor, nn
 
 from simulacra.core.batch import Batch
 from simulacra.core.capabilities import ConditionalSampler, Sampler, require
-from simulacra.core.checkpoint import load_tensors
+from simulacra.core.checkpoint import digest, load_tensors
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Space
+from simulacra.evaluation.extractors import Extractor
+from simulacra.evaluation.further import Statistic
 from simulacra.evaluation.judge import judge
 from simulacra.modalities import captions
 from simulacra.modalities.sources import Loaded, open_data
+from simulacra.nets.through import Through, through
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import Recipe, read
@@ -30,6 +33,7 @@ from simulacra.training.state import restore, weights
 
 WEIGHTS = "model.safetensors"
 MISSED = 0.1  # largest share of an average's profile that may be missing from one that is made afterwards
+PARTS = "parts"
 
 
 class Run:
@@ -68,6 +72,8 @@ class Run:
         if n < 1:
             raise ValueError(f"n is how many examples to draw, at least 1; got {n}")
         if guide is not None:
+            if _codec_files(self) != _codec_files(guide):
+                raise ValueError(f"{guide.path} stands on another codec than {self.path}; expected the same codes")
             options["guide"] = _guide(self.model, guide, options)
         given, rng = self.labels(y, n), Rng(seed)("sample")
         with torch.no_grad():
@@ -92,7 +98,7 @@ class Run:
                 " missing); take a width nearer to theirs, or fit with more snapshots"
             )
         model = copy.deepcopy(self.model)
-        load_weights(model, {**weights(model), **made})
+        load_weights(learnt(model), {**weights(learnt(model)), **made})
         return Run(self.path, self.recipe, model)
 
     def labels(self, y: str | int | Tensor | None, n: int) -> Tensor | None:
@@ -123,9 +129,19 @@ class Run:
             self._loaded = loaded
         return self._loaded
 
-    def evaluate(self, *, n: int | None = None, seed: int = 0, **options: Any) -> list[Figure]:
+    def evaluate(
+        self,
+        *,
+        n: int | None = None,
+        seed: int = 0,
+        extractors: Sequence[Extractor] | None = None,
+        further: Sequence[Statistic] = (),
+        **options: Any,
+    ) -> list[Figure]:
         """Every figure that applies to the model, on its data's held-out part.
 
+        extractors  the features to compare; None: what suits the data (``extractors_for``).
+        further  statistics beyond the usual ones, such as those of ``evaluation.every.FURTHER``.
         options  what its ``log_likelihood`` offers beside the protocol, such as k for importance-weighted draws.
         """
         loaded = self.data()
@@ -133,11 +149,16 @@ class Run:
             self.model,
             loaded.held_out,
             train=loaded.train,
-            extractors=extractors_for(loaded),
+            extractors=extractors_for(loaded) if extractors is None else extractors,
             n=n,
             rng=Rng(seed)("evaluate"),
             options=options,
+            further=further,
         )
+
+
+def _codec_files(run: Run) -> dict[str, str]:
+    return {name: hash_ for name, hash_ in run.recipe.files.items() if name.startswith(f"{PARTS}/")}
 
 
 def _guide(model: Any, guide: Run, options: Mapping[str, Any]) -> Any:
@@ -147,7 +168,12 @@ def _guide(model: Any, guide: Run, options: Mapping[str, Any]) -> Any:
         raise ValueError(f"{type(model).__name__} is not guided by other models; leave the guide out")
     if options.get("guidance", 1.0) == 1.0:
         raise ValueError("a guide changes nothing at guidance 1; give guidance=2, say")
-    return guide.model
+    return learnt(guide.model)
+
+
+def learnt(model: Any) -> Any:
+    """What a run itself has learnt of its model: the model of codes where it stands on a codec, else all of it."""
+    return model.inner if isinstance(model, Through) else model
 
 
 def load(path: str | Path, *, model: Any = None) -> Run:
@@ -163,10 +189,18 @@ def load(path: str | Path, *, model: Any = None) -> Run:
                 f"{folder} holds a model of the family {recipe.family!r}, which is not ours; give model="
                 " the model to fill, or one of " + ", ".join(FAMILIES)
             )
-        model = FAMILIES[recipe.family].build(recipe.config, recipe.space)
+        model = FAMILIES[recipe.family].build(recipe.config, recipe.modelled)
     if WEIGHTS not in recipe.files or not (folder / WEIGHTS).is_file():
         raise ValueError(f"{folder} has no finished weights; finish it with `simulacra fit --resume --out {folder}`")
     restore(model, load_tensors(folder / WEIGHTS, recipe.files[WEIGHTS]))
     if isinstance(model, nn.Module):
         model.eval()
-    return Run(folder, recipe, model)
+    return Run(folder, recipe, model if "codec" not in recipe.parts else through(_codec(folder, recipe), model).eval())
+
+
+def _codec(folder: Path, recipe: Recipe) -> Any:
+    """The codec that a run stands on; ValueError where its files are not those that were copied there."""
+    for name, expected in recipe.files.items():
+        if name.startswith(f"{PARTS}/") and digest(folder / name) != expected:
+            raise ValueError(f"{folder / name} is not the file that was written; restore it from a copy or fit again")
+    return load(folder / PARTS / "codec").model
