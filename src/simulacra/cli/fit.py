@@ -23,6 +23,7 @@ from simulacra.runs.pages import write_report
 from simulacra.training.engine import replicate, shard
 from simulacra.training.log import TensorBoard
 from simulacra.training.progress import Progress
+from simulacra.training.settings import PostHoc
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class Options:
         out: the run directory; runs/FAMILY-DATA unless given.
         resume: go on where the run in that directory left off.
         batch: examples a step, over all processes together; the recipe's unless given.
+        snapshots: how often to store averages of the weights, of which `sample --average` makes one of any width.
         precision: of the arithmetic; the recipe's unless given.
         distribute: with several processes (torchrun -m simulacra fit ...): whole models in each, or parameters sharded.
         codec: the directory of a run that encodes this data (vae, vqvae): what is learnt are its codes.
@@ -51,6 +53,7 @@ class Options:
     out: Path | None = None
     resume: bool = False
     batch: int | None = None
+    snapshots: int | None = None
     precision: Literal["float32", "bfloat16", "float64"] | None = None
     distribute: Literal["replicate", "shard"] = "replicate"
     codec: Path | None = None
@@ -78,7 +81,11 @@ def main(arguments: Sequence[str]) -> None:
     config, training = entry.recipe(loaded.train.space if codes is None else codes.space, len(loaded.train))
     given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
     options: Options = given.options
-    changes = {name: value for name in ("batch", "precision") if (value := getattr(options, name)) is not None}
+    changes: dict[str, Any] = {
+        name: value for name in ("batch", "precision") if (value := getattr(options, name)) is not None
+    }
+    if options.snapshots is not None:
+        changes["posthoc"] = PostHoc(snapshots=options.snapshots)
     hooks: list[Any] = [Progress()]
     if options.tensorboard:
         hooks.insert(0, TensorBoard((options.out or home(family, loaded)) / "tensorboard"))

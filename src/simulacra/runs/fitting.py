@@ -11,6 +11,7 @@ from typing import Any
 
 from simulacra.core import across
 from simulacra.core.batch import Data
+from simulacra.core.checkpoint import digest as sha256
 from simulacra.core.checkpoint import save_tensors, told
 from simulacra.core.space import Space
 from simulacra.modalities.sources import Loaded, open_data
@@ -22,14 +23,20 @@ from simulacra.runs.snapshots import Snapshots
 from simulacra.training.engine import Distribute, join, replicate
 from simulacra.training.loop import Trained, train
 from simulacra.training.monitors import monitors
+from simulacra.training.posthoc import FOLDER, snapshots
 from simulacra.training.settings import Training
 from simulacra.training.state import weights_and_averages
 
 Say = Callable[[str], None]
+Begin = Callable[[Any], None]  # given a model that was just built
 
 
 def silent(line: str) -> None:
     """Tells nobody."""
+
+
+def as_it_is(model: Any) -> None:
+    """Leaves a model with its first weights."""
 
 
 def fit(
@@ -46,6 +53,7 @@ def fit(
     resume: bool = False,
     hooks: Sequence[Any] = (),
     distribute: Distribute = replicate,
+    begin: Begin = as_it_is,
     codec: str | Path | Coded | None = None,
     say: Say = silent,
 ) -> Run:
@@ -60,6 +68,7 @@ def fit(
     resume    go on where a stopped run left off, bit-identical to never having stopped. A larger budget goes further.
     hooks     seen by the training loop beside its monitors: progress bars, pictures.
     distribute  with several processes: ``training.engine.replicate`` or ``shard``.
+    begin     given the model before a new run of it, so that it may start from weights of another.
     codec     the directory of a run that encodes this data, or what ``coded`` returned: the family learns the
               distribution of its codes, and a copy of it becomes part of the run.
     say       told what is about to happen, a line at a time, in the first process only.
@@ -83,6 +92,8 @@ def fit(
     )  # fmt: skip
     recipe = settle(folder, recipe, budget, resume)
     model = FAMILIES[family].build(recipe.config, recipe.modelled, rng=recipe.training.seed)
+    if not resume:
+        begin(model)
     said = describe(recipe, loaded, model, codec)
     if across.rank() == 0:
         for line in said:
@@ -194,7 +205,11 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
     digest = save_tensors(folder / WEIGHTS, tensors)
     recipe = replace(
         recipe,
-        files={**recipe.files, WEIGHTS: digest},
+        files={
+            **recipe.files,
+            WEIGHTS: digest,
+            **{f"{FOLDER}/{p.name}": sha256(p) for p in snapshots(folder).values()},
+        },
         cost={
             "steps": trained.steps,
             "examples": trained.examples,
