@@ -20,6 +20,7 @@ from simulacra.families import (
     hvae,
     pixelcnn,
     tarflow,
+    transformer,
     vae,
     vqvae,
 )
@@ -47,16 +48,18 @@ from simulacra.nets import (
     codebooks,
     codegrids,
     coupling,
+    decoder,
+    decoder_steps,
     denoisers,
     dequantise,
     fourier,
     heads,
     picture_flow,
     spreading,
-    transformer,
     transforms,
 )
 from simulacra.nets import adversarial as duels
+from simulacra.nets import transformer as attention
 from simulacra.recipes.settings import table
 from simulacra.training import settings as training_settings
 from simulacra.training.settings import Training
@@ -64,13 +67,13 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    dcgan, diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
+    dcgan, diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn, tarflow, transformer, vae, vqvae,
     # mathematics
     adversarial, bounds, couplings, flow_likelihood, ladder, latent_draws, paths, preconditioning, solvers, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, picture_flow,
-    spreading, transformer, transforms,
+    attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, dequantise, duels,
+    fourier, heads, picture_flow, spreading, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -205,6 +208,15 @@ def flow_matching_recipe(space: Space, examples: int) -> tuple[flow_matching.Flo
     return config, training
 
 
+def transformer_recipe(space: Space, examples: int) -> tuple[transformer.TransformerConfig, Training]:
+    """Four blocks, 128 wide; Muon for their matrices beside AdamW, rates falling over most of the run."""
+    steps = passes(examples, 32, epochs=10, low=1_000, high=20_000)
+    schedule = optimisers.Warmup(steps=50, decay=0.8, final=0.02)
+    rest = optimisers.AdamW(lr=4e-3, betas=(0.9, 0.95), schedule=schedule)
+    config = transformer.TransformerConfig(optimiser=optimisers.Muon(lr=4e-3, rest=rest, schedule=schedule))
+    return config, Training(steps=steps, batch=32)
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
@@ -217,6 +229,7 @@ FAMILIES: dict[str, Family] = {
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
     "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
     "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.Diffusion, recipe=diffusion_recipe),
+    "transformer": Family(config=transformer.TransformerConfig, build=transformer.build, recipe=transformer_recipe),
     "flow_matching": Family(
         config=flow_matching.FlowMatchingConfig, build=flow_matching.FlowMatching, recipe=flow_matching_recipe
     ),
