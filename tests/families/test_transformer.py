@@ -12,13 +12,14 @@ from scipy import stats
 
 from simulacra.core.batch import Batch
 from simulacra.core.optimisers import AdamW, Muon
+from simulacra.core.prompts import Prompt
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Space
 from simulacra.families.transformer import TransformerConfig, build
 from simulacra.mathematics.decoding import Repetition, Temperature, TopK, changed
 from simulacra.nets.decoder import Decoder, recomputed, turned, turning, windowed
 from simulacra.nets.decoder_steps import Cached, Recomputed, context
-from simulacra.nets.generation import Prompt, beam, generate, uniforms
+from simulacra.nets.generation import beam, generate, uniforms
 
 FIXED = Space(fields={"codes": Categorical(k=5, shape=(9,))}, measure="codes")
 WORDS = Space(fields={"word": Categorical(k=3, shape=(4,), varying=True)}, measure="letters")
@@ -168,8 +169,8 @@ def test_what_generation_used_sums_to_log_p():
         Prompt(tokens=torch.tensor([[1, 2], [3, 0], [0, 0]]), length=torch.tensor([2, 1, 0])),
     )
     drawn = made.continue_from(prompt, 20, y=y, rng=3)
-    # what was drawn may be longer than what can be scored at once: shorten it to that
-    assert bool((drawn.ended | (drawn.length == 20)).all())
+    assert bool(drawn.ended.all())
+    assert bool((drawn.length + prompt.length <= 8).all())
     short = made.continue_from(prompt, 4, y=y, rng=3)
     assert torch.equal(short.tokens, drawn.tokens[:, :4])
     for row in range(3):
@@ -179,6 +180,10 @@ def test_what_generation_used_sums_to_log_p():
             ends=bool(short.ended[row]),
         )  # fmt: skip
         torch.testing.assert_close(nats, short.log_prob[row : row + 1])
+    whole = made.log_prob_after(prompt, drawn.tokens, y=y, length=drawn.length, ends=True)
+    torch.testing.assert_close(whole, drawn.log_prob)
+    with pytest.raises(ValueError, match="sequences of up to 8 tokens; got a prompt of 9"):
+        made.continue_from(Prompt(tokens=torch.zeros(1, 9, dtype=torch.int64)), 1, y=y[:1], rng=0)
 
 
 def test_a_continuation_is_the_whole_given_its_beginning():

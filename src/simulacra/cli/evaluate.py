@@ -21,13 +21,16 @@ from simulacra.evaluation.extractors import values
 from simulacra.evaluation.judge import figures_of_samples
 from simulacra.evaluation.observed import Observed
 from simulacra.evaluation.report import figures_to_json, text_table
+from simulacra.evaluation.texts import figures_of_texts
 from simulacra.mathematics.annealing import Annealing
 from simulacra.modalities.samples import read_samples
 from simulacra.modalities.sources import open_data
+from simulacra.modalities.text import read_samples_of_text, texts_of
 from simulacra.runs import Run, load
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.pages import write_report
 from simulacra.runs.recipe import NAME
+from simulacra.runs.run import learned_texts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,10 +94,14 @@ def _annealed(run: Run, options: Options, steps: int) -> list[Figure]:
 
 def _of_samples(path: str, options: Options) -> list[Figure]:
     if not Path(path).exists():
-        raise ValueError(f"{path} does not exist; expected a run, a folder of pictures, .npy or .npz")
+        raise ValueError(f"{path} does not exist; expected a run, a folder of pictures, .npy, .npz or texts")
     if options.real is None:
         raise ValueError(f"samples are judged against real data; say which with --real DATA ({path} is no run)")
     loaded = open_data(options.real, **options.options())
+    if loaded.encoding is not None:
+        fake, held = read_samples_of_text(Path(path)), loaded.held_out
+        real = texts_of(held.batch(torch.arange(len(held)), Rng(0)), loaded.encoding)
+        return figures_of_texts(fake, real, train=learned_texts(loaded), seed=options.seed)
     samples = read_samples(path, loaded.train.space)
     fake = samples.batch(torch.arange(len(samples)), Rng(0)).x
     real = values(loaded.held_out, len(loaded.held_out), Rng(options.seed)("held out"))

@@ -94,7 +94,8 @@ def main(arguments: Sequence[str]) -> None:
         return
     if not options.no_report:
         say(f"wrote {write_report(run, say=say)}")
-    say(f"draw from it with: simulacra sample {run.path} -n 64 --out samples.png")
+    kind = "png" if run.encoding is None else "txt"
+    say(f"draw from it with: simulacra sample {run.path} -n 64 --out samples.{kind}")
 
 
 def _arguments(kind: type[Any], default: Any) -> Any:

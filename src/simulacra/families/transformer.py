@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from simulacra.core.batch import Batch, Data, Loss, Values
 from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.optimisers import AdamW, Optimiser, Warmup
+from simulacra.core.prompts import Generated, Prompt, Steps
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Space
 from simulacra.core.turns import Player, Turn
@@ -30,7 +31,7 @@ from simulacra.mathematics.decoding import Change, Legal, chosen
 from simulacra.nets.decoder import Decoder, DecoderNetwork
 from simulacra.nets.decoder_steps import Cached, StepsOf
 from simulacra.nets.embeddings import class_indicator, pick
-from simulacra.nets.generation import Generated, Prompt, Steps, StepsWalk, Told, beam, generate, uniforms
+from simulacra.nets.generation import StepsWalk, Told, beam, generate, uniforms
 from simulacra.nets.heads import elements
 from simulacra.nets.initialise import initialise
 from simulacra.nets.ladder import wide
@@ -178,12 +179,15 @@ class Sequences(nn.Module, ABC):
         told: Told | None = None,
         along: StepsOf = Cached,
     ) -> Generated:
-        """Up to so many tokens that follow each prompt; beyond the longest sequence it goes on by halves.
+        """Up to so many tokens that follow each prompt.
+
+        Where lengths vary a sequence ends with the longest at the latest; where they are fixed it goes on beyond that,
+        seeing its last tokens by halves (``nets.decoder_steps``).
 
         changes  to the distributions that are drawn from (``mathematics.decoding``); legal: which tokens may follow.
         told     called with each token as it is drawn.
         """
-        n = len(prompt.tokens)
+        n, legal = len(prompt.tokens), self._within(prompt, legal)
         u = uniforms(n, tokens, Rng.of(rng)("x"), self._device)
         steps = self.steps(n, y=y, prompt=prompt, along=along)
         return generate(steps, u, seen=_shown(prompt), changes=changes, end=self.end, legal=legal, told=told)
@@ -199,9 +203,25 @@ class Sequences(nn.Module, ABC):
         legal: Legal | None = None,
     ) -> Generated:
         """The continuation of up to so many tokens that a beam search finds (``nets.generation.beam``)."""
-        n = len(prompt.tokens)
+        n, legal = len(prompt.tokens), self._within(prompt, legal)
         steps = self.steps(n, y=y, prompt=prompt)
         return beam(steps, n, tokens, width=width, alpha=alpha, end=self.end, seen=_shown(prompt), legal=legal)
+
+    def _within(self, prompt: Prompt, legal: Legal | None) -> Legal | None:
+        """What may come next: where lengths vary, nothing but an end after the longest."""
+        end, longest = self.end, self.longest
+        if end is None:
+            return legal
+        most = int(prompt.lengths().max()) if prompt.tokens.shape[1] else 0
+        if most > longest:
+            raise ValueError(f"this transformer knows sequences of up to {longest} tokens; got a prompt of {most}")
+
+        def both(seen: Tensor) -> Tensor:
+            full = (seen >= 0).sum(1, keepdim=True) >= longest
+            ends = torch.arange(end + 1, device=seen.device) == end
+            return torch.where(full, ends, True if legal is None else legal(seen))
+
+        return both
 
     def label_log_prob(self) -> Tensor:
         """log p(y) of every class, nats (classes,): counted by ``fit``, each class once more than it was seen."""

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from simulacra.core.prompts import Prompt, Steps
 from simulacra.nets.decoder import Block, DecoderNetwork, normed
-from simulacra.nets.generation import Prompt, Steps
 from simulacra.nets.ladder import wide
 from simulacra.nets.masked import whole
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from simulacra.core import across
 from simulacra.core.batch import Data
-from simulacra.core.checkpoint import save_tensors, told
+from simulacra.core.checkpoint import digest, save_tensors, told, write_json
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs.recipe import NAME, Recipe, read, replace
-from simulacra.runs.run import WEIGHTS, Run, load
+from simulacra.runs.run import ENCODING, WEIGHTS, Run, load
 from simulacra.runs.snapshots import Snapshots
 from simulacra.training.engine import Distribute, join, replicate
 from simulacra.training.loop import Trained, train
@@ -76,10 +76,11 @@ def fit(
             say(line)
         with told(f"make {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
+        recipe = keep_encoding(folder, recipe, loaded)
         recipe.write(folder)
     watching = [
         *monitors(model, held_out=loaded.held_out, every=_watch_every(recipe.training)),
-        Snapshots(folder / "samples", loaded.train),
+        Snapshots(folder / "samples", loaded.train, loaded.encoding),
         *hooks,
     ]
     cpu = time.process_time()
@@ -160,15 +161,26 @@ def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) 
     return planned
 
 
+def keep_encoding(folder: Path, recipe: Recipe, loaded: Loaded) -> Recipe:
+    """Write what cuts text into tokens; the recipe that names its hash, the same where there is nothing to write."""
+    if loaded.encoding is None:
+        return recipe
+    path = folder / ENCODING
+    with told(f"make {path.parent}"):
+        path.parent.mkdir(exist_ok=True)
+    write_json(path, loaded.encoding.to_json())
+    return replace(recipe, files={**recipe.files, ENCODING: digest(path)})
+
+
 def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> Recipe:
     """Write the weights, and the recipe that names their hash: from now on the run loads."""
     tensors = weights_and_averages(trained.model, trained.averaged)
     if across.rank() != 0:
         return recipe
-    digest = save_tensors(folder / WEIGHTS, tensors)
+    sha256 = save_tensors(folder / WEIGHTS, tensors)
     recipe = replace(
         recipe,
-        files={WEIGHTS: digest},
+        files={**recipe.files, WEIGHTS: sha256},
         cost={
             "steps": trained.steps,
             "examples": trained.examples,

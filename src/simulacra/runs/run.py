@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from simulacra.core.batch import Batch
 from simulacra.core.capabilities import Sampler, require
-from simulacra.core.checkpoint import load_tensors
+from simulacra.core.checkpoint import digest, load_tensors, read_json
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
 from simulacra.evaluation.judge import judge
+from simulacra.evaluation.texts import figures_of_texts
 from simulacra.modalities.sources import Loaded, open_data
+from simulacra.modalities.text import Blocks, texts_of
+from simulacra.modalities.tokens import Encoding, encoding_from_json
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import Recipe, read
@@ -23,6 +26,8 @@ from simulacra.training.loop import Trained
 from simulacra.training.state import restore
 
 WEIGHTS = "model.safetensors"
+ENCODING = "space/encoding.json"
+TEXTS = 200  # drawn and held-out texts that are compared, where nobody says how many
 
 
 class Run:
@@ -80,7 +85,7 @@ class Run:
         options  what its ``log_likelihood`` offers beside the protocol, such as k for importance-weighted draws.
         """
         loaded = self.data()
-        return judge(
+        figures = judge(
             self.model,
             loaded.held_out,
             train=loaded.train,
@@ -89,6 +94,40 @@ class Run:
             rng=Rng(seed)("evaluate"),
             options=options,
         )
+        if loaded.encoding is not None and isinstance(self.model, Sampler):
+            figures += self._text_figures(loaded, min(n or TEXTS, len(loaded.held_out)), seed)
+        return figures
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """What cuts this run's texts into tokens and puts them together; None where it is not of text."""
+        if ENCODING not in self.recipe.files:
+            return None
+        path = self.path / ENCODING
+        if digest(path) != self.recipe.files[ENCODING]:
+            raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
+        return encoding_from_json(read_json(path))
+
+    def texts(self, batch: Batch) -> list[str]:
+        """The texts of a batch of this run's tokens; ValueError for a run that is not of text."""
+        if self.encoding is None:
+            raise ValueError(f"{self.path} is a run of {self.recipe.space.measure}, which are no text")
+        return texts_of(batch, self.encoding)
+
+    def _text_figures(self, loaded: Loaded, n: int, seed: int) -> list[Figure]:
+        assert loaded.encoding is not None
+        fake = self.texts(self.sample(n, seed=seed))
+        real = texts_of(loaded.held_out.batch(Rng(seed)("held out").permutation(len(loaded.held_out))[:n], Rng(0)),
+                        loaded.encoding)  # fmt: skip
+        return figures_of_texts(fake, real, train=learned_texts(loaded), seed=seed) if n > 1 else []
+
+
+def learned_texts(loaded: Loaded) -> list[str]:
+    """The texts that were learned from; running text is one."""
+    assert loaded.encoding is not None
+    if isinstance(loaded.train, Blocks):
+        return [loaded.encoding.decode(loaded.train.tokens.tolist())]
+    return texts_of(loaded.train.batch(torch.arange(len(loaded.train)), Rng(0)), loaded.encoding)
 
 
 def load(path: str | Path, *, model: Any = None) -> Run:

@@ -17,19 +17,25 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
 from simulacra.modalities import grids
 from simulacra.modalities.samples import is_pictures, show
+from simulacra.modalities.text import texts_of, write_texts
+from simulacra.modalities.tokens import Encoding
 from simulacra.training.hooks import Moment
 
 SHOWN = 36
+TEXTS = 20
 FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # denser at first, where most changes
 
 
 class Snapshots:
-    """A hook that keeps a grid of samples at fixed fractions of the budget, as samples/step-NNNNNNN.png."""
+    """A hook that keeps samples at fixed fractions of the budget: grids as samples/step-NNNNNNN.png, texts as .txt.
+
+    encoding  of text: what puts tokens together.
+    """
 
     every = 1
 
-    def __init__(self, folder: Path, data: Data) -> None:
-        self.folder, self.data, self.taken = folder, data, -1
+    def __init__(self, folder: Path, data: Data, encoding: Encoding | None = None) -> None:
+        self.folder, self.data, self.encoding, self.taken = folder, data, encoding, -1
 
     def __call__(self, moment: Moment) -> None:
         due = sum(moment.fraction >= f for f in FRACTIONS)
@@ -37,6 +43,11 @@ class Snapshots:
             return
         self.taken = due
         # every process draws, since a sharded model needs them all; the first one writes
+        if self.encoding is not None:
+            batch = moment.averaged().sample(TEXTS, rng=Rng(moment.training.seed)("look"))
+            if moment.main:
+                write_texts(texts_of(batch, self.encoding), self.folder / f"step-{moment.step:07d}.txt")
+            return
         picture = draw(moment.averaged(), self.data, seed=moment.training.seed)
         if picture and moment.main:
             self.folder.mkdir(parents=True, exist_ok=True)
