@@ -16,6 +16,7 @@ GROUPS = {
     "disentanglement": "beta-VAE, beta-TCVAE and FactorVAE on sprites, five seeds; hours, and it goes on where it was",
     "gan": "training a DCGAN, and the modes a GAN covers",
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
+    "sequences": "a small transformer against nanoGPT's recipe, and what generating costs",
     "training": "one process against two, and a stop against none",
     "compression": "files of MNIST against the model's bound, PNG and WebP; minutes",
     "house": "what a user waits for: the first answers, the quickstart",

@@ -17,7 +17,7 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Space
 from simulacra.families.transformer import TransformerConfig, build
 from simulacra.mathematics.decoding import Repetition, Temperature, TopK, changed
-from simulacra.nets.decoder import Decoder, recomputed, turned, turning, windowed
+from simulacra.nets.decoder import Decoder, normed, recomputed, squared_relu, turned, turning, windowed
 from simulacra.nets.decoder_steps import Cached, Recomputed, context
 from simulacra.nets.generation import beam, generate, uniforms
 
@@ -128,6 +128,15 @@ def test_recomputing_changes_no_gradient():
         found.append([p.grad for p in made.parameters()])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("function", [normed, squared_relu])
+def test_gradients_written_by_hand_are_those_of_the_function(function):
+    x = Rng(0)("x").normal((3, 5), dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(function, (x,))
+    with torch.no_grad():
+        want = torch.nn.functional.rms_norm(x, (5,), eps=1e-6) if function is normed else x.clamp(min=0) ** 2
+    torch.testing.assert_close(function(x), want)
 
 
 def test_a_new_network_knows_nothing():

@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from simulacra.core.randomness import Rng
@@ -104,7 +106,48 @@ class Inner(nn.Linear):
 
 def normed(h: Tensor) -> Tensor:
     """h / sqrt(mean h^2) over the last dimension."""
-    return F.rms_norm(h, h.shape[-1:], eps=TINY)
+    return F.rms_norm(h, h.shape[-1:], eps=TINY) if h.is_cuda or not torch.is_grad_enabled() else _Normed.apply(h)
+
+
+class _Normed(torch.autograd.Function):
+    """The same in fewer passes over memory than torch's composition of it makes on a CPU, above all backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor) -> Tensor:
+        d = h.shape[-1]
+        scale = (torch.linalg.vector_norm(h, dim=-1, keepdim=True).square_() / d + TINY).rsqrt_()
+        out = h * scale
+        ctx.save_for_backward(out, scale)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        # d out / d h = scale (1 - out out^T / d)
+        out, scale = ctx.saved_tensors
+        along = (g * out).mean(-1, keepdim=True)
+        return torch.addcmul(g, out, along, value=-1).mul_(scale)
+
+
+def squared_relu(h: Tensor) -> Tensor:
+    """max(h, 0)^2."""
+    return _SquaredReLU.apply(h)
+
+
+class _SquaredReLU(torch.autograd.Function):
+    """One product backwards: 2 max(h, 0) is its slope everywhere."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor) -> Tensor:
+        positive = h.clamp_min(0)
+        ctx.save_for_backward(positive)
+        return positive.square()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (positive,) = ctx.saved_tensors
+        return torch.addcmul(g.new_zeros(1), g, positive, value=2)
 
 
 def turning(length: int, head: int, base: float) -> Tensor:
@@ -132,10 +175,11 @@ class Attention(nn.Module):
 
     def asked(self, h: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (b, heads, t, head), keys and values (b, groups, t, head) of normalised tokens (b, t, width)."""
-        both = self.heads + self.groups
         found = self.inward(h).unflatten(-1, (-1, self.head))
-        qk, v = turned(normed(found[:, :, :both]), turns).transpose(1, 2), found[:, :, both:].transpose(1, 2)
-        return qk[:, : self.heads], qk[:, self.heads :], v
+        # split, not indexed: the gradient of an index is written into zeros first
+        qk, v = found.split([self.heads + self.groups, self.groups], dim=2)
+        q, k = turned(normed(qk), turns).transpose(1, 2).split([self.heads, self.groups], dim=1)
+        return q, k, v.transpose(1, 2)
 
     def forward(self, h: Tensor, turns: Tensor) -> Tensor:
         q, k, v = self.asked(h, turns)
@@ -179,7 +223,7 @@ class Dense(nn.Module):
         self.inward, self.outward = Inner(s.width, EXPANSION * s.width), Projection(EXPANSION * s.width, s.width)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.outward(F.relu(self.inward(h)).square())
+        return self.outward(squared_relu(self.inward(h)))
 
 
 class Block(nn.Module):

@@ -210,11 +210,11 @@ def flow_matching_recipe(space: Space, examples: int) -> tuple[flow_matching.Flo
 
 def transformer_recipe(space: Space, examples: int) -> tuple[transformer.TransformerConfig, Training]:
     """Four blocks, 128 wide; Muon for their matrices beside AdamW, rates falling over most of the run."""
-    steps = passes(examples, 32, epochs=10, low=1_000, high=20_000)
-    schedule = optimisers.Warmup(steps=50, decay=0.8, final=0.02)
-    rest = optimisers.AdamW(lr=4e-3, betas=(0.9, 0.95), schedule=schedule)
-    config = transformer.TransformerConfig(optimiser=optimisers.Muon(lr=4e-3, rest=rest, schedule=schedule))
-    return config, Training(steps=steps, batch=32)
+    steps = passes(examples, 32, epochs=5, low=500, high=20_000)
+    schedule = optimisers.Warmup(steps=50, decay=0.85, final=0.02)
+    rest = optimisers.AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=schedule)
+    muon = optimisers.Muon(lr=1.2e-2, weight_decay=0.1, rest=rest, schedule=schedule)
+    return transformer.TransformerConfig(optimiser=muon), Training(steps=steps, batch=32)
 
 
 FAMILIES: dict[str, Family] = {
