@@ -22,7 +22,9 @@ def test_copies_are_told_from_new_texts():
     assert copied["longest span from training, characters"].value == 7.0
     assert fresh["longest span from training, characters"].value < 5.5
     assert copied["new 4-grams of characters"].value == 0.0
-    low, high = fresh["new 4-grams of characters"].interval
+    interval = fresh["new 4-grams of characters"].interval
+    assert interval is not None
+    low, high = interval
     # new texts and held-out ones are drawn alike
     assert low < float(fresh["new 4-grams of characters"].note.split(": ")[1]) < high
 
