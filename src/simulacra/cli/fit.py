@@ -12,8 +12,11 @@ import tyro
 from simulacra.cli.parse import parse, positionals
 from simulacra.cli.words import Loading, say
 from simulacra.core import across
+from simulacra.core.space import Space
+from simulacra.modalities.captions import is_captions
 from simulacra.modalities.sources import open_data
 from simulacra.recipes.families import FAMILIES, SETTINGS
+from simulacra.runs import Run
 from simulacra.runs.fitting import fit, home
 from simulacra.runs.pages import write_report
 from simulacra.training.engine import replicate, shard
@@ -94,8 +97,17 @@ def main(arguments: Sequence[str]) -> None:
         return
     if not options.no_report:
         say(f"wrote {write_report(run, say=say)}")
+    say(f"draw from it with: {_drawing(run)}")
+
+
+def _drawing(run: Run) -> str:
+    """The line that draws from a run."""
+    y = run.recipe.space.y
+    if isinstance(y, Space) and not is_captions(y):
+        return f"simulacra translate {run.path} INPUT --out translated.png"
     kind = "png" if run.encoding is None else "txt"
-    say(f"draw from it with: simulacra sample {run.path} -n 64 --out samples.{kind}")
+    caption = ' --y "A CAPTION"' if isinstance(y, Space) else ""
+    return f"simulacra sample {run.path} -n 64{caption} --out samples.{kind}"
 
 
 def _arguments(kind: type[Any], default: Any) -> Any:

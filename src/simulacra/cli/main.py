@@ -17,6 +17,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "interpolate": ("pictures:main_interpolate", "interpolate RUN --out FILE: walks between examples"),
     "traverse": ("pictures:main_traverse", "traverse RUN --out FILE.png|.html: what each latent dimension does"),
     "denoise": ("pictures:main_denoise", "denoise RUN INPUT --sigma S --out FILE: remove noise of known strength"),
+    "translate": (
+        "translating:main_translate",
+        "translate RUN INPUT --out FILE: from what is given: colours, a high resolution, a picture of a sketch",
+    ),
+    "redraw": (
+        "translating:main_redraw",
+        "redraw RUN INPUT --strength S --out FILE: forget part of a picture (SDEdit)",
+    ),
     "edit": ("pictures:main_edit", "edit RUN INPUT --towards LABEL --out STRIP: move examples towards a class"),
     "impute": ("missing:main_impute", "impute RUN INPUT --out FILE: draw what is missing, NaN in an array"),
     "inpaint": ("missing:main_inpaint", "inpaint RUN INPUT --mask MASK.png --out FILE: draw what lies under a mask"),
@@ -27,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "novelty": ("scoring:main_novelty", "novelty RUN INPUT: how strange examples are to a model"),
     "compress": ("files:main_compress", "compress RUN FILE --out C: without loss, as short as the model is good"),
     "decompress": ("files:main_decompress", "decompress RUN C --out FILE: the examples again"),
+    "study": ("study", "study new|serve|result|plan: human evaluation, with intervals"),
     "laws": ("laws", "laws RUN|MODULE:FACTORY: the conformance battery"),
     "families": ("families", "the families of models, and what each can do"),
     "data": ("data", "the data sets known by name"),

@@ -8,20 +8,26 @@ import time
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 import tyro
+from torch import Tensor
 
+from simulacra.cli.inputs import HELD_OUT
 from simulacra.cli.parse import AtMost, parse, positionals
 from simulacra.cli.words import say, warn
-from simulacra.core.capabilities import Prompted, Sampler, require
+from simulacra.core.capabilities import ConditionalSampler, Prompted, Sampler, require
 from simulacra.core.prompts import Prompt
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Space
 from simulacra.mathematics.decoding import chosen as decoding
 from simulacra.modalities.samples import write_samples
 from simulacra.modalities.text import write_texts
+from simulacra.recipes.families import SETTINGS
 from simulacra.runs import Run, load
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +38,8 @@ class Options:
         n: how many examples.
         out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures; texts go to
             FILE.txt, FILE.smi or FILE.jsonl. samples.png, or samples.txt, unless given.
-        y: a class, by its name or number; drawn from the labels' marginal unless given.
+        y: a class, by its name or number; drawn from the labels' marginal unless given. Of a run of captions, a
+            caption (--caption is the same), or "held-out" for those of its held-out part, one each.
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
         prompt: what texts begin with: they are written to the terminal as they are drawn, one unless n is given.
         tokens: how many tokens follow a prompt, at most.
@@ -40,7 +47,7 @@ class Options:
 
     n: AtMost = None
     out: Path | None = None
-    y: str | None = None
+    y: Annotated[str | None, tyro.conf.arg(aliases=["--caption"])] = None
     seed: int = 0
     prompt: str | None = None
     tokens: int = 500
@@ -53,22 +60,27 @@ def main(arguments: Sequence[str]) -> None:
         parse(Options, rest, verb="sample RUN")
         return
     run = load(path[0])
-    own = extra_options(require(run.model, Sampler, "sample").sample, ("n", "y", "rng"))
-    fields = [("options", Annotated[Options, tyro.conf.arg(name="")], dataclasses.field(default=Options()))]
-    if own is not None:
-        fields.append(("own", Annotated[own, tyro.conf.arg(name="")], dataclasses.field(default=own())))
-    both: Any = parse(dataclasses.make_dataclass("Sample", fields, kw_only=True), rest, verb="sample RUN")
-    options: Options = both.options
-    chosen = {} if own is None else vars(both.own)
+    if isinstance(run.model, ConditionalSampler) and not isinstance(run.model, Sampler):
+        method = run.model.sample_given
+    else:
+        method = require(run.model, Sampler, "sample").sample
+    options, own = with_own(Options(), method, ("n", "y", "y_length", "rng"), rest, "sample RUN")
     if options.prompt is not None:
-        _continue(run, options, chosen)
+        _continue(run, options, own)
         return
-    began = time.perf_counter()
-    batch = run.sample(64 if options.n is None else options.n, y=options.y, seed=options.seed, **chosen)
+    n, began = 64 if options.n is None else options.n, time.perf_counter()
+    y: str | Tensor | None = options.y
+    if y == HELD_OUT and isinstance(run.recipe.space.y, Space):
+        held = run.data().held_out
+        given = held.batch(torch.arange(n) % len(held), Rng(options.seed)).y
+        assert isinstance(given, Tensor)
+        y = given
+    batch = run.sample(n, y=y, seed=options.seed, **own)
     if run.encoding is None:
         say(write_samples(batch, run.recipe.space, options.out or Path("samples.png")))
         return
-    told = _rate(batch.x.numel() if batch.length is None else int(batch.length.sum()), began)  # type: ignore[union-attr]
+    assert isinstance(batch.x, Tensor)
+    told = _rate(batch.x.numel() if batch.length is None else int(batch.length.sum()), began)
     say(f"{write_texts(run.texts(batch), options.out or Path('samples.txt'))}, {told}")
 
 
@@ -113,6 +125,20 @@ def _continue(run: Run, options: Options, own: dict[str, Any]) -> None:
 def _rate(tokens: int, began: float) -> str:
     seconds = time.perf_counter() - began
     return f"{tokens:,} tokens, {tokens / max(seconds, 1e-9):,.0f} a second"
+
+
+def with_own(
+    options: T, function: Callable[..., Any] | None, known: Sequence[str], arguments: Sequence[str], verb: str
+) -> tuple[T, dict[str, Any]]:
+    """A verb's options, and by name a family's own ones: the keyword-only ones of a method beside the ``known``."""
+    own = None if function is None else extra_options(function, known)
+    fields = [("options", Annotated[type(options), tyro.conf.arg(name="")], dataclasses.field(default=options))]
+    if own is not None:
+        fields.append(("own", Annotated[own, tyro.conf.arg(name="")], dataclasses.field(default=own())))
+    both: Any = parse(
+        dataclasses.make_dataclass("Arguments", fields, kw_only=True), arguments, verb=verb, functions=SETTINGS
+    )
+    return both.options, {} if own is None else vars(both.own)
 
 
 def extra_options(function: Callable[..., Any], known: Sequence[str]) -> type[Any] | None:

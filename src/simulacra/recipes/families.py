@@ -56,6 +56,7 @@ from simulacra.nets import (
     heads,
     picture_flow,
     spreading,
+    text_encoder,
     transforms,
 )
 from simulacra.nets import adversarial as duels
@@ -73,7 +74,7 @@ SETTINGS = table((
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, dequantise, duels,
-    fourier, heads, picture_flow, spreading, transforms,
+    fourier, heads, picture_flow, spreading, text_encoder, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -228,10 +229,10 @@ FAMILIES: dict[str, Family] = {
     "glow": Family(config=glow.GlowConfig, build=glow.Glow, recipe=glow_recipe),
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
     "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
-    "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.Diffusion, recipe=diffusion_recipe),
+    "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.build, recipe=diffusion_recipe),
     "transformer": Family(config=transformer.TransformerConfig, build=transformer.build, recipe=transformer_recipe),
     "flow_matching": Family(
-        config=flow_matching.FlowMatchingConfig, build=flow_matching.FlowMatching, recipe=flow_matching_recipe
+        config=flow_matching.FlowMatchingConfig, build=flow_matching.build, recipe=flow_matching_recipe
     ),
 }
 
