@@ -261,9 +261,12 @@ def _text_path(name: str, modality: str | None) -> Path | None:
     known = KNOWN.get(name)
     if known is not None:
         return recognise.find(name, known) if known.modality == "text" and modality in (None, "text") else None
-    path = Path(name).expanduser()
-    wanted = modality == "text" or (modality is None and name not in TOYS and path.exists() and text.is_text(path))
-    return recognise.find(name, None) if wanted else None
+    if name in TOYS or name == "sprites":
+        return None
+    found = recognise.find(name, None)
+    if modality == "text" and found is None:
+        raise ValueError(f"{name}: texts are read from files; expected a path")
+    return found if found is not None and (modality == "text" or (modality is None and text.is_text(found))) else None
 
 
 def _text(
