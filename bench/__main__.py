@@ -17,6 +17,7 @@ GROUPS = {
     "disentanglement": "beta-VAE, beta-TCVAE and FactorVAE on sprites, five seeds; hours, and it goes on where it was",
     "gan": "training a DCGAN, and the modes a GAN covers",
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
+    "sequences": "a small transformer against nanoGPT's recipe, and what generating costs",
     "training": "one process against two, and a stop against none",
     "study": "human evaluation: coverage of its intervals, exposures in a browser",
     "compression": "files of MNIST and CIFAR-10 against the model's own bound, PNG and WebP; a quarter of an hour",

@@ -12,13 +12,13 @@ from typing import Any
 from simulacra.core import across
 from simulacra.core.batch import Data
 from simulacra.core.checkpoint import digest as sha256
-from simulacra.core.checkpoint import save_tensors, told
+from simulacra.core.checkpoint import save_tensors, told, write_json
 from simulacra.core.space import Space
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs.latent import Coded, coded
 from simulacra.runs.recipe import NAME, Recipe, read, replace
-from simulacra.runs.run import PARTS, WEIGHTS, Run, load
+from simulacra.runs.run import ENCODING, PARTS, WEIGHTS, Run, load
 from simulacra.runs.snapshots import Snapshots
 from simulacra.training.engine import Distribute, join, replicate
 from simulacra.training.loop import Trained, train
@@ -102,11 +102,12 @@ def fit(
             folder.mkdir(parents=True, exist_ok=True)
         if codec is not None:
             recipe = replace(recipe, files={**recipe.files, **codec.keep(folder)})
+        recipe = keep_encoding(folder, recipe, loaded)
         recipe.write(folder)
     join_codec = (lambda model: model) if codec is None else codec.join
     watching = [
         *monitors(model, held_out=learnt.held_out, every=_watch_every(recipe.training)),
-        Snapshots(folder / "samples", loaded.train, join_codec),
+        Snapshots(folder / "samples", loaded.train, join_codec, loaded.encoding),
         *hooks,
     ]
     cpu = time.process_time()
@@ -197,17 +198,28 @@ def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) 
     return planned
 
 
+def keep_encoding(folder: Path, recipe: Recipe, loaded: Loaded) -> Recipe:
+    """Write what cuts text into tokens; the recipe that names its hash, the same where there is nothing to write."""
+    if loaded.encoding is None:
+        return recipe
+    path = folder / ENCODING
+    with told(f"make {path.parent}"):
+        path.parent.mkdir(exist_ok=True)
+    write_json(path, loaded.encoding.to_json())
+    return replace(recipe, files={**recipe.files, ENCODING: sha256(path)})
+
+
 def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> Recipe:
     """Write the weights, and the recipe that names their hash: from now on the run loads."""
     tensors = weights_and_averages(trained.model, trained.averaged)
     if across.rank() != 0:
         return recipe
-    digest = save_tensors(folder / WEIGHTS, tensors)
+    written = save_tensors(folder / WEIGHTS, tensors)
     recipe = replace(
         recipe,
         files={
             **recipe.files,
-            WEIGHTS: digest,
+            WEIGHTS: written,
             **{f"{FOLDER}/{p.name}": sha256(p) for p in snapshots(folder).values()},
         },
         cost={
