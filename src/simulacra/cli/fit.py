@@ -13,7 +13,9 @@ from simulacra.cli.parse import parse, positionals
 from simulacra.cli.words import Loading, say
 from simulacra.core import across
 from simulacra.modalities.sources import open_data
+from simulacra.nets.lora import Adapter
 from simulacra.recipes.families import FAMILIES, SETTINGS
+from simulacra.runs import Run, load
 from simulacra.runs.fitting import fit, home
 from simulacra.runs.pages import write_report
 from simulacra.training.engine import replicate, shard
@@ -32,6 +34,8 @@ class Options:
         seed: every draw of the run is a function of it.
         out: the run directory; runs/FAMILY-DATA unless given.
         resume: go on where the run in that directory left off.
+        parent: a run, or a diffusers directory, whose weights and settings to start from.
+        adapter: learn only this beside the parent's weights, as "LoRA(rank=8, layers=attention)".
         batch: examples a step, over all processes together; the recipe's unless given.
         precision: of the arithmetic; the recipe's unless given.
         distribute: with several processes (torchrun -m simulacra fit ...): whole models in each, or parameters sharded.
@@ -45,6 +49,8 @@ class Options:
     seed: int | None = None
     out: Path | None = None
     resume: bool = False
+    parent: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    adapter: Adapter | None = None
     batch: int | None = None
     precision: Literal["float32", "bfloat16", "float64"] | None = None
     distribute: Literal["replicate", "shard"] = "replicate"
@@ -64,8 +70,11 @@ def main(arguments: Sequence[str]) -> None:
     entry = FAMILIES[family]
     # twice: how the data is read must be known before the recipe for it, and that before the settings' defaults
     first = parse(_arguments(entry.config, entry.config()), rest, verb=f"fit {family} DATA", functions=SETTINGS)
-    loaded = open_data(source[0], **first.loading.options())
+    parent = None if first.options.parent is None else load(first.options.parent)
+    loaded = open_data(source[0], **{**_as_its(parent), **first.loading.options()})
     config, training = entry.recipe(loaded.train.space, len(loaded.train))
+    if parent is not None and parent.recipe.family == family:
+        config = parent.recipe.config
     given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
     options: Options = given.options
     changes = {name: value for name in ("batch", "precision") if (value := getattr(options, name)) is not None}
@@ -85,6 +94,8 @@ def main(arguments: Sequence[str]) -> None:
         resume=options.resume,
         hooks=hooks,
         distribute={"replicate": replicate, "shard": shard}[options.distribute],
+        parent=parent,
+        adapter=options.adapter,
         say=say,
     )
     if across.rank() != 0:
@@ -95,6 +106,12 @@ def main(arguments: Sequence[str]) -> None:
     if not options.no_report:
         say(f"wrote {write_report(run, say=say)}")
     say(f"draw from it with: simulacra sample {run.path} -n 64 --out samples.png")
+
+
+def _as_its(parent: Run | None) -> dict[str, Any]:
+    """How a parent's data was read, where data of another kind may have to be read likewise to fit its weights."""
+    options = {} if parent is None else parent.recipe.data.get("options", {})
+    return {name: options[name] for name in ("size", "channels", "binarise") if name in options}
 
 
 def _arguments(kind: type[Any], default: Any) -> Any:

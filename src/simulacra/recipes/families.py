@@ -30,6 +30,7 @@ from simulacra.mathematics import (
     flow_likelihood,
     ladder,
     latent_draws,
+    noise_chain,
     paths,
     preconditioning,
     solvers,
@@ -51,7 +52,9 @@ from simulacra.nets import (
     dequantise,
     fourier,
     heads,
+    lora,
     picture_flow,
+    residual_unet,
     spreading,
     transformer,
     transforms,
@@ -66,11 +69,12 @@ SETTINGS = table((
     # families
     dcgan, diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
     # mathematics
-    adversarial, bounds, couplings, flow_likelihood, ladder, latent_draws, paths, preconditioning, solvers, velocity,
+    adversarial, bounds, couplings, flow_likelihood, ladder, latent_draws, noise_chain, paths, preconditioning, solvers,
+    velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, picture_flow,
-    spreading, transformer, transforms,
+    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, lora, picture_flow,
+    residual_unet, spreading, transformer, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip

@@ -36,6 +36,8 @@ class Recipe:
     cost      what the training took: steps, examples, seconds, CPU-seconds, parameters.
     ended     "budget", "interrupted" or "stopped"; "" while it has not.
     verdicts  what the monitors said: name, level, text, step.
+    lineage   the run it started from, by place and hashes, that run's own ancestors, and what was taken over from it.
+    adapter   how its model was changed for being tuned (``nets.lora``); its weights then stand beside the parent's.
     """
 
     family: str
@@ -48,6 +50,8 @@ class Recipe:
     cost: Mapping[str, float] = field(default_factory=dict)
     ended: str = ""
     verdicts: tuple[Mapping[str, Any], ...] = ()
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    adapter: Any = None
 
     def write(self, folder: Path) -> None:
         """Put ``recipe.json`` into a run directory, atomically."""
@@ -63,6 +67,8 @@ class Recipe:
             "cost": dict(self.cost),
             "ended": self.ended,
             "verdicts": [dict(verdict) for verdict in self.verdicts],
+            "lineage": dict(self.lineage),
+            "adapter": to_json(self.adapter),
         }
         write_json(folder / NAME, value)
 
@@ -100,6 +106,9 @@ def read(folder: Path) -> Recipe:
             cost=value["cost"],
             ended=value["ended"],
             verdicts=tuple(value["verdicts"]),
+            # runs of before there were such
+            lineage=value.get("lineage", {}),
+            adapter=from_json(value.get("adapter"), SETTINGS),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _damaged(path, error) from error

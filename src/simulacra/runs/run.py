@@ -17,10 +17,11 @@ from simulacra.core.space import Classes
 from simulacra.evaluation.judge import judge
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
+from simulacra.runs import adapting
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import Recipe, read
 from simulacra.training.loop import Trained
-from simulacra.training.state import restore
+from simulacra.training.state import restore, weights
 
 WEIGHTS = "model.safetensors"
 
@@ -107,7 +108,26 @@ def load(path: str | Path, *, model: Any = None) -> Run:
         model = FAMILIES[recipe.family].build(recipe.config, recipe.space)
     if WEIGHTS not in recipe.files or not (folder / WEIGHTS).is_file():
         raise ValueError(f"{folder} has no finished weights; finish it with `simulacra fit --resume --out {folder}`")
-    restore(model, load_tensors(folder / WEIGHTS, recipe.files[WEIGHTS]))
+    tensors = load_tensors(folder / WEIGHTS, recipe.files[WEIGHTS])
+    if recipe.adapter is not None:
+        base = weights(parent_of(recipe, folder).model)
+        adapting.adapt(model, recipe)
+        restore(model, adapting.filled(tensors, model, base))
+        adapting.merge(model)
+    else:
+        restore(model, tensors)
     if isinstance(model, nn.Module):
         model.eval()
     return Run(folder, recipe, model)
+
+
+def parent_of(recipe: Recipe, folder: Path) -> Run:
+    """The run that a run started from; ValueError where it is gone or no longer what it was."""
+    about = recipe.lineage["parent"]
+    path = folder / about["path"]
+    if not path.exists():
+        raise ValueError(f"{folder} stands on {path.resolve()}, which is gone; put it back, or merge first")
+    parent = load(path)
+    if parent.recipe.files[WEIGHTS] != about["weights"]:
+        raise ValueError(f"{folder} stands on {path.resolve()}, which holds other weights now; restore it from a copy")
+    return parent
