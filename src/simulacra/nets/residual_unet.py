@@ -1,7 +1,7 @@
 """The U-Net that released diffusion models are kept in: residual blocks whose time embedding is added, not a scale.
 
 Its blocks are those of the public layout ``UNet2DModel``, so that weights go from one to the other
-(``recipes.exchange``); the architecture is that of Ho et al. 2020, appendix B. Where nothing has to be exchanged,
+(``recipes.unet2d``); the architecture is that of Ho et al. 2020, appendix B. Where nothing has to be exchanged,
 ``nets.denoisers.Convolutional`` learns as well.
 """
 
@@ -165,7 +165,7 @@ class ResidualDenoiser(nn.Module):
     def __init__(self, into: int, out: int, given: int, s: ResidualUNet) -> None:
         super().__init__()
         widths, time = s.widths, 4 * s.widths[0]
-        self.padding, self.unit = s.padding, 1 << (len(widths) - 1)
+        self.settings, self.unit = s, 1 << (len(widths) - 1)
         self.level = Time(widths[0], given, s)
         self.first = nn.Conv2d(into, widths[0], 3, padding=1)
         skips, channels, down, up = [widths[0]], widths[0], list[Level](), list[Level]()
@@ -201,7 +201,7 @@ class ResidualDenoiser(nn.Module):
                 h = level.step(i, h, c)
                 seen.append(h)
             if level.then is not None:
-                h = level.then(h if self.padding else F.pad(h, (0, 1, 0, 1)))
+                h = level.then(h if self.settings.padding else F.pad(h, (0, 1, 0, 1)))
                 seen.append(h)
         h = self.middle.step(1, self.middle.step(0, h, c), c)
         for level in levels(self.up):

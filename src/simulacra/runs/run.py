@@ -17,9 +17,9 @@ from simulacra.core.space import Classes
 from simulacra.evaluation.judge import judge
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
-from simulacra.runs import adapting
+from simulacra.runs import adapting, exchange
 from simulacra.runs.extractors import extractors_for
-from simulacra.runs.recipe import Recipe, read
+from simulacra.runs.recipe import NAME, Recipe, read
 from simulacra.training.loop import Trained
 from simulacra.training.state import restore, weights
 
@@ -64,6 +64,10 @@ class Run:
     def data(self) -> Loaded:
         """The data it was fitted on, opened again; ValueError where it has changed or is gone."""
         if self._loaded is None:
+            if not self.recipe.data["source"]:
+                raise ValueError(
+                    f"{self.path} was not fitted here, so its data is unknown; give data where it is asked for"
+                )
             loaded = open_data(self.recipe.data["source"], **self.recipe.data["options"])
             for part in ("train", "held_out"):
                 now, then = getattr(loaded, part).fingerprint, self.recipe.data["fingerprints"][part]
@@ -93,11 +97,16 @@ class Run:
 
 
 def load(path: str | Path, *, model: Any = None) -> Run:
-    """A run from its directory. model: a stranger's model, built as it was when it was fitted, to be filled.
+    """A run from its directory, or from one of diffusers.
+
+    model  a stranger's model, built as it was when it was fitted, to be filled.
 
     Raises ValueError for a folder that is no run, is damaged, unfinished, or of a newer format.
     """
     folder = Path(path)
+    if model is None and not (folder / NAME).is_file() and exchange.is_diffusers(folder):
+        recipe, model, _ = exchange.read_diffusers(folder)
+        return Run(folder, recipe, model)
     recipe = read(folder)
     if model is None:
         if recipe.family not in FAMILIES:

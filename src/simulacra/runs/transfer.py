@@ -98,13 +98,22 @@ def write_merged(run: Run, folder: Path) -> Run:
     """
     if run.recipe.adapter is None:
         raise ValueError(f"{run.path} has no adapters to merge; it is whole as it is")
+    about = {**run.recipe.lineage, "merged": to_json(run.recipe.adapter)}
+    return _write(replace(run.recipe, adapter=None, lineage=about), run.model, folder)
+
+
+def write_imported(recipe: Recipe, model: Any, source: Path, folder: Path) -> Run:
+    """What was read from another library's directory as a run; ValueError for a directory that is not empty."""
+    about = {"path": os.path.relpath(source.resolve(), folder.resolve()), "weights": recipe.files[WEIGHTS]}
+    return _write(replace(recipe, lineage={"imported": about, "ancestors": [about["weights"]]}), model, folder)
+
+
+def _write(recipe: Recipe, model: Any, folder: Path) -> Run:
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; give an empty or a new folder with --out")
     with faults(f"make {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    kept = {f"model/{name}": tensor for name, tensor in weights(run.model).items()}
-    lineage = {**run.recipe.lineage, "merged": to_json(run.recipe.adapter)}
-    files = {WEIGHTS: save_tensors(folder / WEIGHTS, kept)}
-    recipe = replace(run.recipe, adapter=None, lineage=lineage, files=files)
+    kept = {f"model/{name}": tensor for name, tensor in weights(model).items()}
+    recipe = replace(recipe, files={WEIGHTS: save_tensors(folder / WEIGHTS, kept)})
     recipe.write(folder)
-    return Run(folder, recipe, run.model)
+    return Run(folder, recipe, model)
