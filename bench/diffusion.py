@@ -327,18 +327,21 @@ def solvers() -> list[Any]:
     return rows
 
 
-def order_errors(name: str, *, high: float = 10.0, low: float = 0.05, points: int = 64) -> list[float]:
-    """Root mean square errors at ``COUNTS`` steps between two levels, against 4,096 steps of the best."""
+def order_errors(
+    name: str, *, high: float = 10.0, low: float = 0.05, points: int = 64, reference: int = 4096
+) -> list[float]:
+    """Root mean square errors at ``COUNTS`` steps between two levels, against ``reference`` steps of the best."""
     import torch
 
     from simulacra.core.randomness import Rng
     from simulacra.mathematics import solvers as s
     from simulacra.modalities.toys import GaussianMixture
 
+    high, low = 10.0, 0.05
     world = GaussianMixture.isotropic(torch.tensor([[-1.0, 0.5], [1.5, -0.5], [0.0, 2.0]]), 0.4)
     x = high * Rng(0)("x").normal((points, 2), dtype=torch.float64)
     # the last level is 0, where no solver is more than one Euler step: the order is that of the way to ``low``
-    truth = s.dpm_solver_3m(world.denoise, x, s.karras(4096, low, high)[:-1])
+    truth = s.dpm_solver_3m(world.denoise, x, s.karras(reference, low, high)[:-1])
     solve = getattr(s, name)
     ends = (solve(world.denoise, x, s.karras(n, low, high)[:-1]) for n in COUNTS)
     return [float((end - truth).square().mean().sqrt()) for end in ends]

@@ -71,6 +71,7 @@ from simulacra.nets.codebooks import FSQ, VQ
 from simulacra.nets.codegrids import CodesByLayout, Grid, Places
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
+from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
 
 INFINITE = math.inf
@@ -221,6 +222,9 @@ ROWS: dict[str, Callable[[], Any]] = {
     "diffusion, pictures with labels": diffusion(PICTURES),
     "diffusion, bits": diffusion(BITS),
     "diffusion, table": diffusion(NUMBERS, preconditioning=preconditioning.v),
+    "diffusion, public layout": diffusion(
+        PICTURES, backbone=ResidualUNet(widths=(8, 8), attention=(False, True), groups=4, head=4, blocks=1)
+    ),
     "flow_matching, plane": flow_matching(PLANE),
     "flow_matching, pictures with labels": flow_matching(PICTURES, coupling=couplings.optimal_transport),
     "flow_matching, bits": flow_matching(BITS),
