@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simulacra.mathematics.noise_chain import unchanged
+from simulacra.nets.group_norm import NormSiLU
 from simulacra.nets.unet import Quiet
 
 Clock = Callable[[Tensor], Tensor]  # c_noise (b,) -> the time that the network is shown, (b,)
+REGISTER = 16  # float32 numbers in a vector register of AVX-512
 LONGEST = 10_000.0  # ratio of the sinusoids' longest to their shortest period: Vaswani et al. 2017, section 3.5
 
 
@@ -103,15 +105,15 @@ class Block(nn.Module):
 
     def __init__(self, into: int, out: int, time: int, s: ResidualUNet) -> None:
         super().__init__()
-        self.norm1, self.conv1 = nn.GroupNorm(s.groups, into, s.eps), nn.Conv2d(into, out, 3, padding=1)
+        self.norm1, self.conv1 = NormSiLU(s.groups, into, s.eps), nn.Conv2d(into, out, 3, padding=1)
         self.time = nn.Linear(time, out)
-        self.norm2, self.conv2 = nn.GroupNorm(s.groups, out, s.eps), Quiet(out, out, 3, padding=1)
+        self.norm2, self.conv2 = NormSiLU(s.groups, out, s.eps), Quiet(out, out, 3, padding=1)
         self.skip = nn.Identity() if into == out else nn.Conv2d(into, out, 1)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """c (b, time): the time's embedding behind its activation."""
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(c)[:, :, None, None]
-        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
+        h = self.conv1(self.norm1(x)) + self.time(c)[:, :, None, None]
+        return self.skip(x) + self.conv2(self.norm2(h))
 
 
 class SelfAttention(nn.Module):
@@ -127,8 +129,20 @@ class SelfAttention(nn.Module):
         b, c, h, w = x.shape
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(b, h * w, c)
         q, k, v = self.inward(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        out = attended(q, k, v).transpose(1, 2).flatten(2)
         return x + self.outward(out).reshape(b, h, w, c).permute(0, 3, 1, 2)
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of (b, heads, t, size), heads narrower than a vector register filled up with zeros.
+
+    They add nothing to any product; on a CPU, heads of 8 take 1.6 times as long without them.
+    """
+    size = q.shape[-1]
+    if size >= REGISTER or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v)
+    q, k, v = (F.pad(part, (0, REGISTER - size)) for part in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, scale=size**-0.5)[..., :size]
 
 
 class QuietLinear(nn.Linear):
@@ -185,7 +199,7 @@ class ResidualDenoiser(nn.Module):
             double = nn.Conv2d(width, width, 3, padding=1) if i else None
             up.append(Level(sizes, time, (s.blocks + 1) * s.attention[i], double, s))
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
-        self.norm = nn.GroupNorm(s.groups, channels, s.eps)
+        self.norm = NormSiLU(s.groups, channels, s.eps)
         self.last = Quiet(channels, out, 3, padding=1)
 
     def forward(self, x: Tensor, noise: Tensor, beside: Tensor | None = None, given: Tensor | None = None) -> Tensor:
@@ -208,7 +222,7 @@ class ResidualDenoiser(nn.Module):
             for i in range(len(level.blocks)):
                 h = level.step(i, torch.cat([h, seen.pop()], dim=1), c)
             h = h if level.then is None else level.then(F.interpolate(h, scale_factor=2.0, mode="nearest"))
-        return self.last(F.silu(self.norm(h)))[:, :, :height, :width]
+        return self.last(self.norm(h))[:, :, :height, :width]
 
 
 def levels(modules: nn.ModuleList) -> list[Level]:
