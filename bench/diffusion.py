@@ -24,7 +24,7 @@ REQUIREMENTS = ["torch", "numpy", "pillow", "accelerate", DIFFUSERS]
 # torchvision, and what asks for it, stay out: it has no build for this torch
 REQUIREMENTS2 = ["torch", "numpy", "pillow", "scipy", "tqdm", "einops", "accelerate", "ema-pytorch"]
 WIDTHS, SIDE, BATCH = (32, 64, 64), 32, 64
-STEPS = 4  # a round of the speed measurement
+STEPS, ROUNDS = 3, 3  # of the speed measurement: some four CPU-minutes
 ORDERS = {"euler": 0.95, "heun": 1.9, "dpm_solver_2m": 1.85, "dpm_solver_3m": 2.5}
 COUNTS = (16, 32, 64, 128, 256, 512)
 FEW = (2, 4, 8, 16, 32, 64)
@@ -46,20 +46,19 @@ def speed() -> list[Any]:
     """The same blocks on both sides; CPU-seconds of one thread, in turns."""
     from bench.harness import Side, compare, environment, faster
 
-    peer = environment("diffusers", REQUIREMENTS)
-    other = environment("lucidrains", REQUIREMENTS2, bare=["pytorch-fid", LUCIDRAINS])
     net = f"U-Net {'-'.join(map(str, WIDTHS))}, attention at two of three sizes, {BATCH} pictures 1x{SIDE}x{SIDE}"
     plain = Side(file=HERE, function="our_steps", settings={"whole": False})
     whole = Side(file=HERE, function="our_steps", settings={"whole": True})
-    pairs = (
-        (f"{net}: training step against diffusers 0.42, eager, neither averaging weights", plain,
-         Side(file=HERE, function="their_steps", python=peer), 1.0),
-        (f"{net}: a step of the whole loop, clipped and averaged, against the way of diffusers' training script", whole,
-         Side(file=HERE, function="their_loop", python=peer), 1.2),
-        (f"{net}: a step of the whole loop against denoising-diffusion-pytorch 2.3.4, its own U-Net of width 32", whole,
-         Side(file=HERE, function="lucidrains_steps", python=other), 2.0),
-    )  # fmt: skip
-    rows = [faster(what, compare(a, b, rounds=5), at_least=target) for what, a, b, target in pairs]
+    peer = environment("diffusers", REQUIREMENTS)
+    both = compare(plain, Side(file=HERE, function="their_steps", python=peer), rounds=ROUNDS)
+    rows = [faster(f"{net}: a training step against diffusers 0.42, eager", both, at_least=1.0)]
+    both = compare(whole, Side(file=HERE, function="their_loop", python=peer), rounds=ROUNDS)
+    what = "a step of the whole loop, clipped and averaged, against the way of diffusers' training script"
+    rows.append(faster(f"{net}: {what}", both, at_least=1.2))
+    other = environment("lucidrains", REQUIREMENTS2, bare=["pytorch-fid", LUCIDRAINS])
+    both = compare(whole, Side(file=HERE, function="lucidrains_steps", python=other), rounds=ROUNDS)
+    what = "a step of the whole loop against denoising-diffusion-pytorch 2.3.4, its own U-Net of width 32"
+    rows.append(faster(f"{net}: {what}", both, at_least=2.0))
     return [*rows, imports(peer)]
 
 
