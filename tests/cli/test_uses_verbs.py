@@ -48,6 +48,27 @@ def test_compressed_examples_come_back_with_their_labels(capsys, folder, tmp_pat
     )
 
 
+@pytest.mark.slow  # two more fits
+def test_ladders_compress_as_well_and_exact_models_by_another_coder_too(capsys, folder, tmp_path):
+    small = {"hvae": ["--groups", "1", "1", "--width", "4"], "pixelcnn": []}
+    for family, options in small.items():
+        main(["fit", family, "digits", *options, "--labels", "none", "--out", f"{folder}/{family}", *FIT])
+    pytest.importorskip("constriction")
+    for run, coder, said in (
+        ("hvae", "rans", "bits-back, the model's bound; native arithmetic, coder rans-64/32"),
+        ("pixelcnn", "rans", "the model's own probabilities; native arithmetic, coder rans-64/32"),
+        ("pixelcnn", "constriction", "the model's own probabilities; native arithmetic, coder constriction-range"),
+    ):
+        file, out = tmp_path / f"{run}-{coder}", tmp_path / f"{run}-{coder}.npz"
+        assert said in told(capsys, "compress", folder / run, folder / "x.npz", "--backend", coder, "--out", file)
+        told(capsys, "decompress", folder / run, file, "--out", out)
+        with np.load(folder / "x.npz") as before, np.load(out) as after:
+            assert (before["x"] == after["x"]).all()
+    assert "needs a stack: take the backend rans" in fault(
+        capsys, "compress", folder / "hvae", folder / "x.npz", "--backend", "constriction", "--out", tmp_path / "g"
+    )
+
+
 def test_inpainting_shows_what_is_kept_and_several_draws(capsys, folder, tmp_path):
     out = tmp_path / "grid.png"
     arguments = ("inpaint", folder / "vae", "held-out", "--mask", folder / "half.png")

@@ -12,7 +12,7 @@ from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Continuous, Space
 from simulacra.evaluation.extractors import batches, pixels, plain, points, values
-from simulacra.evaluation.judge import copying, draw, figures_of_samples, judge, nearest_training
+from simulacra.evaluation.judge import copying, draw, draw_given, figures_of_samples, judge, nearest_training
 from simulacra.evaluation.statistics import Origin
 from simulacra.modalities.sprites import Sprites
 
@@ -74,6 +74,26 @@ def test_samples_do_not_depend_on_the_batch():
     assert torch.equal(draw(Gaussian(), 20, 5)[:8], draw(Gaussian(), 8, 5))
     with pytest.raises(ValueError, match="at least 1; got 0"):
         draw(Gaussian(), 0, 5)
+
+
+class Echo:
+    """Draws y and a little noise for y."""
+
+    def sample_given(self, y, *, rng) -> Batch:
+        return Batch(x=y + 0.01 * rng.normal(y.shape), y=y)
+
+
+def test_what_draws_for_conditions_draws_for_those_of_the_held_out_examples():
+    x = Rng(0)("x").normal((300, 2))
+    field = Continuous(low=-math.inf, high=math.inf, shape=(2,))
+    space = Space(fields={"x": field}, y=Space(fields={"y": field}), measure="plane")
+    data = Stored(space=space, x=x, y=x)
+    drawn = draw_given(Echo(), data, 7, 3, batch=4)
+    assert float((drawn - x[:7]).abs().max()) < 0.1
+    assert torch.equal(drawn, draw_given(Echo(), data, 7, 3, batch=2))
+    assert len(draw_given(Echo(), data, 301, 3)) == 301, "again from the first"
+    distance = next(f for f in judge(Echo(), data, rng=1) if f.name.startswith("Frechet distance"))
+    assert abs(distance.value) < 0.05
 
 
 def test_a_model_is_judged_at_rest_and_left_as_it_was():

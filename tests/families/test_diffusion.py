@@ -166,7 +166,10 @@ def picture_space() -> Space:
     [
         (lambda: DiffusionConfig(low=2.0, high=1.0), r"low must lie in \(0, high\); got 2.0 and 1.0"),
         (lambda: DiffusionConfig(unlabelled=1.0), "a share in"),
-        (lambda: preconditioning.AlongPath(path=Cosine(), last=1.0), "0 < first < last < 1; got 0.001 and 1.0"),
+        (
+            lambda: preconditioning.AlongPath(path=Cosine(), last=1.0),
+            "0 < first < last < 1; got 0.001 and 1.0.*zero terminal",
+        ),
         (
             lambda: Diffusion(DiffusionConfig(), Space(fields={"w": Categorical(k=3)}, measure="words")),
             "diffusion needs continuous fields; 'w' is categorical",

@@ -154,6 +154,28 @@ def test_given_a_code_examples_are_normal_around_what_it_decodes_to():
     assert bool(((x.mean(0) - mean).abs() < 5 * noise(model) / math.sqrt(n)).all())
 
 
+def test_the_values_of_each_element_given_a_code_add_up_to_the_whole():
+    space = Space(fields={"picture": Continuous(low=-1, high=1, levels=7, shape=(1, 3, 4))})
+    model = HVAE(HVAEConfig(groups=(1, 2), latent=2, width=4), space).double()
+    z = Rng(1).normal((5, model.latent.size), dtype=F64)
+    x = model.sample_from(z, rng=2).x
+    index = space.only.index(x).long().flatten(1)
+    each = model.choice_log_probs(z).gather(2, index[..., None]).sum((1, 2))
+    torch.testing.assert_close(each, model.log_prob_given(x, z).detach(), atol=1e-9, rtol=1e-9)
+
+
+def test_a_posterior_decides_group_after_group():
+    space = Space(fields={"picture": Continuous(low=-1, high=1, levels=7, shape=(1, 3, 4))})
+    model = HVAE(HVAEConfig(groups=(1, 2), latent=2, width=4), space).double()
+    q = model.posterior(model.sample(4, rng=0).x)
+    means: list[torch.Tensor] = []
+    code = q.decide(lambda normal: (means.append(normal.mean), normal.mean)[1])
+    torch.testing.assert_close(code, q.mean)
+    assert [m.shape[1] for m in means] == [math.prod(shape) for shape in model.down.shapes]
+    moved = q.decide(lambda normal: normal.mean + (normal.mean.shape[1] == means[0].shape[1]))
+    assert (moved[:, means[0].shape[1] :] != code[:, means[0].shape[1] :]).any()  # those below heed those above
+
+
 def test_completion_draws_from_the_exact_conditional():
     """x_2 .. x_4 given x_1, under an encoder that is wrong: Metropolis' rule corrects it."""
     model, n = one_group(stretch=1.3), 2000

@@ -15,6 +15,7 @@ from toys import (
     CoinsByCode,
     Columns,
     Duel,
+    InTurn,
     LinearCodec,
     Mixture,
     ScoredStretch,
@@ -22,6 +23,7 @@ from toys import (
     Toss,
     Tosses,
     Turned,
+    Turns,
     Words,
 )
 
@@ -244,6 +246,14 @@ class TossesWithoutNormalising(Tosses):
         return toss
 
 
+class TossesFairCoinsAlone(Tosses):
+    def walk(self, n, *, y=None):
+        toss = Toss(n)
+        if n < 8:
+            toss.log_probs = lambda: torch.tensor([0.5, 0.5]).log().expand(n, 2)
+        return toss
+
+
 class ForgetsHowSmallTheNoiseIs(LinearCodec):
     def log_prob_given(self, x, z, *, y=None, known=None, length=None):
         return Normal(self.decoder(z), 0.6).log_prob(x).sum(1)
@@ -294,6 +304,31 @@ class PosteriorOfEachEntry(LinearCodec):
     def posterior(self, x, *, y=None):
         whole = super().posterior(x)
         return Normal(whole.mean, whole.stddev)
+
+
+class PartsWithoutTheirScale(InTurn):
+    """What it picks from is wider than what it scores by."""
+
+    def posterior(self, x, *, y=None):
+        turns = Turns(self.q(x))
+        turns.parts = lambda: [(m, 2 * s) for m, s in Turns.parts(turns)]
+        return turns
+
+
+class DecidesOneOfTwo(InTurn):
+    def posterior(self, x, *, y=None):
+        turns = Turns(self.q(x))
+        turns.parts = lambda: list(Turns.parts(turns))[:1]
+        return turns
+
+
+class ReturnsItsMeans(InTurn):
+    """What was picked is not what it goes on with."""
+
+    def posterior(self, x, *, y=None):
+        turns = Turns(self.q(x))
+        turns.decide = lambda pick: Turns.decide(turns, lambda normal: (pick(normal), normal.mean)[1])
+        return turns
 
 
 class DecodesOutsideTheSquare(LinearCodec):
@@ -521,11 +556,15 @@ BROKEN = [
     ("walk is whole", TossesOneCoinTwice),
     ("walk adds up", TossesFairCoins),
     ("walk adds up", TossesWithoutNormalising),
+    ("walked alone", TossesFairCoinsAlone),
     ("encoded", FarCodes),
     ("encoded", CodesOfNoCategory),
     ("encoded", CodesOfFloats),
     ("encoded alone", CentresItsCodes),
     ("posterior", PosteriorOfEachEntry),
+    ("posterior in parts", PartsWithoutTheirScale),
+    ("posterior in parts", DecidesOneOfTwo),
+    ("posterior in parts", ReturnsItsMeans),
     ("decoded", DecodesOutsideTheSquare),
     ("decoded alone", DecodesTogether),
     ("decoded smoothly", DecodesWithoutSlope),

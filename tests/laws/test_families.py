@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 import simulacra.families
 from simulacra import laws
@@ -32,7 +33,8 @@ from simulacra.core.capabilities import (
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig
-from simulacra.families.diffusion import Diffusion, DiffusionConfig
+from simulacra.families.diffusion import DiffusionConfig
+from simulacra.families.diffusion import build as build_diffusion
 from simulacra.families.factor_vae import FactorVAE, FactorVAEConfig
 from simulacra.families.flow import (
     FlowConfig,
@@ -44,7 +46,8 @@ from simulacra.families.flow import (
     nsf_coupling,
     realnvp,
 )
-from simulacra.families.flow_matching import FlowMatching, FlowMatchingConfig
+from simulacra.families.flow_matching import FlowMatchingConfig
+from simulacra.families.flow_matching import build as build_flow_matching
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.glow import Glow, GlowConfig
 from simulacra.families.hvae import HVAE, HVAEConfig
@@ -73,6 +76,8 @@ from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
+from simulacra.nets.text_encoder import Convolved
+from simulacra.uses.compress import compress, decompress
 
 INFINITE = math.inf
 KINDS = Classes(names=("a", "b", "c"))
@@ -122,6 +127,9 @@ LOCATED = Space(
     y=Space(fields={"a": Continuous(low=-INFINITE, high=INFINITE, shape=(2,)), "b": Categorical(k=3)}),
     measure="three coordinates",
 )
+COARSE = Space(fields={"coarse": Continuous(low=-1, high=1, shape=(1, 4, 4))}, measure="means of 8-bit pixels")
+ENLARGED = Space(fields=COLOUR.fields, y=COARSE, measure="8-bit pixels")
+WRITTEN = Space(fields=PLANE.fields, y=WORDS, measure="plane")
 POINTS = Space(fields={"picture": Continuous(low=-INFINITE, high=INFINITE, shape=(2, 2, 4))}, y=KINDS, measure="points")
 NUMBERS = Space(
     fields={"age": Continuous(low=0, high=INFINITE, centre=40, scale=10), "mark": Continuous(low=1, high=5, levels=5)},
@@ -175,20 +183,21 @@ def pixelcnn(space: Space, *layers: Any, **settings: Any) -> Callable[[], Raster
     return lambda: build_pixelcnn(config, space, rng=1)
 
 
-def diffusion(space: Space, **settings: Any) -> Callable[[], Diffusion]:
+def diffusion(space: Space, **settings: Any) -> Callable[[], Any]:
     small: Any = {"backbone": denoisers.ByShape(
         grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
     )}  # fmt: skip
-    return lambda: Diffusion(DiffusionConfig(**{**small, **settings}), space, rng=1)
+    return lambda: build_diffusion(DiffusionConfig(**{**small, **settings}), space, rng=1)
 
 
-def flow_matching(space: Space, **settings: Any) -> Callable[[], FlowMatching]:
+def flow_matching(space: Space, **settings: Any) -> Callable[[], Any]:
     small: Any = {"backbone": denoisers.ByShape(
         grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
     )}  # fmt: skip
-    return lambda: FlowMatching(FlowMatchingConfig(**{**small, **settings}), space, rng=1)
+    return lambda: build_flow_matching(FlowMatchingConfig(**{**small, **settings}), space, rng=1)
 
 
+READER = Convolved(width=16, depth=1, heads=4)
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
 LAZY = (Regulariser(penalty=r1, weight=1.0, every=16),)
 ROWS: dict[str, Callable[[], Any]] = {
@@ -230,6 +239,12 @@ ROWS: dict[str, Callable[[], Any]] = {
     "flow_matching, bits": flow_matching(BITS),
     "flow_matching, table": flow_matching(NUMBERS),
     "diffusion, patches": diffusion(PICTURES, backbone=denoisers.DiT(patch=4, width=16, depth=1, heads=2)),
+    "diffusion, given a vector": diffusion(LOCATED),
+    "diffusion, given a picture": diffusion(ENLARGED),
+    "diffusion, given words": diffusion(WRITTEN, text=READER),
+    "flow_matching, given a vector": flow_matching(LOCATED, coupling=couplings.optimal_transport),
+    "flow_matching, given a picture": flow_matching(ENLARGED),
+    "flow_matching, given words": flow_matching(WRITTEN, text=READER),
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
@@ -277,10 +292,18 @@ CAN: dict[str, set[type[Any]]] = {
         Completer,
         Labelled,
     },
-    "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Completer, Labelled},
+    "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
+    **{
+        f"diffusion, given {what}": {Learner, Fitter, ConditionalSampler, Likelihood, Decoder, Completer, Denoiser}
+        for what in ("a vector", "a picture", "words")
+    },
     "flow_matching": {Learner, Fitter, Sampler, Likelihood, Decoder, Labelled},
+    **{
+        f"flow_matching, given {what}": {Learner, ConditionalSampler, Likelihood, Decoder}
+        for what in ("a vector", "a picture", "words")
+    },
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "flow": {Learner, Fitter, Sampler, Likelihood, Decoder, Invertible, Labelled},
@@ -302,7 +325,7 @@ CHAINS = {"known kept", "completed in space", "unknown unseen", "completed alone
           "fitted alike"}  # fmt: skip
 QUICK = "vae, table with labels"
 # a diffusion model takes many steps for everything: the quick tests ask all of the plane, the rest of its rows less
-STEPS = {*CHAINS, "scored alone", "decoded alone", "labels summed out", "prefix", "parts", "decoded"}
+STEPS = {*CHAINS, "scored alone", "decoded alone", "labels summed out", "prefix", "parts", "decoded", "given rows"}
 
 
 def slow(row: str, law: str) -> bool:
@@ -333,9 +356,35 @@ def test_law(make: Callable[[], Any], law: Law):
     assert not result.failed, result.detail
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if ", given" in row])
+def test_what_is_given_another_space_promises_no_draws_without_it(row: str):
+    assert not {Sampler, Labelled} & set(capabilities(ROWS[row]()))
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_it_can_do_what_it_is_said_to(row: str):
     assert can(row) <= set(capabilities(ROWS[row]()))
+
+
+def codable() -> list[str]:
+    """Rows whose model gives exact or latent probabilities of countable values, under classes or nothing."""
+    found = []
+    for row, make in ROWS.items():
+        space, able = make().space, can(row)
+        counted = all(isinstance(f, Categorical) or f.levels is not None for f in space.fields.values())
+        fixed = not any(f.varying for f in space.fields.values()) and not isinstance(space.y, Space)
+        if counted and fixed and (Stepwise in able or {Codec, Factorised} <= able):
+            found.append(row)
+    return found
+
+
+@pytest.mark.parametrize("row", codable())
+def test_what_it_compresses_comes_back(row: str):
+    model = ROWS[row]()
+    batch = drawn(model.space, 3, Rng(0)).batch(torch.arange(3), Rng(0))
+    again = decompress(model, compress(model, batch.x, y=batch.y))
+    assert torch.equal(again.x, batch.x)
+    assert (again.y is None and batch.y is None) or torch.equal(again.y, batch.y)
 
 
 def test_every_family_has_its_rows():

@@ -133,6 +133,29 @@ class LinearCodec(nn.Module):
         return LogLikelihood(nats=self.elbo(x, Rng.of(rng)), kind="bound", measure="square", count=2)
 
 
+class InTurn(LinearCodec):
+    """The same, its posterior telling one coordinate after the other."""
+
+    def posterior(self, x: Tensor, *, y=None) -> Any:
+        return Turns(self.q(x))
+
+
+class Turns:
+    """Two independent normals as a posterior of two parts."""
+
+    def __init__(self, q: Independent) -> None:
+        self.q = q
+
+    def decide(self, pick: Any) -> Tensor:
+        return torch.cat([pick(Normal(m, s)) for m, s in self.parts()], 1)
+
+    def parts(self) -> Any:
+        return zip(self.q.mean.split(1, 1), self.q.stddev.split(1, 1), strict=True)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return self.q.log_prob(z)
+
+
 class Columns(nn.Module):
     """A table of independent columns, some of them missing: normal, categorical, and five marks out of five."""
 
@@ -364,5 +387,6 @@ class ScoredStretch(Stretch):
 
 
 RIGHT: tuple[type, ...] = (
-    Mixture, LinearCodec, Columns, Words, Coins, Turned, Tosses, CoinsByCode, Captions, Stretch, ScoredStretch, Duel,
+    Mixture, LinearCodec, InTurn, Columns, Words, Coins, Turned, Tosses, CoinsByCode, Captions, Stretch, ScoredStretch,
+    Duel,
 )  # fmt: skip

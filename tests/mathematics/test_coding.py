@@ -11,7 +11,7 @@ from scipy import stats
 
 from simulacra.core.randomness import Rng
 from simulacra.mathematics import coding
-from simulacra.mathematics.coding import BITS, NormalBins, Stack, finder, of_symbols, shares
+from simulacra.mathematics.coding import BITS, CODE_BITS, EvenBins, NormalBins, Stack, finder, of_symbols, shares
 
 
 def steps_of(p: np.ndarray) -> np.ndarray:
@@ -134,13 +134,14 @@ def test_popping_draws_from_the_distribution():
         assert abs((symbol == value).mean() - share) < 4 * error
 
 
-def test_normal_bins_have_the_normals_mass():
+@pytest.mark.parametrize("drop", [0, 5, 13])
+def test_normal_bins_have_the_normals_mass(drop):
     mean, log_scale = np.array([0, 700, -3000, 8000]), np.array([0, -96, 40, -200])
-    bins = 1 << coding.CODE_BITS
+    bins = 1 << (CODE_BITS - drop)
     edges = stats.norm.ppf(np.arange(bins + 1) / bins)
     for m, s in zip(mean, log_scale, strict=True):
         exact = np.diff(stats.norm.cdf(edges, m / 2048, 2.0 ** (s / 32)))
-        normal = NormalBins(np.full(bins, m), np.full(bins, s))
+        normal = NormalBins(np.full(bins, m), np.full(bins, s), np.full(bins, drop))
         start, count = normal.of_symbols(np.arange(bins))
         assert start[0] == 0
         assert (np.diff(start) == count[:-1]).all()
@@ -152,16 +153,40 @@ def test_normal_bins_have_the_normals_mass():
 def test_codes_of_a_normal_are_popped_as_they_were_pushed():
     rng = Rng(2)
     m = 500
-    index = rng("index").integers(1 << coding.CODE_BITS, (m,)).numpy()
-    normal = NormalBins(rng("m").integers(9000, (m,)).numpy() - 4500, rng("s").integers(300, (m,)).numpy() - 250)
+    drop = rng("drop").integers(CODE_BITS + 1, (m,)).numpy()
+    index = rng("index").integers(1 << CODE_BITS, (m,)).numpy() >> drop
+    normal = NormalBins(rng("m").integers(9000, (m,)).numpy() - 4500, rng("s").integers(300, (m,)).numpy() - 250, drop)
+    even = EvenBins(drop)
     stack = Stack(7)
     stack.push(*normal.of_symbols(index), coding.NORMAL_BITS)
+    stack.push(*even.of_symbols(index), CODE_BITS)
+    np.testing.assert_array_equal(stack.pop(m, even.find, CODE_BITS), index)
     np.testing.assert_array_equal(stack.pop(m, normal.find, coding.NORMAL_BITS), index)
     assert stack.untouched()
 
 
-def test_drawn_codes_are_normal():
+def test_even_bins_cost_their_own_bits():
+    stack = Stack(1)
+    for drop in (14, 9, 0):
+        before = stack.bits
+        stack.push(*EvenBins(np.full(3200, drop)).of_symbols(np.zeros(3200, np.int64)), CODE_BITS)
+        assert abs(stack.bits - before - 3200 * (CODE_BITS - drop)) <= 32
+
+
+@pytest.mark.parametrize("drop", [0, 1, 8, 14])
+def test_centres_halve_their_bins(drop):
+    index = np.arange(1 << (CODE_BITS - drop))
+    exact = stats.norm.ppf((index + 0.5) / len(index))
+    np.testing.assert_allclose(coding.centres(index, np.full(len(index), drop)), exact, atol=2.0**-20)
+
+
+@pytest.mark.parametrize("drop", [0, 8])
+def test_drawn_codes_are_normal(drop):
     n = 4000
-    normal = NormalBins(np.full(n, 1024), np.full(n, -64))  # N(1/2, (1/4)^2)
-    z = coding.centres(Stack(32, supply=Rng(3)).pop(n, normal.find, coding.NORMAL_BITS))
-    assert stats.kstest(z, "norm", args=(0.5, 0.25)).pvalue > 1e-3
+    drops = np.full(n, drop)
+    normal = NormalBins(np.full(n, 1024), np.full(n, -32), drops)  # N(1/2, (1/2)^2)
+    z = coding.centres(Stack(32, supply=Rng(3)).pop(n, normal.find, coding.NORMAL_BITS), drops)
+    # to within a bin: its edges hold the normal's own mass
+    edges = stats.norm.cdf(stats.norm.ppf(np.arange(1, 64) / 64), 0.5, 0.5)
+    share = (z[:, None] < stats.norm.ppf(np.arange(1, 64) / 64)).mean(0)
+    assert (np.abs(share - edges) < 5 * np.sqrt(edges * (1 - edges) / n) + 1e-12).all()

@@ -97,6 +97,20 @@ def test_grey_is_the_mixture_of_its_ends():
     assert torch.equal(Grey(ends).sample(Rng(1)), ends.sample(Rng(1)))
 
 
+@pytest.mark.parametrize("levels", [2, 5, 256])
+def test_every_level_of_every_component_at_once_is_each_level_of_each(levels):
+    d = logistics(levels, 3, spread=4.0)
+    at_once = d.each_log_probs()
+    alone = DiscretisedLogistics(*(t[..., None] for t in (d.logits, d.centre, d.log_scale)), d.low, d.high, levels)
+    each = torch.stack([alone.log_prob(x) for x in torch.linspace(-1, 1, levels, dtype=F64)], 1)
+    torch.testing.assert_close(at_once, each, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(at_once.logsumexp(1), torch.zeros(50, 3, dtype=F64), atol=1e-9, rtol=0)
+    narrow = [t.float() for t in (d.logits, d.centre, d.log_scale)]
+    torch.testing.assert_close(
+        DiscretisedLogistics(*narrow, d.low, d.high, levels).each_log_probs().double(), each, atol=1e-4, rtol=1e-4
+    )
+
+
 def test_categories_sum_to_one_and_draw_what_they_score():
     logits = torch.tensor([0.5, -1.0, 2.0], dtype=F64)
     d = Categories(logits.expand(N, 3))

@@ -136,14 +136,14 @@ def test_another_model_space_version_or_arithmetic_is_refused():
         decompress(Chain(levels=4), data)
     with pytest.raises(ValueError, match="arithmetic differs from the writer's: torch 1.0 then"):
         decompress(model, rewritten(data, probe="0" * 32, made={**describe(data)["made"], "torch": "1.0"}))
-    with pytest.raises(ValueError, match="expected rans"):
+    with pytest.raises(ValueError, match="backend is rans-128/64; expected rans"):
         decompress(model, rewritten(data, backend="rans-128/64"))
     with pytest.raises(ValueError, match="lacks what it must say"):
         decompress(model, container.pack({"scheme": "walk"}, b""))
     version = bytearray(data)
-    version[4:6] = (2).to_bytes(2, "little")
+    version[4:6] = (3).to_bytes(2, "little")
     body = bytes(version[:-4])
-    with pytest.raises(ValueError, match="format 2, this version reads 1"):
+    with pytest.raises(ValueError, match="format 3, this version reads 2"):
         decompress(model, body + zlib.crc32(body).to_bytes(4, "little"))
 
 
@@ -265,4 +265,4 @@ def test_the_header_says_what_it_takes():
     header = describe(small()[2])
     assert json.dumps(header)
     assert header["count"] == 5
-    assert {"scheme", "backend", "batch", "lanes", "model", "space", "probe", "contents", "made"} <= set(header)
+    assert {"scheme", "backend", "batch", "plan", "model", "space", "probe", "contents", "made"} <= set(header)

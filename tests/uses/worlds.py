@@ -117,3 +117,47 @@ class Dots(nn.Module):
         rng = Rng.of(rng)
         p = self.decode(rng("z").normal((n, self.latent.size)))
         return Batch(x=rng("x").bernoulli(p).to(p.dtype))
+
+
+class Tower(Dots):
+    """The same pixels under four codes in two groups, of one and three: the posterior of the second heeds the first."""
+
+    def __init__(self, size: int = 12, seed: int = 0) -> None:
+        super().__init__(size, latent=4, seed=seed)
+
+    def posterior(self, x, *, y=None) -> Ladder:
+        return Ladder((x.flatten(1) - 0.5) @ self.V)
+
+    def encode(self, x, *, y=None) -> Tensor:
+        return self.posterior(x).decide(lambda normal: normal.mean)
+
+    @torch.no_grad()
+    def elbo(self, x: Tensor, rng: Rng, draws: int) -> Tensor:
+        q = self.posterior(x)
+        total = torch.zeros(len(x), dtype=torch.float64)
+        for i in range(draws):
+            noise = rng("z", i).normal((len(x), 4)).split([1, 3], 1)
+            z = q.decide(lambda n, noise=noise: n.mean + n.stddev * noise[n.mean.shape[1] // 2])
+            log_px = self.choice_log_probs(z).gather(2, x.flatten(1).long()[..., None])[..., 0].sum(1)
+            total += (log_px + Normal(0.0, 1.0).log_prob(z).sum(1) - q.log_prob(z)).double()
+        return total / draws
+
+
+class Ladder:
+    def __init__(self, mean: Tensor) -> None:
+        self.mean = mean
+
+    def decide(self, pick) -> Tensor:
+        first = pick(Normal(self.mean[:, :1], 0.5))
+        return torch.cat([first, pick(Normal(self.mean[:, 1:] - 0.4 * first, 0.6))], 1)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        found = []
+
+        def pick(normal: Normal) -> Tensor:
+            part = z[:, :1] if not found else z[:, 1:]
+            found.append(normal.log_prob(part).sum(1))
+            return part
+
+        self.decide(pick)
+        return torch.stack(found).sum(0)

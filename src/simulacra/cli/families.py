@@ -13,6 +13,7 @@ from simulacra.cli.parse import JsonFlag, parse
 # a capability shows itself by its method
 CAN = {
     "sample": "draw",
+    "sample_given": "draw given another space",
     "log_likelihood": "score",
     "encode": "encode",
     "decode": "decode",

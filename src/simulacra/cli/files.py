@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from simulacra.cli.inputs import examples
 from simulacra.cli.parse import AtMost, parse, positionals
@@ -13,6 +14,7 @@ from simulacra.core.checkpoint import write
 from simulacra.modalities.samples import write_samples
 from simulacra.runs import load
 from simulacra.uses.arithmetic import native, portable
+from simulacra.uses.backends import constriction, rans
 from simulacra.uses.compress import compress, decompress, describe
 
 
@@ -26,12 +28,14 @@ class Compressing:
         n: at most so many of the examples; all unless given.
         portable: evaluate the model in float64 and note what lies next to a rounding boundary, so that other machines
             read the file too; slower.
+        backend: the coder: our own, or constriction's (extra coding), for models that know exact densities.
     """
 
     out: Path = Path("out.smlc")
     y: str | None = None
     n: AtMost = None
     portable: bool = False
+    backend: Literal["rans", "constriction"] = "rans"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,13 +55,14 @@ def main_compress(arguments: Sequence[str]) -> None:
     options = parse(Compressing, rest, verb="compress RUN FILE")
     run = load(found[0])
     x, y = examples(run, found[1], n=options.n, y=options.y)
-    data = compress(run.model, x, y=y, arithmetic=portable if options.portable else native)
+    backend = {"rans": rans, "constriction": constriction}[options.backend]
+    data = compress(run.model, x, y=y, arithmetic=portable if options.portable else native, backend=backend)
     write(options.out, data)
     header = describe(data)
     kind = {"walk": "the model's own probabilities", "bits-back": "bits-back, the model's bound"}[header["scheme"]]
     say(
         f"{options.out}: {len(data):,} bytes for {len(x):,} examples, {8 * len(data) / x.numel():.4g} bits an element"
-        f" ({kind}; {header['arithmetic']} arithmetic)"
+        f" ({kind}; {header['arithmetic']} arithmetic, coder {header['backend']})"
     )
 
 

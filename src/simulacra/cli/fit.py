@@ -12,6 +12,8 @@ import tyro
 from simulacra.cli.parse import parse, positionals
 from simulacra.cli.words import Loading, say
 from simulacra.core import across
+from simulacra.core.space import Space
+from simulacra.modalities.captions import is_captions
 from simulacra.modalities.sources import open_data
 from simulacra.nets.lora import Adapter
 from simulacra.recipes.families import FAMILIES, SETTINGS
@@ -105,7 +107,16 @@ def main(arguments: Sequence[str]) -> None:
         return
     if not options.no_report:
         say(f"wrote {write_report(run, say=say)}")
-    say(f"draw from it with: simulacra sample {run.path} -n 64 --out samples.png")
+    say(f"draw from it with: {_drawing(run)}")
+
+
+def _drawing(run: Run) -> str:
+    """The line that draws from a run."""
+    y = run.recipe.space.y
+    if isinstance(y, Space) and not is_captions(y):
+        return f"simulacra translate {run.path} INPUT --out translated.png"
+    caption = ' --y "A CAPTION"' if isinstance(y, Space) else ""
+    return f"simulacra sample {run.path} -n 64{caption} --out samples.png"
 
 
 def _as_its(parent: Run | None) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from simulacra.core.batch import Data
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Classes
+from simulacra.core.space import Classes, Space
 from simulacra.modalities import arrays, images
+from simulacra.modalities.captions import is_captions
 from simulacra.modalities.names import KNOWN
 from simulacra.modalities.samples import is_pictures, read_labelled
 from simulacra.modalities.sources import TOYS, open_data
@@ -34,13 +35,16 @@ def examples(
         raise ValueError(f"examples of one field are read from files; {source} has several")
     if y is not None:
         return batch.x, run.labels(y, count)
-    if source == HELD_OUT and isinstance(run.recipe.space.y, Classes) and isinstance(batch.y, Tensor):
+    if source == HELD_OUT and run.recipe.space.y is not None and isinstance(batch.y, Tensor):
         labels = batch.y
     return batch.x, None if labels is None else labels[:count]
 
 
 def classes_needed(run: Run, y: Tensor | None, verb: str) -> None:
-    """ValueError where a model of classes is to be asked for examples of no class."""
+    """ValueError where a model of classes, or one that is given something, is to be asked for examples of none."""
+    if y is None and isinstance(run.recipe.space.y, Space):
+        what = "--y CAPTION" if is_captions(run.recipe.space.y) else f'INPUT "{HELD_OUT}", whose it knows'
+        raise ValueError(f"this model draws for a condition; {verb} needs that of the examples: {what}")
     if y is None and isinstance(run.recipe.space.y, Classes):
         names = ", ".join(run.recipe.space.classes.names[:12])
         raise ValueError(

@@ -17,6 +17,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "interpolate": ("pictures:main_interpolate", "interpolate RUN --out FILE: walks between examples"),
     "traverse": ("pictures:main_traverse", "traverse RUN --out FILE.png|.html: what each latent dimension does"),
     "denoise": ("pictures:main_denoise", "denoise RUN INPUT --sigma S --out FILE: remove noise of known strength"),
+    "translate": (
+        "translating:main_translate",
+        "translate RUN INPUT --out FILE: from what is given: colours, a high resolution, a picture of a sketch",
+    ),
+    "redraw": (
+        "translating:main_redraw",
+        "redraw RUN INPUT --strength S --out FILE: forget part of a picture (SDEdit)",
+    ),
     "edit": ("pictures:main_edit", "edit RUN INPUT --towards LABEL --out STRIP: move examples towards a class"),
     "impute": ("missing:main_impute", "impute RUN INPUT --out FILE: draw what is missing, NaN in an array"),
     "inpaint": ("missing:main_inpaint", "inpaint RUN INPUT --mask MASK.png --out FILE: draw what lies under a mask"),
@@ -30,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "merge": ("exchange:main_merge", "merge RUN --out DIR: adapters added to the weights they stand on"),
     "export": ("exchange:main_export", "export diffusers RUN --out DIR: a run as another library reads it"),
     "import": ("exchange:main_import", "import DIR --out RUN: a directory of diffusers as a run"),
+    "study": ("study", "study new|serve|result|plan: human evaluation, with intervals"),
     "laws": ("laws", "laws RUN|MODULE:FACTORY: the conformance battery"),
     "families": ("families", "the families of models, and what each can do"),
     "data": ("data", "the data sets known by name"),

@@ -7,15 +7,23 @@ import inspect
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+import torch
 import tyro
+from torch import Tensor
 
+from simulacra.cli.inputs import HELD_OUT
 from simulacra.cli.parse import Count, parse, positionals
 from simulacra.cli.words import say
-from simulacra.core.capabilities import Sampler, require
+from simulacra.core.capabilities import ConditionalSampler, Sampler, require
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Space
 from simulacra.modalities.samples import write_samples
+from simulacra.recipes.families import SETTINGS
 from simulacra.runs import load
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,13 +33,14 @@ class Options:
     Attributes:
         n: how many examples.
         out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures.
-        y: a class, by its name or number; drawn from the labels' marginal unless given.
+        y: a class, by its name or number; drawn from the labels' marginal unless given. Of a run of captions, a
+            caption (--caption is the same), or "held-out" for those of its held-out part, one each.
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
     """
 
     n: Count = 64
     out: Path = Path("samples.png")
-    y: str | None = None
+    y: Annotated[str | None, tyro.conf.arg(aliases=["--caption"])] = None
     seed: int = 0
 
 
@@ -42,14 +51,33 @@ def main(arguments: Sequence[str]) -> None:
         parse(Options, rest, verb="sample RUN")
         return
     run = load(path[0])
-    own = extra_options(require(run.model, Sampler, "sample").sample, ("n", "y", "rng"))
-    fields = [("options", Annotated[Options, tyro.conf.arg(name="")], dataclasses.field(default=Options()))]
+    if isinstance(run.model, ConditionalSampler) and not isinstance(run.model, Sampler):
+        method = run.model.sample_given
+    else:
+        method = require(run.model, Sampler, "sample").sample
+    options, own = with_own(Options(), method, ("n", "y", "y_length", "rng"), rest, "sample RUN")
+    y: str | Tensor | None = options.y
+    if y == HELD_OUT and isinstance(run.recipe.space.y, Space):
+        held = run.data().held_out
+        given = held.batch(torch.arange(options.n) % len(held), Rng(options.seed)).y
+        assert isinstance(given, Tensor)
+        y = given
+    batch = run.sample(options.n, y=y, seed=options.seed, **own)
+    say(write_samples(batch, run.recipe.space, options.out))
+
+
+def with_own(
+    options: T, function: Callable[..., Any] | None, known: Sequence[str], arguments: Sequence[str], verb: str
+) -> tuple[T, dict[str, Any]]:
+    """A verb's options, and by name a family's own ones: the keyword-only ones of a method beside the ``known``."""
+    own = None if function is None else extra_options(function, known)
+    fields = [("options", Annotated[type(options), tyro.conf.arg(name="")], dataclasses.field(default=options))]
     if own is not None:
         fields.append(("own", Annotated[own, tyro.conf.arg(name="")], dataclasses.field(default=own())))
-    both: Any = parse(dataclasses.make_dataclass("Sample", fields, kw_only=True), rest, verb="sample RUN")
-    options: Options = both.options
-    batch = run.sample(options.n, y=options.y, seed=options.seed, **({} if own is None else vars(both.own)))
-    say(write_samples(batch, run.recipe.space, options.out))
+    both: Any = parse(
+        dataclasses.make_dataclass("Arguments", fields, kw_only=True), arguments, verb=verb, functions=SETTINGS
+    )
+    return both.options, {} if own is None else vars(both.own)
 
 
 def extra_options(function: Callable[..., Any], known: Sequence[str]) -> type[Any] | None:

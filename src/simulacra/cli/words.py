@@ -15,6 +15,8 @@ class Loading:
         size: side of the pictures, or HEIGHTxWIDTH; others are cropped to its shape and resized. None: their own.
         binarise: black and white pictures: "threshold" at half, "dynamic" drawn anew each time from the grey level.
         channels: 1 grey, 3 RGB, 4 RGBA; what most pictures have unless given, transparency laid on white.
+        given: what each picture comes with, to learn the way from it: caption, low_resolution, grey, sketch or noisy,
+            with its number where it has one (low_resolution:2).
         held_out: share held out by content hash, where the data has no official test split.
         skip: largest share of unreadable pictures that is skipped rather than refused.
         labels: a file of labels, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
@@ -24,6 +26,7 @@ class Loading:
     size: str | None = None
     binarise: Literal["threshold", "dynamic"] | None = None
     channels: Literal[1, 3, 4] | None = None
+    given: str | None = None
     held_out: float | None = None
     skip: float | None = None
     labels: str | None = None
@@ -35,6 +38,7 @@ class Loading:
             "size": None if self.size is None else extent(self.size),
             "binarise": self.binarise,
             "channels": self.channels,
+            "given": self.given,
             "held_out": self.held_out,
             "skip": self.skip,
             "labels": self.labels,

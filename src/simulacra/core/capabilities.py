@@ -6,11 +6,11 @@ A family may give its methods more keyword-only options; the protocol is what ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Normal
 
 from simulacra.core.batch import Batch, Data, Values
 from simulacra.core.likelihood import LogLikelihood
@@ -121,6 +121,18 @@ class Codec(Protocol):
 
     def posterior(self, x: Values, *, y: Values | None = None) -> Distribution:
         """The distribution over the latent given x: what bits-back, IWAE and AIS need."""
+        ...
+
+
+@runtime_checkable
+class Successive(Protocol):
+    """A posterior that decides codes part after part, each part normal given those before it."""
+
+    def decide(self, pick: Callable[[Normal], Tensor]) -> Tensor:
+        """Codes (b, *latent) whose parts are picked: of a normal of (b, size) values (b, size), from the first part on.
+
+        The parts, one after another, are the flattened codes.
+        """
         ...
 
 

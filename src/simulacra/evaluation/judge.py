@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Data, Values
-from simulacra.core.capabilities import Likelihood, Sampler, capabilities
+from simulacra.core.capabilities import ConditionalSampler, Likelihood, Sampler, capabilities
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation import intervals
 from simulacra.evaluation.disentanglement import disentanglement, measurable
 from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor, values
-from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood, resting
+from simulacra.evaluation.likelihood import device_of, figures_of_likelihood, log_likelihood, resting
 from simulacra.evaluation.statistics import Origin, figures_of_features
 from simulacra.mathematics.neighbours import nearest
 
@@ -55,10 +55,11 @@ def judge(
     extractors  the features to compare; None takes the examples' own values where they are numbers.
     n           number of samples, and at most that many held-out examples; None: as many as are held out, to 10,000.
     options     further options of the model's log_likelihood.
+    A model that draws for conditions draws for those of the held-out examples.
     ValueError for a model that neither draws nor scores.
     """
     stream = Rng.of(rng)
-    if not isinstance(model, Sampler | Likelihood):
+    if not isinstance(model, Sampler | ConditionalSampler | Likelihood):
         has = ", ".join(c.__name__ for c in capabilities(model)) or "nothing we know of"
         raise ValueError(f"judging needs a Sampler or a Likelihood; {type(model).__name__} is {has}")
     if options and not isinstance(model, Likelihood):
@@ -72,8 +73,9 @@ def judge(
     own = plain(held_out.space)
     if extractors is None:
         extractors = [] if own is None else [own]
-    if isinstance(model, Sampler) and extractors:
-        fake = draw(model, n, stream("samples"))
+    if isinstance(model, Sampler | ConditionalSampler) and extractors:
+        free = isinstance(model, Sampler)
+        fake = draw(model, n, stream("samples")) if free else draw_given(model, held_out, n, stream("samples"))
         real = values(held_out, min(n, len(held_out)), stream("held out"))
         learned = None if train is None else values(train, min(len(train), 6 * MOST), stream("train"))
         figures += figures_of_samples(fake, real, train=learned, extractors=extractors, seed=stream.seed)
@@ -116,6 +118,19 @@ def draw(model: Sampler, n: int, rng: Rng | int, *, batch: int = BATCH) -> Tenso
         ]
     if not parts:
         raise ValueError(f"the number of samples must be at least 1; got {n}")
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def draw_given(model: ConditionalSampler, data: Data, n: int, rng: Rng | int, *, batch: int = BATCH) -> Tensor:
+    """n samples of one field, (n, *event), on the CPU: one for the condition of each example of data, in turn."""
+    stream, parts = Rng.of(rng), []
+    with resting(model):
+        for start in range(0, n, batch):
+            index = torch.arange(start, min(start + batch, n)) % len(data)
+            given = data.batch(index, stream("data").rows(start)).to(device_of(model))
+            assert given.y is not None
+            parts.append(tensor(model.sample_given(given.y, rng=stream("model").rows(start)).x).cpu())
     return torch.cat(parts)
 
 

@@ -7,7 +7,10 @@ space of diffusion-based generative models"): a denoiser D(x, s) ~ E[x_0 | x = x
 
 Which path the noise comes along, what the network predicts and how its errors are weighted are functions passed in
 (``mathematics.preconditioning``); every solver (``mathematics.solvers``) is a function of D. ``fit`` learns the labels'
-shares and the data's standard deviation. Labels are left out at times, so that sampling can be guided.
+shares and the data's standard deviation.
+
+Conditional on whatever y is (``nets.conditions``): ``Diffusion`` on a class or nothing, ``DiffusionGiven`` on a y that
+is itself an example: a caption, a picture, a vector. y is left out at times, so that sampling can be guided.
 
 What it cannot do: sample in one step, and exact likelihoods: it has a lower bound (Kingma et al. 2021) and, by the
 probability flow, an estimate.
@@ -16,9 +19,9 @@ probability flow, an estimate.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -30,16 +33,17 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.flow_likelihood import Trace, hutchinson
-from simulacra.mathematics.guidance import guided
 from simulacra.mathematics.preconditioning import Levels, LogNormal, Preconditioning, Weighting, edm, uniform_edm
+from simulacra.mathematics.repaint import repaint
 from simulacra.mathematics.solvers import Denoise, Solver, dpm_solver_2m, heun, karras
 from simulacra.nets.chains import merged
+from simulacra.nets.conditions import Told, condition, in_parts, steered
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.denoisers import Backbone, ByShape
-from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.initialise import initialise
 from simulacra.nets.marginal import LabelMarginal
 from simulacra.nets.noisy import Reconstruction, flow_estimate, variational_bound
+from simulacra.nets.text_encoder import Convolved, TextEncoder
 
 ROWS = 256  # examples drawn or completed at a time
 MEASURED = 4096  # examples that the data's standard deviation is taken from
@@ -54,7 +58,8 @@ class DiffusionConfig:
     weighting        what errors count at each level: ``uniform_edm``, ``uniform_epsilon``, ``min_snr`` ...
     levels           at which noise levels it learns: ``LogNormal()``, ``AlongPath(path=Cosine())``.
     low, high        the levels that sampling ends and starts at.
-    unlabelled       share of the labels that training leaves out; 0 where sampling is never guided.
+    unlabelled       share of the conditions that training leaves out; 0 where sampling is never guided.
+    text             what reads a condition that is a sequence (``nets.text_encoder``).
     """
 
     backbone: Backbone = field(default_factory=ByShape)
@@ -64,46 +69,51 @@ class DiffusionConfig:
     low: float = 0.002  # Karras et al. 2022, table 1
     high: float = 80.0
     unlabelled: float = 0.1
+    text: TextEncoder = field(default_factory=Convolved)
     optimiser: Optimiser = field(default_factory=lambda: AdamW(lr=1e-3, schedule=Warmup(steps=100, decay=0.5)))
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high:
             raise ValueError(f"low must lie in (0, high); got {self.low} and {self.high}")
+        if math.isinf(self.high):
+            raise ValueError(
+                "high must be finite: at an infinite level nothing of the data is left (zero terminal signal-to-noise"
+                " ratio), where noise says nothing of the example it hides; take 80 or so"
+            )
         if not 0 <= self.unlabelled < 1:
             raise ValueError(f"unlabelled is a share in [0, 1); got {self.unlabelled}")
 
 
-class Diffusion(nn.Module):
-    """A denoiser of examples of any continuous kind; conditional on the class where the space has classes."""
+class Denoising(nn.Module, ABC):
+    """A denoiser of examples of any continuous kind, told of y: what diffusion models have in common, whatever y is."""
 
     deviation: Tensor
 
     def __init__(self, config: DiffusionConfig, space: Space, *, rng: Rng | int = 0) -> None:
         super().__init__()
-        if isinstance(space.y, Space):
-            raise ValueError("diffusion is conditional on classes only; expected a space whose y is Classes or None")
-        self.config, self.space, self.classes = config, space, space.y
+        self.config, self.space = config, space
         self.continuum = Continuum.of(space, "diffusion")
         event = self.continuum.event
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=event)}, measure="latent codes")
         self.reconstruction = Reconstruction(self.continuum)
-        self.marginal = LabelMarginal(self.classes)
-        self.network = config.backbone.build(event, 0, 0 if self.classes is None else len(self.classes))
+        self.condition = condition(space.y, event, config.text)
+        self.network = config.backbone.build(event, self.condition.beside, self.condition.given)
         self.register_buffer("deviation", torch.ones(()))
         initialise(self.network, Rng.of(rng)("weights"))
+        initialise(self.condition, Rng.of(rng)("condition"))
 
     # -- learning ---------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def fit(self, data: Data) -> None:
-        """Learns what is learnt by counting: the labels' shares, and the standard deviation of the data about 0."""
-        self.marginal.fit(data)
+        """Learns the standard deviation of the data about 0."""
         index = torch.arange(min(len(data), MEASURED))
         seen = self.continuum.inward(data.batch(index, Rng(0, ("deviation",))).x)
         self.deviation.copy_(seen.double().square().mean().sqrt().clamp(min=1e-3))
 
     def players(self) -> Mapping[str, Player]:
-        return {"denoiser": Player(module=self.network, optimiser=self.config.optimiser)}
+        learning = nn.ModuleList([self.network, self.condition])
+        return {"denoiser": Player(module=learning, optimiser=self.config.optimiser)}
 
     def turns(self) -> Sequence[Turn]:
         return [Turn(name="denoiser", player="denoiser", loss=self.loss)]
@@ -114,91 +124,68 @@ class Diffusion(nn.Module):
         share = rng("level").uniform((len(clean),), dtype=torch.float32, device=clean.device).to(clean.dtype)
         level = self.config.levels(share, self.deviation)
         noisy = clean + _wide(level, clean) * rng("noise").normal(clean.shape, dtype=clean.dtype, device=clean.device)
-        given = self._given(batch.y)
-        if given is not None and self.config.unlabelled:
-            kept = rng("unlabelled").uniform((len(clean),), device=clean.device) >= self.config.unlabelled
-            given = given * kept[:, None]
-        missed = (self._denoise(noisy, level, given) - clean).square().flatten(1).mean(1)
+        told = self.condition(batch.y, batch.y_length).left_out(self.config.unlabelled, rng("unlabelled"))
+        missed = (self._denoise(noisy, level, told) - clean).square().flatten(1).mean(1)
         return Loss.of(self.config.weighting(level, self.deviation) * missed, missed=missed)
 
     # -- the denoiser -----------------------------------------------------------------------------------------------
 
-    def _given(self, y: Values | None) -> Tensor | None:
-        return class_indicator(y, self.classes, self.deviation.dtype)  # type: ignore[arg-type]
-
-    def _denoise(self, x: Tensor, level: Tensor, given: Tensor | None) -> Tensor:
+    def _denoise(self, x: Tensor, level: Tensor, told: Told) -> Tensor:
         """D(x, s) in standard units: x (b, *event), level (b,); the answer in x's own type."""
         c = self.config.preconditioning(level, self.deviation.to(level))
         into = (_wide(c.into, x) * x).to(self.deviation.dtype)
-        answer = self.network(into, c.noise.to(into.dtype), None, given)
+        answer = self.network(into, c.noise.to(into.dtype), told.beside, told.given)
         return _wide(c.skip, x) * x + _wide(c.out, x) * answer.to(x.dtype)
 
     def _denoiser(
-        self, y: Values | None, weight: float = 1.0, interval: tuple[float, float] = (0.0, math.inf)
+        self,
+        y: Values | None,
+        weight: float = 1.0,
+        interval: tuple[float, float] = (0.0, math.inf),
+        *,
+        length: Tensor | None = None,
     ) -> Denoise:
-        """D for these labels, pushed away from D without them where weight is not 1."""
-        given = self._given(y)
-
-        def with_labels(x: Tensor, s: Tensor) -> Tensor:
-            return self._denoise(x, s, given)
-
-        if weight == 1.0 or given is None:
-            return with_labels
-        nothing = torch.zeros_like(given)
-        return guided(with_labels, lambda x, s: self._denoise(x, s, nothing), weight, low=interval[0], high=interval[1])
+        """D for these conditions, pushed away from D without them where weight is not 1."""
+        return steered(self._denoise, self.condition(y, length), weight, interval)
 
     @torch.no_grad()
     def denoise(self, x: Values, sigma: float | Tensor, *, y: Values | None = None) -> Values:
         """E[clean example | x], x the example with noise; sigma its standard deviation, a number or (b,), in units of
-        each field's scale. Without y, where there are classes: of examples of no known class.
+        each field's scale. Without y, where the space has one: of examples of which no y is known.
         """
         noisy = self.continuum.inward(x)
         level = torch.as_tensor(sigma, dtype=noisy.dtype, device=noisy.device).expand(len(noisy))
-        unlabelled = y is None and self.classes is not None
-        given = self.deviation.new_zeros(len(noisy), self.marginal.classes) if unlabelled else self._given(y)
-        return self.continuum.outward(self._denoise(noisy, level, given))
+        told = self.condition.nothing(len(noisy)) if y is None else self.condition(y)
+        return self.continuum.outward(self._denoise(noisy, level, told))
 
     # -- drawing ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def sample(
+    def _drawn(
         self,
         n: int,
+        y: Values | None,
+        rng: Rng,
+        solver: Solver,
         *,
-        y: Tensor | None = None,
-        rng: Rng | int,
-        steps: int = 32,
-        guidance: float = 1.0,
-        interval: tuple[float, float] = (0.0, math.inf),
-        solver: Solver = dpm_solver_2m,
-    ) -> Batch:
-        """n examples; y (n,) classes, None: drawn from their learned marginal.
-
-        steps     of the solver; ``heun`` looks twice a step.
-        guidance  1 samples p(x | y); more pushes away from p(x) (classifier-free guidance), at levels in ``interval``.
-        """
-        rng, device = Rng.of(rng), self.deviation.device
-        if self.classes is not None and y is None:
-            y = self.marginal.draw(n, rng("y"))
-        elif y is not None:
-            self._given(y)
-        levels = karras(steps, self.config.low, self.config.high)
+        steps: int,
+        guidance: float,
+        interval: tuple[float, float],
+        length: Tensor | None = None,
+    ) -> Values:
+        self.condition.check_guidance(guidance, self.config.unlabelled)
+        levels, device = karras(steps, self.config.low, self.config.high), self.deviation.device
         parts: list[Tensor] = []
-        for first in range(0, max(n, 1), ROWS):
-            some = rng.rows(first)
-            shape = (min(ROWS, n - first), *self.continuum.event)
+        for count, some_y, some_lengths, some in in_parts(n, ROWS, y, length, rng, device):
+            shape = (count, *self.continuum.event)
             z = some("z").normal(shape, dtype=torch.float64, device=device) * self._prior()
-            labels = None if y is None else y[first : first + ROWS].to(device)
-            parts.append(solver(self._denoiser(labels, guidance, interval), z, levels, some("solver")))
-        return Batch(x=self.continuum.decoded(torch.cat(parts).to(self.deviation.dtype)), y=y)
+            denoise = self._denoiser(some_y, guidance, interval, length=some_lengths)
+            parts.append(solver(denoise, z, levels, some("solver")))
+        return self.continuum.decoded(torch.cat(parts).to(self.deviation.dtype))
 
     def _prior(self) -> float:
         """Standard deviation of examples at the highest level, of which they are drawn."""
         return math.hypot(self.config.high, float(self.deviation))
-
-    def label_log_prob(self) -> Tensor:
-        """log p(y) of every class, nats (classes,): each counted once more than it was seen."""
-        return self.marginal.log_prob()
 
     # -- codes ------------------------------------------------------------------------------------------------------
 
@@ -227,30 +214,19 @@ class Diffusion(nn.Module):
         steps: int = 50,
         rounds: int = 4,
     ) -> Batch:
-        """Draws what is unknown given what is known: RePaint, Lugmayr et al. 2022, algorithm 1. Approximate.
-
-        At every level the known elements are put in with the noise of that level; going back up and down again, so
-        many ``rounds`` a step, lets the rest agree with them.
-        """
-        rng, clean = Rng.of(rng), self.continuum.inward(x).double()
-        mask = self.continuum.flags(known)
-        clean = torch.where(mask, clean, 0.0)
-        denoise = self._denoiser(y)
+        """Draws what is unknown given what is known: RePaint (``mathematics.repaint``). Approximate."""
         levels = karras(steps, self.config.low, self.config.high).tolist()
-        noise = lambda *name: rng(*name).normal(clean.shape, dtype=clean.dtype, device=clean.device)  # noqa: E731
-        state = self._prior() * noise("z")
-        for i, (now, then) in enumerate(pairwise(levels)):
-            for turn in range(rounds if then > 0 else 1):
-                here = torch.where(mask, clean + now * noise("known", i, turn), state)
-                d = denoise(here, torch.full((len(here),), now, dtype=here.dtype, device=here.device))
-                up = then * math.sqrt(1 - (then / now) ** 2)
-                state = d + (then / now) ** 2 * (here - d) + up * noise("down", i, turn)
-                if turn + 1 < rounds and then > 0:
-                    state = state + math.sqrt(now**2 - then**2) * noise("up", i, turn)
-        drawn = self.continuum.decoded(torch.where(mask, clean, state).to(self.deviation.dtype))
-        return Batch(x=merged(known, x, drawn), y=y)
+        found = repaint(
+            self._denoiser(y), self.continuum.inward(x).double(), self.continuum.flags(known), levels,
+            prior=self._prior(), rounds=rounds, rng=Rng.of(rng),
+        )  # fmt: skip
+        return Batch(x=merged(known, x, self.continuum.decoded(found.to(self.deviation.dtype))), y=y)
 
     # -- scoring ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _over_y(self, score: Callable[[Values | None], Tensor], y: Values | None, n: int) -> Tensor:
+        """The score of n examples given y, nats (n,), or what stands for it where there is no y."""
 
     @torch.no_grad()
     def log_likelihood(
@@ -274,15 +250,14 @@ class Diffusion(nn.Module):
         if known is not None and not bool(self.continuum.flags(known).all()):
             raise ValueError("diffusion scores whole examples; got known with gaps, complete them first")
         rng, u = Rng.of(rng), self.continuum.inward(x)
-        score = lambda labels: variational_bound(  # noqa: E731
-            self._denoiser(labels), u, self.reconstruction, high=self.config.high,
+        score = lambda y: variational_bound(  # noqa: E731
+            self._denoiser(y), u, self.reconstruction, high=self.config.high,
             low=self.reconstruction.low(self.config.low), prior=self._prior(), draws=draws, rng=rng,
         )  # fmt: skip
-        nats = self.marginal.sum_out(score, rows(x)) if self.classes is not None and y is None else score(y)
-        method = f"variational bound, {draws} noise levels"
         return LogLikelihood(
-            nats=nats, kind="bound", measure=self.space.measure, count=float(self.space.size), method=method
-        )
+            nats=self._over_y(score, y, rows(x)), kind="bound", measure=self.space.measure,
+            count=float(self.space.size), method=f"variational bound, {draws} noise levels",
+        )  # fmt: skip
 
     @torch.no_grad()
     def flow_log_likelihood(
@@ -304,6 +279,82 @@ class Diffusion(nn.Module):
             nats=nats, kind="estimate", measure=self.space.measure, count=float(self.space.size),
             method=f"probability flow, {steps} steps, trace by {trace.__name__}",
         )  # fmt: skip
+
+
+class Diffusion(Denoising):
+    """p(x), or p(x | y) p(y) with y one of finitely many classes."""
+
+    def __init__(self, config: DiffusionConfig, space: Space, *, rng: Rng | int = 0) -> None:
+        if isinstance(space.y, Space):
+            raise ValueError("y is no class here; expected Classes or None: build(config, space) takes any y")
+        super().__init__(config, space, rng=rng)
+        self.marginal = LabelMarginal(space.y)
+
+    def fit(self, data: Data) -> None:
+        """Learns what is learnt by counting: the labels' shares, and the standard deviation of the data about 0."""
+        self.marginal.fit(data)
+        super().fit(data)
+
+    def label_log_prob(self) -> Tensor:
+        """log p(y) of every class, nats (classes,): each counted once more than it was seen."""
+        return self.marginal.log_prob()
+
+    def sample(
+        self,
+        n: int,
+        *,
+        y: Tensor | None = None,
+        rng: Rng | int,
+        steps: int = 32,
+        guidance: float = 1.0,
+        interval: tuple[float, float] = (0.0, math.inf),
+        solver: Solver = dpm_solver_2m,
+    ) -> Batch:
+        """n examples; y (n,) classes, None: drawn from their learned marginal.
+
+        steps     of the solver; ``heun`` looks twice a step.
+        guidance  1 samples p(x | y); more pushes away from p(x) (classifier-free guidance), at levels in ``interval``.
+        """
+        rng = Rng.of(rng)
+        y = self.marginal.draw(n, rng("y")) if y is None else y
+        return Batch(x=self._drawn(n, y, rng, solver, steps=steps, guidance=guidance, interval=interval), y=y)
+
+    def _over_y(self, score: Callable[[Values | None], Tensor], y: Values | None, n: int) -> Tensor:
+        return self.marginal.sum_out(score, n) if self.marginal.classes and y is None else score(y)
+
+
+class DiffusionGiven(Denoising):
+    """p(x | y) with y an example of another space: a caption, a picture, a vector. It knows no p(y)."""
+
+    def __init__(self, config: DiffusionConfig, space: Space, *, rng: Rng | int = 0) -> None:
+        if not isinstance(space.y, Space):
+            raise ValueError("there is no y to be given; expected a space whose y is a Space: build takes any y")
+        super().__init__(config, space, rng=rng)
+
+    def sample_given(
+        self,
+        y: Values,
+        *,
+        rng: Rng | int,
+        y_length: Tensor | None = None,
+        steps: int = 32,
+        guidance: float = 1.0,
+        interval: tuple[float, float] = (0.0, math.inf),
+        solver: Solver = dpm_solver_2m,
+    ) -> Batch:
+        """One example for each condition; steps, guidance, interval and solver as for ``Diffusion.sample``."""
+        x = self._drawn(
+            rows(y), y, Rng.of(rng), solver, steps=steps, guidance=guidance, interval=interval, length=y_length
+        )
+        return Batch(x=x, y=y, y_length=y_length)
+
+    def _over_y(self, score: Callable[[Values | None], Tensor], y: Values | None, n: int) -> Tensor:
+        return score(y)
+
+
+def build(config: DiffusionConfig, space: Space, *, rng: Rng | int = 0) -> Diffusion | DiffusionGiven:
+    """The model for a space: ``DiffusionGiven`` where y is a space, ``Diffusion`` otherwise."""
+    return (DiffusionGiven if isinstance(space.y, Space) else Diffusion)(config, space, rng=rng)
 
 
 def _wide(level: Tensor, like: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ Rectified flow (Liu et al. 2023, "Flow straight and fast"), flow matching (Lipma
 
 is least for the velocity whose flow carries N(0, I) at t = 1 to the data at t = 0. Which noise goes with which example
 is a function passed in (``mathematics.couplings``). With independent pairs this is diffusion along the straight path;
-with others it is a flow and no diffusion: it has no denoiser and no bound, but an estimate of log p.
+with others it is a flow and no diffusion: it has no denoiser and no bound, but an estimate of log p. Conditional on
+whatever y is, as diffusion is: ``FlowMatching`` on a class or nothing, ``FlowMatchingGiven`` on another space.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,15 +29,15 @@ from simulacra.core.space import Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.couplings import Coupling, independent
 from simulacra.mathematics.flow_likelihood import Trace, hutchinson
-from simulacra.mathematics.guidance import guided
 from simulacra.mathematics.preconditioning import quantile
 from simulacra.mathematics.velocity import Integrator, Velocity, even_times, log_prob, midpoint, runge_kutta
+from simulacra.nets.conditions import Told, condition, in_parts, steered
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.denoisers import Backbone, ByShape
-from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.initialise import initialise
 from simulacra.nets.marginal import LabelMarginal
 from simulacra.nets.noisy import Reconstruction
+from simulacra.nets.text_encoder import Convolved, TextEncoder
 
 ROWS = 256  # examples drawn at a time
 NEAREST = 1e-3  # the time at which log p is taken: at 0 levels have no density to learn
@@ -59,15 +61,17 @@ class FlowMatchingConfig:
 
     backbone    the network (``nets.denoisers``).
     coupling    which noise goes with which example: ``independent``, or ``optimal_transport`` within the batch (the
-                part of it that a process sees), for straighter lines.
+                part of it that a process sees) and among examples of equal y, for straighter lines.
     times       at which times it learns: ``logit_normal`` or ``uniform``.
-    unlabelled  share of the labels that training leaves out; 0 where sampling is never guided.
+    unlabelled  share of the conditions that training leaves out; 0 where sampling is never guided.
+    text        what reads a condition that is a sequence (``nets.text_encoder``).
     """
 
     backbone: Backbone = field(default_factory=ByShape)
     coupling: Coupling = independent
     times: Times = logit_normal
     unlabelled: float = 0.1
+    text: TextEncoder = field(default_factory=Convolved)
     optimiser: Optimiser = field(default_factory=lambda: AdamW(lr=1e-3, schedule=Warmup(steps=100, decay=0.5)))
 
     def __post_init__(self) -> None:
@@ -75,108 +79,75 @@ class FlowMatchingConfig:
             raise ValueError(f"unlabelled is a share in [0, 1); got {self.unlabelled}")
 
 
-class FlowMatching(nn.Module):
-    """A velocity of examples of any continuous kind; conditional on the class where the space has classes."""
+class Flowing(nn.Module, ABC):
+    """A velocity of examples of any continuous kind, told of y: what these models have in common, whatever y is."""
 
     def __init__(self, config: FlowMatchingConfig, space: Space, *, rng: Rng | int = 0) -> None:
         super().__init__()
-        if isinstance(space.y, Space):
-            raise ValueError(
-                "flow matching is conditional on classes only; expected a space whose y is Classes or None"
-            )
-        self.config, self.space, self.classes = config, space, space.y
+        self.config, self.space = config, space
         self.continuum = Continuum.of(space, "flow matching")
         event = self.continuum.event
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=event)}, measure="latent codes")
         self.reconstruction = Reconstruction(self.continuum)
-        self.marginal = LabelMarginal(self.classes)
-        self.network = config.backbone.build(event, 0, 0 if self.classes is None else len(self.classes))
+        self.condition = condition(space.y, event, config.text)
+        self.network = config.backbone.build(event, self.condition.beside, self.condition.given)
         initialise(self.network, Rng.of(rng)("weights"))
+        initialise(self.condition, Rng.of(rng)("condition"))
 
     # -- learning ---------------------------------------------------------------------------------------------------
 
-    def fit(self, data: Data) -> None:
-        """Learn the labels' marginal."""
-        self.marginal.fit(data)
-
     def players(self) -> Mapping[str, Player]:
-        return {"velocity": Player(module=self.network, optimiser=self.config.optimiser)}
+        learning = nn.ModuleList([self.network, self.condition])
+        return {"velocity": Player(module=learning, optimiser=self.config.optimiser)}
 
     def turns(self) -> Sequence[Turn]:
         return [Turn(name="velocity", player="velocity", loss=self.loss)]
 
     def loss(self, batch: Batch, rng: Rng) -> Loss:
         """The squared error of the velocity, a mean over its elements."""
-        clean, y = self.continuum.inward(batch.x), batch.y if self.classes is not None else None
+        clean, y = self.continuum.inward(batch.x), batch.y if self.space.y is not None else None
         noise = rng("noise").normal(clean.shape, dtype=clean.dtype, device=clean.device)
-        noise = self.config.coupling(clean, noise, y if isinstance(y, Tensor) else None)
+        noise = self.config.coupling(clean, noise, self.condition.alike(y))
         share = rng("time").uniform((len(clean),), dtype=torch.float32, device=clean.device)
         t = self.config.times(share).to(clean.dtype)
-        given = self._given(y)
-        if given is not None and self.config.unlabelled:
-            kept = rng("unlabelled").uniform((len(clean),), device=clean.device) >= self.config.unlabelled
-            given = given * kept[:, None]
+        told = self.condition(y, batch.y_length).left_out(self.config.unlabelled, rng("unlabelled"))
         wide = t.reshape(-1, *[1] * (clean.ndim - 1))
-        missed = self._velocity((1 - wide) * clean + wide * noise, t, given) - (noise - clean)
+        missed = self._velocity((1 - wide) * clean + wide * noise, t, told) - (noise - clean)
         return Loss.of(missed.square().flatten(1).mean(1))
 
     # -- the velocity -----------------------------------------------------------------------------------------------
 
-    def _given(self, y: Values | None) -> Tensor | None:
-        weight = next(self.network.parameters())
-        return class_indicator(y, self.classes, weight.dtype)  # type: ignore[arg-type]
-
-    def _velocity(self, x: Tensor, t: Tensor, given: Tensor | None) -> Tensor:
+    def _velocity(self, x: Tensor, t: Tensor, told: Told) -> Tensor:
         """v in standard units: x (b, *event), t (b,); the answer in x's own type."""
         weight = next(self.network.parameters())
-        return self.network(x.to(weight.dtype), t.to(weight.dtype), None, given).to(x.dtype)
+        return self.network(x.to(weight.dtype), t.to(weight.dtype), told.beside, told.given).to(x.dtype)
 
-    def _field(self, y: Values | None, guidance: float = 1.0) -> Velocity:
-        """v for these labels, pushed away from v without them where guidance is not 1 (Ho & Salimans 2022)."""
-        given = self._given(y)
-
-        def with_labels(x: Tensor, t: Tensor) -> Tensor:
-            return self._velocity(x, t, given)
-
-        if given is None:
-            return with_labels
-        nothing = torch.zeros_like(given)
-        return guided(with_labels, lambda x, t: self._velocity(x, t, nothing), guidance)
+    def _field(self, y: Values | None, guidance: float = 1.0, *, length: Tensor | None = None) -> Velocity:
+        """v for these conditions, pushed away from v without them where guidance is not 1 (Ho & Salimans 2022)."""
+        return steered(self._velocity, self.condition(y, length), guidance)
 
     # -- drawing ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def sample(
+    def _drawn(
         self,
         n: int,
+        y: Values | None,
+        rng: Rng,
+        integrator: Integrator,
         *,
-        y: Tensor | None = None,
-        rng: Rng | int,
-        steps: int = 16,
-        guidance: float = 1.0,
-        integrator: Integrator = midpoint,
-    ) -> Batch:
-        """n examples; y (n,) classes, None: drawn from their learned marginal.
-
-        steps     evenly spaced; ``midpoint`` looks twice a step, ``euler`` once.
-        guidance  1 samples p(x | y); more pushes away from p(x).
-        """
-        rng, weight = Rng.of(rng), next(self.network.parameters())
-        if self.classes is not None and y is None:
-            y = self.marginal.draw(n, rng("y"))
-        elif y is not None:
-            self._given(y)
+        steps: int,
+        guidance: float,
+        length: Tensor | None = None,
+    ) -> Values:
+        self.condition.check_guidance(guidance, self.config.unlabelled)
+        weight = next(self.network.parameters())
         parts: list[Tensor] = []
-        for first in range(0, max(n, 1), ROWS):
-            shape = (min(ROWS, n - first), *self.continuum.event)
-            z = rng("z").rows(first).normal(shape, dtype=weight.dtype, device=weight.device)
-            labels = None if y is None else y[first : first + ROWS].to(weight.device)
-            parts.append(integrator(self._field(labels, guidance), z, even_times(steps)))
-        return Batch(x=self.continuum.decoded(torch.cat(parts)), y=y)
-
-    def label_log_prob(self) -> Tensor:
-        """log p(y) of every class, nats (classes,): each counted once more than it was seen."""
-        return self.marginal.log_prob()
+        for count, some_y, some_lengths, some in in_parts(n, ROWS, y, length, rng, weight.device):
+            shape = (count, *self.continuum.event)
+            z = some("z").normal(shape, dtype=weight.dtype, device=weight.device)
+            parts.append(integrator(self._field(some_y, guidance, length=some_lengths), z, even_times(steps)))
+        return self.continuum.decoded(torch.cat(parts))
 
     # -- codes ------------------------------------------------------------------------------------------------------
 
@@ -191,6 +162,10 @@ class FlowMatching(nn.Module):
         return self.continuum.inside(self.continuum.outward(found))
 
     # -- scoring ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _over_y(self, score: Callable[[Values | None], Tensor], y: Values | None, n: int) -> Tensor:
+        """The score of n examples given y, nats (n,), or what stands for it where there is no y."""
 
     @torch.no_grad()
     def log_likelihood(
@@ -214,12 +189,82 @@ class FlowMatching(nn.Module):
         rng, u = Rng.of(rng), self.continuum.inward(x)
         spread, added = self.reconstruction.spread(u.double(), rng("cell"))
 
-        def score(labels: Values | None) -> Tensor:
-            nats = log_prob(self._field(labels), spread, steps=steps, trace=trace, rng=rng("trace"), last=NEAREST)
+        def score(y: Values | None) -> Tensor:
+            nats = log_prob(self._field(y), spread, steps=steps, trace=trace, rng=rng("trace"), last=NEAREST)
             return (nats + added).to(u.dtype)
 
-        nats = self.marginal.sum_out(score, rows(x)) if self.classes is not None and y is None else score(y)
         return LogLikelihood(
-            nats=nats, kind="estimate", measure=self.space.measure, count=float(self.space.size),
-            method=f"flow, {steps} steps, trace by {trace.__name__}",
+            nats=self._over_y(score, y, rows(x)), kind="estimate", measure=self.space.measure,
+            count=float(self.space.size), method=f"flow, {steps} steps, trace by {trace.__name__}",
         )  # fmt: skip
+
+
+class FlowMatching(Flowing):
+    """p(x), or p(x | y) p(y) with y one of finitely many classes."""
+
+    def __init__(self, config: FlowMatchingConfig, space: Space, *, rng: Rng | int = 0) -> None:
+        if isinstance(space.y, Space):
+            raise ValueError("y is no class here; expected Classes or None: build(config, space) takes any y")
+        super().__init__(config, space, rng=rng)
+        self.marginal = LabelMarginal(space.y)
+
+    def fit(self, data: Data) -> None:
+        """Learn the labels' marginal."""
+        self.marginal.fit(data)
+
+    def label_log_prob(self) -> Tensor:
+        """log p(y) of every class, nats (classes,): each counted once more than it was seen."""
+        return self.marginal.log_prob()
+
+    def sample(
+        self,
+        n: int,
+        *,
+        y: Tensor | None = None,
+        rng: Rng | int,
+        steps: int = 16,
+        guidance: float = 1.0,
+        integrator: Integrator = midpoint,
+    ) -> Batch:
+        """n examples; y (n,) classes, None: drawn from their learned marginal.
+
+        steps     evenly spaced; ``midpoint`` looks twice a step, ``euler`` once.
+        guidance  1 samples p(x | y); more pushes away from p(x).
+        """
+        rng = Rng.of(rng)
+        y = self.marginal.draw(n, rng("y")) if y is None else y
+        return Batch(x=self._drawn(n, y, rng, integrator, steps=steps, guidance=guidance), y=y)
+
+    def _over_y(self, score: Callable[[Values | None], Tensor], y: Values | None, n: int) -> Tensor:
+        return self.marginal.sum_out(score, n) if self.marginal.classes and y is None else score(y)
+
+
+class FlowMatchingGiven(Flowing):
+    """p(x | y) with y an example of another space: a caption, a picture, a vector. It knows no p(y)."""
+
+    def __init__(self, config: FlowMatchingConfig, space: Space, *, rng: Rng | int = 0) -> None:
+        if not isinstance(space.y, Space):
+            raise ValueError("there is no y to be given; expected a space whose y is a Space: build takes any y")
+        super().__init__(config, space, rng=rng)
+
+    def sample_given(
+        self,
+        y: Values,
+        *,
+        rng: Rng | int,
+        y_length: Tensor | None = None,
+        steps: int = 16,
+        guidance: float = 1.0,
+        integrator: Integrator = midpoint,
+    ) -> Batch:
+        """One example for each condition; steps, guidance and integrator as for ``FlowMatching.sample``."""
+        x = self._drawn(rows(y), y, Rng.of(rng), integrator, steps=steps, guidance=guidance, length=y_length)
+        return Batch(x=x, y=y, y_length=y_length)
+
+    def _over_y(self, score: Callable[[Values | None], Tensor], y: Values | None, n: int) -> Tensor:
+        return score(y)
+
+
+def build(config: FlowMatchingConfig, space: Space, *, rng: Rng | int = 0) -> FlowMatching | FlowMatchingGiven:
+    """The model for a space: ``FlowMatchingGiven`` where y is a space, ``FlowMatching`` otherwise."""
+    return (FlowMatchingGiven if isinstance(space.y, Space) else FlowMatching)(config, space, rng=rng)

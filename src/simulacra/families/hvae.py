@@ -36,9 +36,10 @@ from simulacra.nets import chains
 from simulacra.nets.activations import silu
 from simulacra.nets.backbones import Activation
 from simulacra.nets.embeddings import Embed, class_indicator
-from simulacra.nets.heads import Head, Joint, Likelihood, elements, natural
+from simulacra.nets.heads import Head, Joint, Likelihood, choice_log_probs, elements, natural
 from simulacra.nets.initialise import initialise
-from simulacra.nets.ladder import Downwards, LadderPosterior, Pick, Upwards, as_grid, stages
+from simulacra.nets.ladder import Downwards, Pick, Upwards, as_grid, stages
+from simulacra.nets.ladder_posterior import LadderPosterior
 from simulacra.nets.marginal import LabelMarginal
 
 DRAWS = 16  # codes of an example decoded at a time where a likelihood draws many
@@ -243,6 +244,11 @@ class HVAE(nn.Module):
     def likelihood(self, z: Tensor, *, y: Values | None = None) -> Joint:
         """p(x | z), the distribution over examples that each code (b, latent) stands for."""
         return self._joint(self.down.decode(z, self._given(y)))
+
+    @torch.no_grad()
+    def choice_log_probs(self, z: Tensor, *, y: Values | None = None) -> Tensor:
+        """Nats (b, size, k) under p(x | z) of every value that each element can take."""
+        return choice_log_probs(self.likelihood(z, y=y))
 
     def log_prob_given(
         self,

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from simulacra.core.batch import Batch, Values
-from simulacra.core.capabilities import Codec, Completer, Critic, Decoder, Denoiser, Factorised
+from simulacra.core.capabilities import Codec, Completer, Critic, Decoder, Denoiser, Factorised, Successive
 from simulacra.core.indices import choices
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Space
@@ -52,6 +53,33 @@ def posterior_scores(subject: Subject) -> str:
     if not log_prob.isfinite().all():
         raise Broken("its density at the code of an example is not finite")
     return ""
+
+
+def posterior_in_parts(subject: Subject) -> str:
+    model = subject.fresh()
+    batch = subject.batch(model, 8)
+    q: Any = model.posterior(batch.x, **taken(model.posterior, batch))
+    if not isinstance(q, Successive):
+        raise Inapplicable("the posterior decides a code at once")
+    z = codes(model, 8, Rng(3))
+    scores: list[Tensor] = []
+    sizes: list[int] = []
+
+    def pick(normal: Normal) -> Tensor:
+        part = z.flatten(1)[:, sum(sizes) : sum(sizes) + normal.mean.shape[1]]
+        if part.shape != normal.mean.shape:
+            raise Broken(f"parts of {[*sizes, normal.mean.shape[1]]} numbers are more than the code's {z[0].numel()}")
+        sizes.append(part.shape[1])
+        scores.append(normal.log_prob(part).sum(1))
+        return part
+
+    code = q.decide(pick)
+    if sum(sizes) != z[0].numel():
+        raise Broken(f"parts of {sizes} numbers are not the code's {z[0].numel()}")
+    check_close(z, code, "a code and the parts that were picked of it")
+    whole = model.posterior(batch.x, **taken(model.posterior, batch)).log_prob(z)
+    check_close(torch.stack(scores).sum(0), whole, "log q of the parts of a code and of the whole")
+    return f"{len(sizes)} parts"
 
 
 def decoded(subject: Subject) -> str:
@@ -198,6 +226,12 @@ LAWS = (
     _law("encoded", "Codes lie in the latent space, and are decoded into the examples' space.", Codec, encoded),
     _law("encoded alone", "An example's code does not depend on the examples beside it.", Codec, encoded_alone),
     _law("posterior", "The posterior of an example gives its code a finite density.", Codec, posterior_scores),
+    _law(
+        "posterior in parts",
+        "A posterior that decides part after part gives the whole code the density of its parts.",
+        Codec,
+        posterior_in_parts,
+    ),
     _law("decoded", "Codes drawn from N(0, I), or any categorical ones, are decoded into the space.", Decoder, decoded),
     _law("decoded alone", "What a code is decoded to does not depend on the codes beside it.", Decoder, decoded_alone),
     _law("decoded smoothly", "Continuous examples have a gradient in their code.", Decoder, decoded_smoothly),

@@ -21,13 +21,16 @@ from simulacra.core.capabilities import (
     Invertible,
     Likelihood,
     Sampler,
+    Stepwise,
 )
+from simulacra.core.indices import to_indices
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical
 from simulacra.laws.examples import like, named
 from simulacra.laws.law import Subject, weight_of
 
 ROWS = 6
+STEPS = 24  # of a walk: what comes after them is made as they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,7 @@ def queries(model: Any, subject: Subject) -> list[Query]:
         (Decoder, "decode", lambda: model.decode(codes(model, ROWS, rng), y=classes_of(subject, batch))),
         (Invertible, "to_latent", lambda: model.to_latent(x, y=classes_of(subject, batch))[0]),
         (Invertible, "from_latent", lambda: model.from_latent(codes(model, ROWS, rng), y=classes_of(subject, batch))),
+        (Stepwise, "walk", lambda: walked(model, subject, batch)),
         (Completer, "complete", lambda: complete(model, subject, batch, rng)),
         (Denoiser, "denoise", lambda: model.denoise(x, 0.5, y=y)),
         (Critic, "criticise", lambda: model.criticise(x, y=y)),
@@ -84,6 +88,17 @@ def codes(model: Any, n: int, rng: Rng) -> Tensor:
     if isinstance(latent, Categorical):
         return rng("codes").integers(latent.k, (n, *latent.shape), device=weight.device)
     return rng("codes").normal((n, *latent.shape), dtype=weight.dtype, device=weight.device)
+
+
+def walked(model: Any, subject: Subject, batch: Batch) -> Tensor:
+    """Along the examples of a batch, nats (b, steps, k) of what may come at each of the first steps; -inf as -1e30."""
+    x = to_indices(subject.space, batch.x)
+    walk, found = model.walk(len(batch), y=batch.y), list[Tensor]()
+    for place in walk.order[:STEPS].tolist():
+        found.append(walk.log_probs().clamp(min=-1e30))
+        walk.take(x[:, place])
+    most = max(t.shape[1] for t in found)
+    return torch.stack([torch.nn.functional.pad(t, (0, most - t.shape[1])) for t in found], 1)
 
 
 def half(subject: Subject, batch: Batch) -> Values:

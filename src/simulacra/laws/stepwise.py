@@ -8,6 +8,7 @@ from simulacra.core.capabilities import Likelihood, Stepwise
 from simulacra.core.indices import to_indices
 from simulacra.laws.examples import check_close
 from simulacra.laws.law import Broken, Inapplicable, Law, Subject, rounding
+from simulacra.laws.queries import walked
 
 
 def order_is_whole(subject: Subject) -> str:
@@ -41,6 +42,16 @@ def walk_adds_up(subject: Subject) -> str:
     return f"they agree to {far:.1g} of their size"
 
 
+def walked_alone(subject: Subject) -> str:
+    model = subject.fresh()
+    batch = subject.batch(model, 8)
+    whole = walked(model, subject, batch)
+    for rows in (slice(0, 1), slice(3, 6)):
+        few = walked(model, subject, batch.rows(rows))
+        check_close(whole[rows], few, f"{len(few)} examples walked along alone and among 8")
+    return f"{whole.shape[1]} steps"
+
+
 LAWS = (
     Law(
         name="walk is whole",
@@ -53,5 +64,11 @@ LAWS = (
         says="The steps' log-probabilities are normalised, and sum to the log-likelihood of the example.",
         needs=(Stepwise, Likelihood),
         check=walk_adds_up,
+    ),
+    Law(
+        name="walked alone",
+        says="What may come next in an example does not depend on the examples beside it.",
+        needs=(Stepwise,),
+        check=walked_alone,
     ),
 )

@@ -251,35 +251,61 @@ def tables_digest() -> bytes:
     return hashlib.sha256(b"".join(a.astype("<i8").tobytes() for a in (t.edges, t.centres, t.mass, t.inverse))).digest()
 
 
-def centres(index: Whole) -> NDArray[np.float64]:
-    """The middle, by probability, of each bin 0 .. 2**14 - 1."""
-    return _tables().centres[index] / (1 << UNIT)
+def centres(index: Whole, drop: Whole) -> NDArray[np.float64]:
+    """The middle, by probability, of each of the 2**(14 - drop) bins; index and drop, 0 .. 14, broadcast."""
+    t, coarse = _tables(), np.maximum(drop, 1)
+    # the middle of a coarse bin is an edge between two fine ones
+    edge = np.where(drop > 0, (2 * index + 1) << (coarse - 1), 1)
+    return np.where(drop > 0, t.edges[edge - 1], t.centres[np.where(drop > 0, 0, index)]) / (1 << UNIT)
+
+
+@dataclass(frozen=True)
+class EvenBins:
+    """N(0, 1) over its own bins, in 2**14 shares: all of one size.
+
+    drop  how many of the 14 bits a coordinate goes without, (m,): its 2**(14 - drop) bins are unions of the finest.
+    """
+
+    drop: Whole
+
+    def of_symbols(self, index: Whole) -> tuple[Whole, Whole]:
+        """Start and count of each bin (m,)."""
+        return index << self.drop, np.ones_like(index) << self.drop
+
+    def find(self, piece: slice, slot: Whole) -> tuple[Whole, Whole, Whole]:
+        """Which bin a slot belongs to."""
+        drop = self.drop[piece]
+        index = slot >> drop
+        return index, index << drop, np.ones_like(index) << drop
 
 
 @dataclass(frozen=True)
 class NormalBins:
-    """Normals over the bins of N(0, 1), in 2**28 shares, each bin at least one.
+    """Normals over the bins of N(0, 1), in 2**28 shares, each of the finest bins at least one.
 
     mean   (m,), in steps of 2**-11;  log_scale  log2 of the spread, (m,), in 1/32, from -320 to 128.
+    drop   (m,), as for ``EvenBins``.
     """
 
     mean: Whole
     log_scale: Whole
+    drop: Whole
 
     def of_symbols(self, index: Whole) -> tuple[Whole, Whole]:
         """Start and count of each bin (m,)."""
         every = slice(0, len(index))
-        start = self._below(every, index)
-        return start, self._below(every, index + 1) - start
+        start = self._below(every, index << self.drop)
+        return start, self._below(every, (index + 1) << self.drop) - start
 
     def find(self, piece: slice, slot: Whole) -> tuple[Whole, Whole, Whole]:
-        """Which bin a slot belongs to, by bisection."""
-        low = np.zeros_like(slot)
+        """Which bin a slot belongs to, by bisection of the finest."""
+        low, drop = np.zeros_like(slot), self.drop[piece]
         for bit in reversed(range(CODE_BITS)):
             middle = low + (1 << bit)
             low = np.where(self._below(piece, middle) <= slot, middle, low)
-        start = self._below(piece, low)
-        return low, start, self._below(piece, low + 1) - start
+        index = low >> drop
+        start = self._below(piece, index << drop)
+        return index, start, self._below(piece, (index + 1) << drop) - start
 
     def _below(self, piece: slice, index: Whole) -> Whole:
         """Shares below each bin; index 0 .. 2**14. Increasing in index: the mass below, and one a bin."""

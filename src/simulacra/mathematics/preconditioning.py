@@ -125,7 +125,10 @@ class AlongPath:
 
     def __post_init__(self) -> None:
         if not 0 < self.first < self.last < 1:
-            raise ValueError(f"times need 0 < first < last < 1; got {self.first} and {self.last}")
+            raise ValueError(
+                f"times need 0 < first < last < 1; got {self.first} and {self.last}: at the ends of a path nothing is"
+                " left of the noise or of the data (zero terminal signal-to-noise ratio), and nothing to be learnt"
+            )
 
     def __call__(self, share: Tensor, data: Tensor) -> Tensor:
         return paths.level(self.path, self.first + (self.last - self.first) * share)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from simulacra.modalities import raster
+from simulacra.modalities import captions, raster
 from simulacra.modalities.labelling import LABEL_FILES, is_picture, sorted_out
 from simulacra.modalities.reading import Item, Options, Read, common_shape, fits_memory, named
 
@@ -61,7 +61,7 @@ def read_items(items: Sequence[Item], name: str, options: Options) -> Read:
     pictures = [item for item in items if is_picture(item.path)]
     if not pictures:
         raise ValueError(f"{name}: no pictures among {len(items)} files; expected {', '.join(sorted(raster.SUFFIXES))}")
-    notes = _ignored([item for item in items if not is_picture(item.path)])
+    notes = _ignored([item for item in items if not is_picture(item.path)], captioned=options.captions)
     skips = _Skips()
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -85,16 +85,37 @@ def read_items(items: Sequence[Item], name: str, options: Options) -> Read:
         shown = [f"{path} ({reason})" for path, reason in sorted(skips.reasons.items())]
         notes.append(f"skipped {len(shown)} of {len(seen):,} pictures that cannot be read: {named(shown)}")
     kept = [item.path for item, g in zip(pictures, good, strict=True) if g]
-    found = sorted_out(array if good.all() else array[good], kept, items, name, options.labels)
+    array = array if good.all() else array[good]
+    written: list[str] | None = None
+    if options.captions:
+        everything = [item.path for item in items if is_picture(item.path)]
+        array, kept, written = _captioned(array, kept, captions.captions_of(kept, everything, items, name), notes)
+    found = sorted_out(array, kept, items, name, options.labels, written)
     return replace(found, notes=(*chosen, *notes, *found.notes), resized=resized)
 
 
-def _ignored(others: list[Item]) -> list[str]:
-    kinds = Counter(PurePosixPath(o.path).suffix.lower() or "no suffix" for o in others if o.path not in LABEL_FILES)
-    if not kinds:
-        return []
-    said = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(4))
-    return [f"ignored {sum(kinds.values()):,} files that are no pictures: {said}"]
+def _captioned(
+    array: np.ndarray, paths: list[str], written: Sequence[str | None], notes: list[str]
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Pictures, their paths and their captions, those of which nothing is written left out, and that noted."""
+    known = np.array([text is not None for text in written])
+    if not known.all():
+        bare = [path for path, k in zip(paths, known, strict=True) if not k]
+        notes.append(f"left out {len(bare)} pictures without a caption: {named(bare)}")
+        array, paths = array[known], [path for path, k in zip(paths, known, strict=True) if k]
+    return array, paths, [text for text in written if text is not None]
+
+
+def _ignored(others: list[Item], *, captioned: bool) -> list[str]:
+    """Notes on files that are no pictures."""
+    read = {*LABEL_FILES, *captions.FILES}
+    there = [o.path for o in others if o.path in captions.FILES]
+    notes = [f"{path} is left aside (given=caption learns from it)" for path in there if not captioned]
+    kinds = Counter(PurePosixPath(o.path).suffix.lower() or "no suffix" for o in others if o.path not in read)
+    if kinds:
+        said = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(4))
+        notes.append(f"ignored {sum(kinds.values()):,} files that are no pictures: {said}")
+    return notes
 
 
 def _check_share(skips: _Skips, total: int, name: str, share: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -24,21 +24,29 @@ def is_picture(path: str) -> bool:
     return not hidden and pure.suffix.lower() in raster.SUFFIXES
 
 
-def sorted_out(array: np.ndarray, paths: list[str], items: Sequence[Item], name: str, given: str | None) -> Read:
+def sorted_out(
+    array: np.ndarray,
+    paths: list[str],
+    items: Sequence[Item],
+    name: str,
+    given: str | None,
+    written: Sequence[str] | None = None,
+) -> Read:
     """Pictures with their classes, from a label file or from folders, and the official split where folders are one.
 
-    array, paths  the pictures that were read, (n, c, h, w), and their paths.
+    array, paths  the pictures that were read, (n, c, h, w), and their paths; written: their captions, if any.
     items         all the files they are from: a label file speaks of pictures that were skipped, too.
     given         path of a label file that has another name or lies elsewhere.
     """
     beside = {item.path: item for item in items}
-    listed = next((beside[label] for label in LABEL_FILES if label in beside), None)
+    found = next((beside[label] for label in LABEL_FILES if label in beside), None)
     if given is not None:
-        listed = Item(Path(given).name, Path(given).read_bytes)
-    if listed is not None:
+        found = Item(Path(given).name, Path(given).read_bytes)
+    if found is not None:
         everything = [item.path for item in items if is_picture(item.path)]
-        labels, classes = _listed_labels(listed, paths, everything, name)
-        return Read(train=Part(pictures=array, labels=labels), classes=classes, notes=(f"classes from {listed.path}",))
+        labels, classes = _listed_labels(found, paths, everything, name)
+        part = Part(pictures=array, labels=labels, captions=None if written is None else tuple(written))
+        return Read(train=part, classes=classes, notes=(f"classes from {found.path}",))
     parts = _below_common([PurePosixPath(path).parent.parts for path in paths])
     tops = {p[0] if p else "" for p in parts}
     held = np.array([bool(p) and p[0].lower() in TEST_NAMES for p in parts])
@@ -49,10 +57,15 @@ def sorted_out(array: np.ndarray, paths: list[str], items: Sequence[Item], name:
         notes.append("the folders' own split is kept: " + " and ".join(sorted(tops)))
     labels, classes, said = _folder_labels(parts)
     notes.extend(said)
-    take = lambda mask: Part(pictures=array[mask], labels=None if labels is None else labels[mask])  # noqa: E731
+
+    def take(mask: np.ndarray) -> Part:
+        texts = None if written is None else tuple(t for t, m in zip(written, mask, strict=True) if m)
+        return Part(pictures=array[mask], labels=None if labels is None else labels[mask], captions=texts)
+
     if official:
         return Read(train=take(~held), test=take(held), classes=classes, notes=tuple(notes))
-    return Read(train=Part(pictures=array, labels=labels), classes=classes, notes=tuple(notes))
+    part = Part(pictures=array, labels=labels, captions=None if written is None else tuple(written))
+    return Read(train=part, classes=classes, notes=tuple(notes))
 
 
 def _folder_labels(parts: list[tuple[str, ...]]) -> tuple[np.ndarray | None, tuple[str, ...], list[str]]:
@@ -67,29 +80,35 @@ def _folder_labels(parts: list[tuple[str, ...]]) -> tuple[np.ndarray | None, tup
     return np.array([index[top] for top in tops]), tuple(classes), [f"{len(classes)} classes, one a subfolder"]
 
 
-def _listed_labels(
-    listed: Item, paths: list[str], everything: list[str], name: str
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels from lines "file,label" (.csv, any order) or from one label a line (.txt, in the order of every path)."""
+def listed(file: Item, everything: Sequence[str], name: str, what: str) -> Mapping[str, str]:
+    """Path -> its label or caption (``what``), from lines "file,label" (.csv, any order) or from one a line (.txt, in
+    the order of every path). ValueError for another number of lines, other columns, or no text.
+    """
     try:
-        text = listed.read().decode("utf-8-sig")
+        text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name}: {listed.path} cannot be read as text ({error}); expected UTF-8") from error
-    if listed.path.endswith(".csv"):
+        raise ValueError(f"{name}: {file.path} cannot be read as text ({error}); expected UTF-8") from error
+    if file.path.endswith(".csv"):
         rows = [row for row in csv.reader(io.StringIO(text)) if row]
         if any(len(row) != 2 for row in rows):
-            raise ValueError(f"{name}: {listed.path} must hold two columns, file and label; found other lines")
-        known = {file.strip(): label.strip() for file, label in rows}
-    else:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        if len(lines) != len(everything):
-            raise ValueError(
-                f"{name}: {listed.path} has {len(lines)} labels for {len(everything)} pictures; expected as many"
-            )
-        known = dict(zip(everything, lines, strict=True))
+            raise ValueError(f"{name}: {file.path} must hold two columns, file and {what[:-1]}; found other lines")
+        return {path.strip(): said.strip() for path, said in rows}
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) != len(everything):
+        raise ValueError(
+            f"{name}: {file.path} has {len(lines)} {what} for {len(everything)} pictures; expected as many"
+        )
+    return dict(zip(everything, lines, strict=True))
+
+
+def _listed_labels(
+    file: Item, paths: list[str], everything: list[str], name: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The label of each picture, and the classes there are."""
+    known = listed(file, everything, name, "labels")
     missing = [path for path in paths if path not in known]
     if missing:
-        raise ValueError(f"{name}: {listed.path} has no line for {len(missing)} pictures: {named(missing)}")
+        raise ValueError(f"{name}: {file.path} has no line for {len(missing)} pictures: {named(missing)}")
     words = [known[path] for path in paths]
     # numbers in their own order: 10 comes after 9
     classes = sorted(set(words), key=lambda w: (0, int(w), w) if w.isdecimal() else (1, 0, w))

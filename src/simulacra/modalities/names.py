@@ -114,7 +114,7 @@ KNOWN: dict[str, Known] = {
         consent="photographs from the web; consent not stated",
     ),
     "emoji": Known(
-        what="3,583 emoji, 72x72 colour on transparent ground (Noto Emoji, OFL 1.1)",
+        what="3,583 emoji, 72x72 colour on transparent ground (Noto Emoji, OFL 1.1); captions are their Unicode names",
         folder="emoji",
         by_hand="copy the pictures of the folder png/72 of github.com/googlefonts/noto-emoji there",
         licence="OFL 1.1",

@@ -33,12 +33,14 @@ class Options:
     channels  1, 3 or 4; None: grey where every picture is grey, otherwise RGB.
     skip      largest share of unreadable pictures that is skipped rather than refused.
     labels    path of a label file beside the pictures, where it has no name that is recognised.
+    captions  whether what is written of the pictures is wanted too.
     """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
     skip: float = 0.05
     labels: str | None = None
+    captions: bool = False
 
     def __post_init__(self) -> None:
         if self.size is not None and not all(1 <= n <= 4096 for n in self.size):
@@ -51,10 +53,11 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Pictures, uint8 (n, c, h, w), and their labels (n,) or None."""
+    """Pictures, uint8 (n, c, h, w), their labels (n,) or None, and their captions or None."""
 
     pictures: np.ndarray
     labels: np.ndarray | None = None
+    captions: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

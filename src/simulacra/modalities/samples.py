@@ -165,7 +165,7 @@ def _write_image(x: Tensor, space: Space, path: Path, columns: int | None) -> st
 def _write_folder(batch: Batch, pictures: np.ndarray, space: Space, path: Path) -> str:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is not an empty folder; give another name")
-    y = batch.y if isinstance(batch.y, Tensor) and space.y is not None else None
+    y = batch.y if isinstance(batch.y, Tensor) and isinstance(space.y, Classes) else None
     names = [_safe(n) for n in space.classes.names] if y is not None else []
     digits = len(str(len(pictures) - 1))
     for i, picture in enumerate(pictures):

@@ -12,7 +12,9 @@ import torch
 
 from simulacra.core.batch import Data, Stored
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Classes
 from simulacra.modalities import arrays, images, raster, recognise, sprites, toys, worlds
+from simulacra.modalities.given import Caption, Given, given_by
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
 from simulacra.modalities.split import enough, split
@@ -57,6 +59,7 @@ def open_data(
     modality: str | None = None,
     labels: str | None = None,
     binarise: str | None = None,
+    given: str | None = None,
     held_out: float | None = None,
     skip: float = 0.05,
 ) -> Loaded:
@@ -67,17 +70,20 @@ def open_data(
     modality  "pictures" or "points", where what is recognised is not what is meant.
     labels    a label file, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
     binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
+    given     what each picture comes with, to be learnt from: "caption", or "grey", "sketch", "low_resolution:2" made
+              of it (``modalities.given``); labels are left aside then.
     held_out  share held out by content hash where there is no official test split; None: 0.1, up to 0.3 of small data.
     skip      largest share of unreadable pictures that is skipped rather than refused.
 
     Raises ValueError, in one line, for everything that is wrong with the text, the files or the choices.
     """
-    given = {
+    choices = {
         "size": size if size is None or isinstance(size, int) else list(size),
         "channels": channels,
         "modality": modality,
         "labels": labels if labels in (None, "none") else str(Path(labels).expanduser().resolve()),
         "binarise": binarise,
+        "given": given,
         "held_out": held_out,
         "skip": None if skip == Options().skip else skip,
     }
@@ -86,16 +92,17 @@ def open_data(
     if binarise not in (None, *BINARISE):
         raise ValueError(f"no way to binarise {binarise!r}; expected {' or '.join(BINARISE)}")
     file = None if labels == "none" else labels
-    options = Options(size=_extent(size), channels=channels, skip=skip, labels=file)
-    loaded = _open(text, options, modality, binarise, held_out)
-    if labels == "none":
+    by = None if given is None else given_by(given)
+    options = Options(size=_extent(size), channels=channels, skip=skip, labels=file, captions=isinstance(by, Caption))
+    loaded = _open(text, options, modality, binarise, held_out, by)
+    if labels == "none" and given is None:
         loaded = replace(loaded, train=_unlabelled(loaded.train), held_out=_unlabelled(loaded.held_out))
     known = KNOWN.get(text)
     path = Path(text).expanduser()
     return replace(
         loaded,
         source=text if known is not None or not path.exists() else str(path.resolve()),
-        options={**loaded.options, **{name: value for name, value in given.items() if value is not None}},
+        options={**loaded.options, **{name: value for name, value in choices.items() if value is not None}},
         licence=known.licence if known is not None else "not stated",
         consent=known.consent if known is not None else "not stated",
     )
@@ -117,33 +124,44 @@ def _extent(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     return size[0], size[1]
 
 
-def _open(text: str, options: Options, modality: str | None, binarise: str | None, held_out: float | None) -> Loaded:
+def _open(
+    text: str,
+    options: Options,
+    modality: str | None,
+    binarise: str | None,
+    held_out: float | None,
+    given: Given | None,
+) -> Loaded:
     known = KNOWN.get(text)
     if text in TOYS or text == "sprites":
-        _refuse_choices(text, options, binarise, size=text == "sprites")
+        _refuse_choices(text, options, binarise, given, size=text == "sprites")
         return _world(text, TOYS[text]()) if text in TOYS else _sprites(options.size)
     path = recognise.find(text, known)
     if path is not None and path.suffix in (".npy", ".npz"):
         found = arrays.read_arrays(path)
         plain = next(iter(found.values()), None)
         if plain is not None and (modality == "points" or (modality is None and plain.ndim == 2)):
-            _refuse_choices(text, options, binarise, size=False)
+            _refuse_choices(text, options, binarise, given, size=False)
             return _points(path, plain, held_out)
         read = arrays.read_picture_arrays(path, found, options)
     else:
         read = recognise.read(text, path, options)
     if modality == "points":
         raise ValueError(f"{text}: these are pictures; points are read from a .npy or .npz of shape (n, d)")
-    return _finish(read, text, known, options, binarise, held_out)
+    how = binarise or (known.binarise if known else None)
+    if how is not None and given is not None:
+        raise ValueError(f"{text}: pictures made black and white are given nothing; leave given or the binarising out")
+    return _finish(read, text, known, options, how, held_out, given)
 
 
-def _refuse_choices(text: str, options: Options, binarise: str | None, *, size: bool) -> None:
+def _refuse_choices(text: str, options: Options, binarise: str | None, given: Given | None, *, size: bool) -> None:
     """ValueError for choices that would change nothing here: a person who makes one expects something else."""
     asked = {
         "size": None if size else options.size,
         "channels": options.channels,
         "labels": options.labels,
         "binarise": binarise,
+        "given": given,
     }
     for name, value in asked.items():
         if value is not None:
@@ -151,9 +169,15 @@ def _refuse_choices(text: str, options: Options, binarise: str | None, *, size: 
 
 
 def _finish(
-    read: Read, text: str, known: Known | None, options: Options, binarise: str | None, share: float | None
+    read: Read,
+    text: str,
+    known: Known | None,
+    options: Options,
+    how: str | None,
+    share: float | None,
+    given: Given | None,
 ) -> Loaded:
-    """Resized, named, split, binarised and described."""
+    """Resized, named, given what they are to be given, split, binarised (``how``) and described."""
     name = text if known else Path(text).name or text
     classes = known.classes if known and known.classes else read.classes
     levels, notes = read.levels, list(read.notes)
@@ -167,8 +191,16 @@ def _finish(
         n, c = part.pictures.shape[:2]
         fits_memory(n, options.channels or c, options.size or part.pictures.shape[2:], name)
         pictures = raster.resized(part.pictures, options.size, options.channels)
-        return images.stored(pictures, part.labels, classes=classes, levels=levels, name=name)
+        labels = None if given is not None else part.labels
+        made = images.stored(pictures, labels, classes=classes, levels=levels, name=name)
+        if given is None:
+            return made
+        made, said = given.pair(made, part.captions)
+        notes.extend(said if part is read.train else ())
+        return made
 
+    if given is not None and classes and read.train.labels is not None:
+        notes.append(f"their {len(classes)} classes are left aside, for what they are given")
     split_at: dict[str, Any] = {}  # written down, so that another default some day splits this data as before
     if read.test is not None:
         train, held = data(read.train, name), data(read.test, f"{name} (test)")
@@ -182,7 +214,6 @@ def _finish(
         split_at = {"held_out": share}
         train, held = split(data(read.train, name), share=share)
         kept = f"{len(held):,} held out by content hash"
-    how = binarise or (known.binarise if known else None)
     if how is not None:
         train = BINARISE[how](train, name=train.name)
         held = (
@@ -195,7 +226,7 @@ def _finish(
             else "black and white from grey level 128"
         )
     c, h, w = train.space.only.shape
-    labelled = f", {len(classes)} classes" if train.y is not None else ""
+    labelled = f", {len(classes)} classes" if isinstance(train.space.y, Classes) else ""
     first = f"{len(train) + len(held):,} pictures of {c}x{h}x{w}{labelled}; {kept}"
     return Loaded(train=train, held_out=held, modality="pictures", notes=(first, *notes), options=split_at)
 
@@ -203,7 +234,7 @@ def _finish(
 def _at_eight_bits(read: Read) -> Read:
     factor = 255 / (read.levels - 1)
     wide = (read.train.pictures * factor + 0.5).astype(np.uint8)
-    return Read(train=Part(pictures=wide, labels=read.train.labels), classes=read.classes, notes=read.notes)
+    return Read(train=replace(read.train, pictures=wide), classes=read.classes, notes=read.notes)
 
 
 def _world(name: str, world: worlds.World) -> Loaded:

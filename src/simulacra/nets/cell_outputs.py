@@ -274,13 +274,24 @@ class LogisticsOutput(CellOutput):
 
     def mass(self, p: Parameters, r: int, before: Tensor, value: Tensor) -> Tensor:
         """log p of element r in each component, (..., components); before (..., r), value broadcasts to the result."""
+        centre, log_scale = self.component(p, r, before)
+        alone = torch.zeros_like(centre)[..., None]
+        return DiscretisedLogistics(alone, centre[..., None], log_scale[..., None], *self.ends, self.cells.k).log_prob(
+            value
+        )
+
+    def masses(self, p: Parameters, r: int, before: Tensor) -> Tensor:
+        """The same of all levels, (..., levels, components)."""
+        centre, log_scale = self.component(p, r, before)
+        return DiscretisedLogistics(
+            torch.zeros_like(centre), centre, log_scale, *self.ends, self.cells.k
+        ).each_log_probs()
+
+    def component(self, p: Parameters, r: int, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre and log scale of element r in each component, (..., components)."""
         first = r * (r - 1) // 2
         moved = (p.coefficient[..., first : first + r, :] * before[..., None]).sum(-2)
-        each = DiscretisedLogistics(
-            torch.zeros_like(moved)[..., None], (p.centre[..., r, :] + moved)[..., None],
-            p.log_scale[..., r, :, None], *self.ends, self.cells.k,
-        )  # fmt: skip
-        return each.log_prob(value)
+        return p.centre[..., r, :] + moved, p.log_scale[..., r, :]
 
     def steps(self) -> OutputSteps:
         """Along the raster."""
@@ -298,12 +309,6 @@ class Parameters:
     log_scale: Tensor
     coefficient: Tensor
 
-    def each_level(self) -> Parameters:
-        """With a dimension for levels, (n, 1, ...)."""
-        return Parameters(
-            self.logits[:, None], self.centre[:, None], self.log_scale[:, None], self.coefficient[:, None]
-        )
-
 
 class LogisticsSteps:
     """See ``Logistics``."""
@@ -314,15 +319,14 @@ class LogisticsSteps:
 
     def start(self, features: Tensor) -> None:
         raw = torch.addmm(self.bias, F.elu(features), self.weight)
-        self.parameters = self.output.parameters_of(raw).each_level()
-        self.score = self.parameters.logits  # (n, 1, c): log p of the component and of the elements so far
-        self.before = raw.new_zeros(len(raw), 1, 0)
+        self.parameters = self.output.parameters_of(raw)
+        self.score = self.parameters.logits  # (n, c): log p of the component and of the elements so far
+        self.before = raw.new_zeros(len(raw), 0)
         self.found: Tensor | None = None
 
     def log_probs(self) -> Tensor:
-        r = self.before.shape[-1]
-        levels = self.numbers.to(self.score.dtype)[None, :, None]  # (1, k, 1)
-        self.found = self.score + self.output.mass(self.parameters, r, self.before, levels)
+        masses = self.output.masses(self.parameters, self.before.shape[1], self.before)
+        self.found = self.score[:, None] + masses  # (n, k, c)
         return torch.log_softmax(self.found.logsumexp(-1), dim=1)
 
     def take(self, value: Tensor) -> None:
@@ -330,8 +334,8 @@ class LogisticsSteps:
             self.log_probs()
         assert self.found is not None
         each = torch.arange(len(value), device=value.device)
-        self.score = self.found[each, value][:, None]
-        self.before = torch.cat([self.before, self.numbers[value].to(self.before.dtype)[:, None, None]], dim=-1)
+        self.score = self.found[each, value]
+        self.before = torch.cat([self.before, self.numbers[value].to(self.before.dtype)[:, None]], dim=1)
         self.found = None
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Distribution, Normal
 
 from simulacra.core.randomness import Rng
 from simulacra.mathematics.divergences import log_normal
@@ -301,35 +300,6 @@ class Downwards(nn.Module):
         """Flat codes (n, size) as the groups' grids."""
         parts = code.split([math.prod(shape) for shape in self.shapes], dim=1)
         return [part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
-
-
-class LadderPosterior(Distribution):
-    """q over standardised codes (b, size) given b examples; its draws come from torch's generator, as torch's do."""
-
-    arg_constraints = {}  # type: ignore[assignment]  # noqa: RUF012
-    has_rsample = True
-
-    def __init__(self, down: Downwards, data: Sequence[Tensor], given: Tensor | None) -> None:
-        self.down, self.data, self.given = down, data, given
-        super().__init__(torch.Size([len(data[0])]), torch.Size([down.size]), validate_args=False)
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean of each group given the means of those above it, (b, size)."""
-        return self.down.through(self.data, self.given, lambda j, m, s: m).code
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draws, (*sample_shape, b, size); differentiable."""
-        draws = math.prod(sample_shape)
-        code = self.down.through(self.data, self.given, lambda j, m, s: Normal(m, s.exp()).rsample(), draws).code
-        return code.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log q of codes (..., b, size), nats (..., b)."""
-        parts = self.down.parts(value.reshape(-1, value.shape[-1]))
-        draws = len(parts[0]) // self.batch_shape[0]
-        walked = self.down.through(self.data, self.given, lambda j, m, s: parts[j], draws)
-        return walked.log_q.reshape(value.shape[:-1])
 
 
 def bounded(raw: Tensor) -> Tensor:

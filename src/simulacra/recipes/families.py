@@ -56,6 +56,7 @@ from simulacra.nets import (
     picture_flow,
     residual_unet,
     spreading,
+    text_encoder,
     transformer,
     transforms,
 )
@@ -74,7 +75,7 @@ SETTINGS = table((
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, lora, picture_flow,
-    residual_unet, spreading, transformer, transforms,
+    residual_unet, spreading, text_encoder, transformer, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -220,9 +221,9 @@ FAMILIES: dict[str, Family] = {
     "glow": Family(config=glow.GlowConfig, build=glow.Glow, recipe=glow_recipe),
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
     "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
-    "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.Diffusion, recipe=diffusion_recipe),
+    "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.build, recipe=diffusion_recipe),
     "flow_matching": Family(
-        config=flow_matching.FlowMatchingConfig, build=flow_matching.FlowMatching, recipe=flow_matching_recipe
+        config=flow_matching.FlowMatchingConfig, build=flow_matching.build, recipe=flow_matching_recipe
     ),
 }
 

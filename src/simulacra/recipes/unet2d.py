@@ -99,11 +99,17 @@ def network_of(model: Any) -> ResidualDenoiser:
     return model.network
 
 
+def classes_of(model: Diffusion) -> Classes | None:
+    """The classes that a model tells apart."""
+    return model.space.y if isinstance(model.space.y, Classes) else None
+
+
 def network_settings(model: Diffusion) -> dict[str, Any]:
     """``config.json`` of the network; one class more than the model has, the last one standing for none."""
     s, (channels, height, width) = network_of(model).settings, model.space.only.shape
     kinds = ["Attn" if a else "" for a in s.attention]
-    classes = None if model.classes is None else len(model.classes) + 1
+    known = classes_of(model)
+    classes = None if known is None else len(known) + 1
     return {
         "_class_name": "UNet2DModel",
         "_diffusers_version": VERSION,

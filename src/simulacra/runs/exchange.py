@@ -58,7 +58,7 @@ def write_diffusers(model: Any, folder: Path, *, dtype: torch.dtype = torch.floa
     write_json(folder / "unet" / "config.json", network)
     write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     chained = scheduler["_class_name"] == "DDIMScheduler"
-    if chained and model.classes is None:
+    if chained and unet2d.classes_of(model) is None:
         parts = {"scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
         about = {"_class_name": "DDIMPipeline", "_diffusers_version": unet2d.VERSION, **parts}
         write_json(folder / "model_index.json", about)
@@ -84,12 +84,12 @@ def _narrow(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _about(model: Any, folder: Path, scheduler: str) -> str:
-    classes = ""
-    if model.classes is not None:
-        named = ", ".join(f"{i} {name}" for i, name in enumerate(model.classes.names))
-        classes = f" Classes: {named}; {len(model.classes)} stands for none."
+    classes, known = "", unet2d.classes_of(model)
+    if known is not None:
+        named = ", ".join(f"{i} {name}" for i, name in enumerate(known.names))
+        classes = f" Classes: {named}; {len(known)} stands for none."
     levels = "the noise levels are those it was trained with" if scheduler.startswith("EDM") else "spaced trailing"
-    labels = "" if model.classes is None else ", class_labels=torch.zeros(4, dtype=torch.long)"
+    labels = "" if known is None else ", class_labels=torch.zeros(4, dtype=torch.long)"
     shape = ", ".join(map(str, model.space.only.shape))
     return ABOUT.format(
         shape=shape, scheduler=scheduler, folder=folder.name, labels=labels, levels=levels, classes=classes

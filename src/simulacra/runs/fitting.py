@@ -208,7 +208,7 @@ def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) 
         recipe = read(folder)
         if recipe.family != planned.family:
             raise ValueError(f"{folder} is a run of {recipe.family}, not of {planned.family}; resume it with its own")
-        if dict(recipe.data["fingerprints"]) != dict(planned.data["fingerprints"]):
+        if dict(recipe.data["fingerprints"]) != dict(planned.data["fingerprints"]) or recipe.space != planned.space:
             raise ValueError(
                 f"{folder} was fitted on other data ({recipe.data['source']}); resume it with the same data"
             )

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Data
-from simulacra.core.capabilities import Codec, Decoder, Sampler
+from simulacra.core.capabilities import Codec, ConditionalSampler, Decoder, Sampler
 from simulacra.core.checkpoint import read_json, write, write_json
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Continuous
+from simulacra.core.space import Continuous, Space
 from simulacra.evaluation.extractors import values
 from simulacra.evaluation.judge import draw, nearest_training
 from simulacra.evaluation.report import Comparison, Costs, Neighbour, Report, render, render_comparison
 from simulacra.modalities import grids
+from simulacra.modalities.captions import is_captions
 from simulacra.modalities.images import to_uint8
 from simulacra.modalities.samples import is_pictures, show
 from simulacra.recipes.settings import to_json
@@ -88,7 +89,9 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
         real = grids.png(
             show(loaded.held_out.batch(torch.arange(min(SHOWN, len(loaded.held_out))), Rng(0)), recipe.space)
         )
-    samples = drawn(run.model, loaded.train) if isinstance(run.model, Sampler) else None
+    # what draws for conditions is shown with those it has not learnt from
+    seen = loaded.train if isinstance(run.model, Sampler) else loaded.held_out
+    samples = drawn(run.model, seen) if isinstance(run.model, Sampler | ConditionalSampler) else None
     frames = progress(run.path / "samples")
     moving = animate(frames, run.path / "samples" / "training.gif")
     cost = dict(recipe.cost)
@@ -139,7 +142,7 @@ def command(run: Run) -> str:
     given = run.recipe.data["options"]
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
-    others = ("binarise", "channels", "held_out", "skip", "labels", "modality")
+    others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality")
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     what = [run.recipe.family, run.recipe.data["source"], *options, *budget]
     return f"simulacra fit {' '.join(what)} --seed {training.seed} --out {run.path}"
@@ -162,6 +165,8 @@ def machine() -> str:
 def _sentence(run: Run) -> str:
     counts, space = run.recipe.data["counts"], run.recipe.space
     given = " and their class" if hasattr(space.y, "names") else ""
+    if isinstance(space.y, Space):
+        given = f", each given its {'caption' if is_captions(space.y) else space.y.measure or 'condition'}"
     what = f"{counts['train']:,} {run.recipe.data['modality']}{given}, as {space.measure}"
     return f"A {run.recipe.family} that learnt the distribution of {what}."
 
@@ -189,6 +194,8 @@ def _reconstructions(run: Run, held_out: Data) -> bytes | None:
 def _interpolations(run: Run) -> bytes | None:
     if not isinstance(run.model, Decoder) or not isinstance(run.model.latent.only, Continuous):
         return None
+    if isinstance(run.recipe.space.y, Space):
+        return None  # between codes of which condition?
     rows = 5
     y = torch.arange(rows) % len(run.recipe.space.classes) if run.recipe.space.y is not None else None
     walks = interpolate_latents(run.model, rows, steps=10, y=y)

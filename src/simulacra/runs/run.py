@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from simulacra.core.batch import Batch
-from simulacra.core.capabilities import Sampler, require
+from simulacra.core.capabilities import ConditionalSampler, Sampler, require
 from simulacra.core.checkpoint import load_tensors
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Classes
+from simulacra.core.space import Classes, Space
 from simulacra.evaluation.judge import judge
+from simulacra.modalities import captions
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs import adapting, exchange
@@ -43,20 +44,32 @@ class Run:
         return f"Run({str(self.path)!r}, family={self.recipe.family!r}, data={self.recipe.data.get('name')!r})"
 
     def sample(self, n: int, *, y: str | int | Tensor | None = None, seed: int = 0, **options: Any) -> Batch:
-        """n new examples. y: a class by name or number, an int64 tensor (n,), or None: drawn from the labels' marginal.
+        """n new examples. y: a class by name or number, an int64 tensor (n,), or None: drawn from the labels' marginal;
+        of a run of captions, one for all of them, of one that is given pictures, n of them.
 
         options  the family's own (``temperature=`` ...). Raises ValueError for a class that does not exist.
         """
-        model = require(self.model, Sampler, "sample")
         if n < 1:
             raise ValueError(f"n is how many examples to draw, at least 1; got {n}")
+        given, rng = self.labels(y, n), Rng(seed)("sample")
         with torch.no_grad():
-            return model.sample(n, y=self.labels(y, n), rng=Rng(seed)("sample"), **options)
+            if isinstance(self.model, ConditionalSampler) and not isinstance(self.model, Sampler):
+                if given is None:
+                    what = "a caption" if captions.is_captions(self.recipe.space.y) else "what it is given"
+                    raise ValueError(f"this model draws for a condition: y, {what}, is needed")
+                return self.model.sample_given(given, rng=rng, **options)
+            return require(self.model, Sampler, "sample").sample(n, y=given, rng=rng, **options)
 
     def labels(self, y: str | int | Tensor | None, n: int) -> Tensor | None:
-        """A class by name or number as n labels; tensors and None as they are."""
+        """A class by name or number, or a caption, as n of them; tensors and None as they are."""
         if y is None or isinstance(y, Tensor):
             return y
+        space = self.recipe.space
+        if captions.is_captions(space.y):
+            assert isinstance(space.y, Space)
+            return captions.encode([str(y)], space.y.only.shape[0])[0].expand(n, -1)
+        if isinstance(space.y, Space):
+            raise ValueError(f"this model is given no words but {space.y.measure or 'values'}; got y={y!r}")
         if not isinstance(self.recipe.space.y, Classes):
             raise ValueError(f"this model was fitted without labels, so it knows no class {y!r}; leave y out")
         return torch.full((n,), self.recipe.space.y.index(y))

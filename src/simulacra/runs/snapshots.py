@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 
 from simulacra.core.batch import Data
-from simulacra.core.capabilities import Sampler
+from simulacra.core.capabilities import ConditionalSampler, Sampler
 from simulacra.core.checkpoint import write
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
 from simulacra.modalities import grids
+from simulacra.modalities.conditions import as_pictures, picture_given
+from simulacra.modalities.images import to_uint8
 from simulacra.modalities.samples import is_pictures, show
 from simulacra.training.hooks import Moment
 
@@ -33,7 +35,7 @@ class Snapshots:
 
     def __call__(self, moment: Moment) -> None:
         due = sum(moment.fraction >= f for f in FRACTIONS)
-        if due <= self.taken or not isinstance(moment.model, Sampler):
+        if due <= self.taken or not isinstance(moment.model, Sampler | ConditionalSampler):
             return
         self.taken = due
         # every process draws, since a sharded model needs them all; the first one writes
@@ -52,12 +54,16 @@ class Snapshots:
 
 
 def draw(model: Any, data: Data, *, seed: int = 0, n: int = SHOWN) -> Image.Image | None:
-    """Samples as a person looks at them, classes in turn; None for examples that are neither pictures nor points."""
+    """Samples as a person looks at them, classes in turn, or given the first conditions of the data; None for examples
+    that are neither pictures nor points. A picture that is given stands to the left of what is drawn for it.
+    """
     space = data.space
     points = space.layout == "vector" and len(space.fields) == 1 and space.only.shape == (2,)
     if not (is_pictures(space) or points):
         return None
     n = n if not points else 2_000
+    if not isinstance(model, Sampler):
+        return _drawn_given(model, data, seed=seed, n=n)
     y = torch.arange(n) % len(space.y) if isinstance(space.y, Classes) else None
     with torch.no_grad():
         batch = model.sample(n, y=y, rng=Rng(seed)("look"))
@@ -66,6 +72,18 @@ def draw(model: Any, data: Data, *, seed: int = 0, n: int = SHOWN) -> Image.Imag
         x = data.batch(torch.arange(min(n, len(data))), Rng(seed)("look at data")).x
         real = x if isinstance(x, torch.Tensor) else None
     return show(batch, space, real=real)
+
+
+def _drawn_given(model: ConditionalSampler, data: Data, *, seed: int, n: int) -> Image.Image:
+    batch = data.batch(torch.arange(n) % len(data), Rng(seed)("look at data"))
+    assert batch.y is not None
+    with torch.no_grad():
+        drawn = model.sample_given(batch.y, rng=Rng(seed)("look"))
+    if picture_given(data.space) is None or not is_pictures(data.space):
+        return show(drawn, data.space)
+    assert isinstance(batch.y, torch.Tensor)
+    assert isinstance(drawn.x, torch.Tensor)
+    return grids.pairs(as_pictures(batch.y, data.space), to_uint8(drawn.x, data.space))
 
 
 def progress(folder: Path) -> list[tuple[int, bytes]]:

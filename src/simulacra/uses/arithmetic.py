@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from simulacra.mathematics.coding import MEAN_STEPS, NARROWEST, SCALE_STEPS, SMALLEST, STEPS, WIDEST, Whole
 
 Exception_ = tuple[int, int, int]  # batch, site in it, place in the flattened numbers of that site
+PROBE = -1  # the number of the batch that is none: the probe's, and the labels'
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,8 +70,14 @@ def check_mask(space: Space, x: Values, known: Values) -> None:
 
 
 def check_labels(space: Space, y: Any, n: int) -> None:
-    """ValueError unless y is int64 (n,) of classes that exist, or None; for a space without classes it must be None."""
+    """ValueError unless y is int64 (n,) of classes that exist, n examples of y's own space, or None; where the space
+    has no y it must be None.
+    """
     if y is None:
+        return
+    if isinstance(space.y, Space):
+        if (given := check_examples(space.y, y)) != n:
+            raise ValueError(f"y must hold a condition for each of {n} examples; got {given}")
         return
     if not isinstance(space.y, Classes):
         raise ValueError("labels were given to a model of data without classes; leave y out")

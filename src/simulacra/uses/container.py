@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAGIC = b"SMLC"
-VERSION = 1
+VERSION = 2  # 1 had no backend but one, and codes of one fineness
 _FRONT = struct.Struct("<4sHIQ")
 _CRC = struct.Struct("<I")
 MOST_HEADER = 1 << 24  # bytes a header may inflate to

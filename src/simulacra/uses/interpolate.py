@@ -66,7 +66,7 @@ def _walk(decoder: Decoder, a: Tensor, b: Tensor, steps: int, y: Tensor | None, 
         raise ValueError(f"an interpolation needs at least its two ends; got steps={steps}")
     t = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device)
     z = path(a.flatten(1), b.flatten(1), t)
-    x = decoder.decode(z.reshape(-1, *a.shape[1:]), y=None if y is None else y.repeat_interleave(steps))
+    x = decoder.decode(z.reshape(-1, *a.shape[1:]), y=None if y is None else y.repeat_interleave(steps, dim=0))
     if not isinstance(x, Tensor):
         raise ValueError("interpolate shows examples of one field; this model's examples have several")
     return x.reshape(len(a), steps, *x.shape[1:])
