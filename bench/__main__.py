@@ -9,8 +9,9 @@ from bench.harness import save, show
 
 # group -> what it measures; its module bench/GROUP.py has run() -> list of rows
 GROUPS = {
-    "evaluation": "Frechet distance, precision / recall / density / coverage, likelihoods",
+    "evaluation": "Frechet distance, precision / recall / density / coverage; planted faults",
     "coverage": "how often each interval holds the truth; minutes",
+    "coverage_further": "the same for the further figures",
     "likelihood": "exact likelihoods: what drawing pixel by pixel costs",
     "vae": "training a VAE, and the likelihood it reaches",
     "disentanglement": "beta-VAE, beta-TCVAE and FactorVAE on sprites, five seeds; hours, and it goes on where it was",

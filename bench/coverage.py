@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -239,12 +239,12 @@ def cases() -> Iterator[Case]:
     yield from mean_cases([30, 100, 500])
 
 
-def run(repetitions: int = REPETITIONS) -> list[Row]:
-    """A row a case: the share covered, and whether the library prints an interval there."""
+def run(repetitions: int = REPETITIONS, chosen: Iterable[Case] | None = None) -> list[Row]:
+    """A row a case: the share covered, and whether the library prints an interval there. chosen: not all cases."""
     from bench.harness import Row
 
     rows = []
-    for case in cases():
+    for case in cases() if chosen is None else chosen:
         found = simulate(case, repetitions)
         printed = "printed" if found.printed > 0.5 else "withheld"  # a rule on the value may decide either way
         if 0 < found.printed < 1:

@@ -4,7 +4,8 @@ Frechet at D = 2048 against scipy (covariances and ``sqrtm`` of their product, t
 torchmetrics; precision, recall, density and coverage, 10,000 against 10,000, against prdc 0.2. Values are checked: ours
 against a closed form, the peers' against ours.
 
-``python -m bench evaluation`` runs all of it; ``python -m bench.evaluation frechet | neighbourhoods`` one part.
+``python -m bench evaluation`` runs all of it; ``python -m bench.evaluation frechet | neighbourhoods | faults``
+one part; the last, planted faults, is ``bench/faults.py``.
 """
 
 from __future__ import annotations
@@ -121,12 +122,15 @@ def closed_form(n: int, d: int) -> Any:
     return lambda: {"value": abs(frechet_distance(*sides) / truth - 1)}
 
 
-PARTS = ("frechet", "neighbourhoods")
+PARTS = ("frechet", "neighbourhoods", "faults")
 
 
 def run(parts: tuple[str, ...] = PARTS) -> list[Row]:
     """The rows of the parts asked for."""
-    return [row for part in parts for row in {"frechet": frechet, "neighbourhoods": neighbourhoods}[part]()]
+    from bench import faults
+
+    known = {"frechet": frechet, "neighbourhoods": neighbourhoods, "faults": faults.run}
+    return [row for part in parts for row in known[part]()]
 
 
 def against(ours: str, theirs: str, rounds: int, **settings: int) -> Comparison:

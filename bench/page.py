@@ -30,13 +30,12 @@ def main() -> None:
         group, _, part = path.stem.partition("-")
         command = f"python -m bench.{group} {part}" if part else f"python -m bench {group}"
         records.append({**json.loads(path.read_text()), "command": command})
-    coverage = [r for r in records if r["command"].endswith(" coverage")]
-    text = HEAD + "\n".join(section(r) for r in records if r not in coverage)
-    for record in coverage:
-        text += "\n" + summary(record)
-        LONG.write_text(
-            f"# Every interval, simulated\n\nHow to read it: [results.md](results.md).\n\n{section(record)}"
-        )
+    coverage = [r for r in records if r["command"].partition("bench ")[2].startswith("coverage")]
+    faults = [r for r in records if r["command"].endswith(" faults")]  # docs/judging.md has their table
+    text = HEAD + "\n".join(section(r) for r in records if r not in (*coverage, *faults))
+    text += "".join("\n" + summary(record) for record in coverage)
+    long = "# Every interval, simulated\n\nHow to read it: [results.md](results.md).\n\n"
+    LONG.write_text(long + "\n".join(section(record) for record in coverage))
     notes = HERE / "notes.md"
     if notes.exists():
         text += "\n" + notes.read_text()

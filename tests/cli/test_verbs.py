@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -147,3 +149,55 @@ def test_mistakes_are_told_in_one_line(capsys, tmp_path, monkeypatch, arguments,
     monkeypatch.delenv("SIMULACRA_TRACEBACK", raising=False)
     assert part in fault(capsys, *arguments)
     assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_evaluate_takes_functions_and_runs_on_either_side(capsys, runs, tmp_path, monkeypatch):
+    (tmp_path / "maker.py").write_text(
+        "import numpy as np\ndef noise(n, seed):\n"
+        "    return np.random.default_rng(seed).integers(256, size=(n, 8, 8), dtype=np.uint8)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    by_function = json.loads(
+        told(capsys, "evaluate", "maker:noise", "--real", runs / "vae", "--extractor", "pixels", "-n", 80, "--json")
+    )
+    by_run = json.loads(told(capsys, "evaluate", runs / "gan", "--real", "digits", "--extractor", "pixels", "--json"))
+    assert {f["extractor"] for f in by_function + by_run} == {"pixels"}
+    first, second = (next(f for f in figures if f["name"] == "Frechet distance") for figures in (by_function, by_run))
+    assert first["n_real"] == second["n_real"]
+    assert first["value"] > 0 < second["value"]
+    assert "--k is of a run's likelihood" in fault(capsys, "evaluate", "maker:noise", "--real", "digits", "--k", "5")
+    assert "expected one of pixels, classifier" in fault(
+        capsys, "evaluate", runs / "gan", "--extractor", "eyes", "--real", "digits"
+    )
+    assert "inception is read from disk: inception=PATH" in fault(
+        capsys, "evaluate", runs / "gan", "--extractor", "inception", "--real", "digits"
+    )
+
+
+def test_evaluate_says_everything_where_asked(capsys, runs):
+    ask = ["-n", "300", "--extractor", "classifier", "--all", "--json"]
+    names = {f["name"] for f in json.loads(told(capsys, "evaluate", runs / "vae", *ask))}
+    assert {"Vendi score", "labels kept", "told from real data", "class imbalance", "authenticity"} <= names
+    assert any(name.startswith("coverage (k=5), class ") for name in names)
+
+
+@pytest.mark.slow
+def test_two_processes_judge_as_one(capsys, runs, tmp_path):
+    """Each draws and looks at every other batch of the same numbered samples."""
+    ask = ["evaluate", str(runs / "gan"), "--extractor", "pixels", "-n", "1200", "--real", "digits", "--json"]
+    one = json.loads(told(capsys, *ask))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        "-m",
+        "simulacra",
+    ]
+    done = subprocess.run([*command, *ask], capture_output=True, text=True, check=True, timeout=100)
+    two = json.loads(done.stdout)
+    assert [f["name"] for f in two] == [f["name"] for f in one]
+    for a, b in zip(one, two, strict=True):
+        assert a["value"] == pytest.approx(b["value"], rel=1e-9), a["name"]

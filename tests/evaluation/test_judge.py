@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -11,9 +12,20 @@ from simulacra.core.batch import Batch, Stored
 from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Continuous, Space
+from simulacra.evaluation import intervals
 from simulacra.evaluation.extractors import batches, pixels, plain, points, values
-from simulacra.evaluation.judge import copying, draw, draw_given, figures_of_samples, judge, nearest_training
+from simulacra.evaluation.judge import (
+    copying,
+    draw,
+    draw_given,
+    figures_of_samples,
+    frechet_of_all,
+    judge,
+    nearest_training,
+)
 from simulacra.evaluation.statistics import Origin
+from simulacra.evaluation.streaming import of_data
+from simulacra.mathematics.frechet import frechet_distance
 from simulacra.modalities.sprites import Sprites
 
 PLANE = Space(fields={"point": Continuous(low=-math.inf, high=math.inf, shape=(2,))}, measure="plane")
@@ -181,3 +193,25 @@ def test_known_factors_add_the_figures_of_disentanglement():
 def test_plain_arrays_of_samples():
     figures = figures_of_samples(torch.zeros(40, 1, 4, 4), torch.ones(30, 1, 4, 4), extractors=[pixels])
     assert figures[0].value == pytest.approx(16.0)
+
+
+def test_all_samples_by_their_moments_where_they_are_too_many_for_pairs():
+    part, n = of_data(plane(1300, 8), 1300, 0)
+    (figure,) = frechet_of_all(part, n, plane(200), extractors=[points], seed=2)
+    assert figure.value == pytest.approx(frechet_distance(plane(1300, 8).x, plane(200).x), rel=1e-9)
+    assert (figure.name, figure.n, figure.n_real, figure.interval) == (
+        "Frechet distance of all samples", 1300, 200, None
+    )  # fmt: skip
+    published = dataclasses.replace(points, standard={"Frechet distance": ("FID-50k", 1300)})
+    assert frechet_of_all(part, n, plane(200), extractors=[published])[0].name == "FID-50k"
+
+
+def test_further_statistics_are_passed_in():
+    def size(sets, origin):
+        labels = None if sets.fake_y is None else len(sets.fake_y)
+        why = intervals.none("a count")
+        return [origin.figure("size", float(len(sets.fake)), "neither", why, n=len(sets.fake), note=str(labels))]
+
+    found = by_name(judge(Gaussian(), plane(60), n=40, further=[size]))
+    assert (found["size"].value, found["size"].note, found["size"].extractor) == (40, "None", "points")
+    assert "size" not in by_name(judge(Gaussian(), plane(60), n=40))

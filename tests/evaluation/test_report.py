@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from simulacra.core.figure import Figure
+from simulacra.evaluation.differences import Distinction
 from simulacra.evaluation.report import (
     Comparison,
     Costs,
@@ -24,6 +25,7 @@ from simulacra.evaluation.report import (
     Report,
     comparison_csv,
     comparison_json,
+    differences_csv,
     explain,
     figures_to_json,
     format_figure,
@@ -125,7 +127,7 @@ def full() -> Report:
         real=png(),
         reconstructions=png(),
         interpolations=png(),
-        nearest=[Neighbour(sample=png(), real=png(), ratio=0.913)],
+        nearest=[Neighbour(sample=png(), real=png(), ratio=0.913, unseen=0.034)],
         progress=[(0, png()), (1000, png())],
         log=log,
         units={"elbo/kl": "nats"},
@@ -496,3 +498,40 @@ def test_exports_hold_every_figure_in_full_precision() -> None:
     assert parsed[0]["run"] == "=cmd()"
     assert parsed[0]["value"] == 1 / 3
     assert comparison_csv(two(bare(), replace(bare(), name="other"))) == ""
+
+
+def test_closest_samples_say_what_chance_does() -> None:
+    assert "0.91 (3.4 % of unseen)" in Page(render(full())).text
+
+
+def test_differences_beyond_chance_are_told_and_written() -> None:
+    sure = Distinction(
+        figure="FD", a="a", b="b", difference=-8.0, interval=(-9.0, -7.0), p=1e-9, method="from the intervals",
+        direction="lower", adjusted=2e-9,
+    )  # fmt: skip
+    open_ = replace(sure, figure="=recall", direction="higher", p=0.2, adjusted=0.4)
+    comparison = two(tests=[open_, sure])
+    whole = Page(render_comparison(comparison)).words
+    text = whole[whole.index("More than chance?") :]
+    assert "a less b" in text
+    assert text.index("FD") < text.index("not distinguishable")
+    assert "< 0.0001" in text
+    first, second = csv.DictReader(io.StringIO(differences_csv(comparison)))
+    assert (first["figure"], first["better"], second["better"]) == ("'=recall", "", "a")
+    assert float(second["adjusted"]) == 2e-9
+    assert "More than chance" not in render_comparison(two())
+
+
+def test_classes_have_a_table_of_their_own() -> None:
+    share = Figure(name="share, class [red]", value=0.12, direction="neither", n=500, extractor="eyes")
+    cover = Figure(name="coverage (k=5), class [red]", value=0.7, direction="higher", n=60, n_real=50, extractor="eyes")
+    other = replace(cover, name="coverage (k=5), class blue", value=0.25)
+    report = replace(full(), figures=[figure(), share, cover, other])
+    page = Page(render(report)).words
+    assert page.index("Frechet distance") < page.index("Class by class") < page.index("[red] 60 / 50 0.120 0.700")
+    assert "blue 60 / 50 — 0.250" in page
+    console = Console(width=100, file=io.StringIO())
+    console.print(text_table(report.figures))
+    said = " ".join(console.file.getvalue().split())
+    assert "class samples / real share coverage (k=5) ↑ [red] 60 / 50 0.120 0.700 blue 60 / 50 0.250" in said
+    assert "class [red]" not in render_comparison(two(report)).split("<article")[0]

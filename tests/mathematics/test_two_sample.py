@@ -10,7 +10,18 @@ import torch
 
 from simulacra.core.randomness import Rng
 from simulacra.mathematics.neighbours import membership, nearest
-from simulacra.mathematics.two_sample import class_score, cubic, kernel_distance, manifolds
+from simulacra.mathematics.two_sample import (
+    Gaussian,
+    authentic,
+    class_score,
+    class_scores,
+    closed,
+    cubic,
+    kernel_distance,
+    manifolds,
+    median_distance,
+    opened,
+)
 
 
 def sample(name: str, n: int, d: int, shift: float = 0.0) -> torch.Tensor:
@@ -188,3 +199,72 @@ def test_class_score_runs_from_one_to_the_number_of_classes():
     assert class_score(torch.full((50, 4), 0.25)) == pytest.approx(1.0)
     assert class_score(torch.eye(4).repeat(5, 1)) == pytest.approx(4.0)
     assert class_score(torch.eye(4)[:1].repeat(5, 1)) == pytest.approx(1.0)
+
+
+def test_gaussian_kernel():
+    x, y = sample("x", 4, 3), sample("y", 5, 3)
+    expected = (-(x[:, None] - y[None]).square().sum(2) / 8).exp()
+    torch.testing.assert_close(Gaussian(scale=2.0)(x, y), expected)
+
+
+def test_gaussian_kernel_distance_has_a_closed_form():
+    """Of N(0, I) and N(m, I) in d dimensions: 2 (s^2 / (s^2 + 2))^(d/2) (1 - exp(-|m|^2 / (2 (s^2 + 2))))."""
+    d, s, shift = 3, 1.5, 0.6
+    truth = 2 * (s**2 / (s**2 + 2)) ** (d / 2) * (1 - math.exp(-d * shift**2 / (2 * (s**2 + 2))))
+    found = [
+        kernel_distance(
+            Rng(i)("x").normal((80, d), dtype=torch.float64) + shift,
+            Rng(i)("y").normal((60, d), dtype=torch.float64),
+            kernel=Gaussian(scale=s),
+        )
+        for i in range(100)
+    ]
+    values, variances = torch.tensor([f.value for f in found]), torch.tensor([f.variance for f in found])
+    assert abs(float(values.mean()) - truth) < 4 * float(values.std()) / 10
+    assert float(variances.mean().sqrt()) == pytest.approx(float(values.std()), rel=0.3)
+
+
+def test_median_distance():
+    assert median_distance(torch.tensor([[0.0], [1.0], [4.0]])) == pytest.approx(3)
+    with pytest.raises(ValueError, match="rows that differ; the median distance of 5 rows is 0"):
+        median_distance(torch.ones(5, 2))
+
+
+def test_both_rules_for_ties():
+    """Whole numbers on a line, k = 1: a sample at distance 1 from two reals lies on both edges."""
+    real, fake = torch.tensor([[0.0], [1.0], [2.0], [9.0], [10.0]]), torch.tensor([[3.0], [3.0], [9.5]])
+    held, left = manifolds(fake, real, k=1), manifolds(fake, real, k=1, ties=opened)
+    assert held.precise.tolist() == [1, 1, 1]
+    assert left.precise.tolist() == [0, 0, 1]
+    assert held.covered.tolist() == [0, 0, 1, 1, 1]
+    assert left.covered.tolist() == [0, 0, 0, 1, 1]
+    assert (held.dense.tolist(), left.dense.tolist()) == ([1, 1, 2], [0, 0, 2])
+    # the two samples at 3 have balls of radius nought: closed they hold themselves, open nothing, here neither
+    assert held.recalled.tolist() == left.recalled.tolist() == [0, 0, 0, 1, 1]
+
+
+def test_closed_balls_hold_copies_and_open_ones_do_not():
+    x = torch.ones(4, 2)
+    assert manifolds(x, x, k=1, ties=closed).covered.sum() == 4
+    assert manifolds(x, x, k=1, ties=opened).covered.sum() == 0
+
+
+def test_authentic_samples_lie_further_off_than_neighbours_do():
+    train = torch.tensor([[0.0], [1.0], [5.0]])
+    fake = torch.tensor([[0.5], [1.0], [3.5], [20.0], [8.0]])
+    # nearest rows 0 or 1 (neighbours 1 apart) and 5 (4 apart): at 0.5, 0, 1.5, 15 and 3
+    assert authentic(fake, train).tolist() == [False, False, False, True, False]
+    x, y = sample("x", 60, 3), sample("y", 50, 3)
+    apart = (y[:, None] - y[None]).square().sum(2).sqrt().fill_diagonal_(torch.inf).amin(1)
+    distance, index = (x[:, None] - y[None]).square().sum(2).sqrt().min(1)
+    assert torch.equal(authentic(x, y), distance > apart[index])
+
+
+def test_class_scores_of_parts():
+    p = torch.softmax(sample("p", 53, 4), 1)
+    assert class_scores(p, parts=1).tolist() == [pytest.approx(class_score(p))]
+    parts = class_scores(p, parts=5)
+    assert parts.tolist() == pytest.approx([class_score(part) for part in p.tensor_split(5)])
+    assert float(class_scores(torch.eye(4).repeat_interleave(5, 0), parts=4).max()) == pytest.approx(1)  # unshuffled
+    with pytest.raises(ValueError, match=r"1 \.\. 3, the number of rows; got 5"):
+        class_scores(p[:3], parts=5)

@@ -1,4 +1,4 @@
-"""``simulacra evaluate RUN|FOLDER|ARRAY``."""
+"""``simulacra evaluate RUN|FOLDER|ARRAY|MODULE:FUNCTION``."""
 
 from __future__ import annotations
 
@@ -7,27 +7,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 from rich.console import Console
 
 from simulacra.cli.parse import JsonFlag, parse, positionals
 from simulacra.cli.words import Loading, say, warn
-from simulacra.core.capabilities import Codec
+from simulacra.core import across
+from simulacra.core.capabilities import Codec, Sampler, require
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.annealed import Settings, figures_of_annealing, from_posterior, from_prior
-from simulacra.evaluation.extractors import values
-from simulacra.evaluation.judge import figures_of_samples
+from simulacra.evaluation.every import FURTHER
+from simulacra.evaluation.extractors import Extractor
+from simulacra.evaluation.judge import LEAST, MOST, figures_of_part, frechet_of_all
 from simulacra.evaluation.observed import Observed
 from simulacra.evaluation.report import figures_to_json, text_table
+from simulacra.evaluation.streaming import Part, of_data, of_model
+from simulacra.evaluation.tasks import convolutional, labelled, logistic, tasks
 from simulacra.mathematics.annealing import Annealing
-from simulacra.modalities.samples import read_samples
-from simulacra.modalities.sources import open_data
+from simulacra.modalities.sources import Loaded
 from simulacra.runs import Run, load
-from simulacra.runs.extractors import extractors_for
+from simulacra.runs.candidates import candidate, is_function, reference
+from simulacra.runs.extractors import extractors_for, named_extractors
 from simulacra.runs.pages import write_report
 from simulacra.runs.recipe import NAME
+from simulacra.training.engine import join
+
+TASK_SAMPLES = 10_000  # that a classifier learns from or is tried on
+WHAT = "RUN|FOLDER|ARRAY|MODULE:FUNCTION"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +42,13 @@ class Options(Loading):
     """What to judge by.
 
     Attributes:
-        real: the data that samples from elsewhere are judged against: a path or a known name. A run knows its own.
-        n: number of samples to draw from a run; as many as are held out, to 10,000, unless given.
+        real: what is judged against: a path, a known name, a run (its data) or MODULE:FUNCTION. A run knows its own.
+        n: number of samples to look at; as many as are held out, to 10,000, unless given.
+        extractor: the features to compare, with commas between several: pixels, classifier, encoder (trained without
+            labels), inception=FILE, dinov2=FOLDER, clip=FOLDER. What suits the data unless given.
+        all: also the figures that are rarer or slower, and those of every class.
+        tasks: also what samples are good for: a classifier learns from them and is tried on real data, the other way
+            round, and from both; minutes.
         seed: of the samples that are drawn.
         k: codes drawn an example for an importance-weighted bound of the likelihood; 1 (the ELBO) unless given.
         ais: temperatures of annealed importance sampling, 500 or more, where the model has a latent variable: log p
@@ -49,6 +61,9 @@ class Options(Loading):
 
     real: str | None = None
     n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
+    extractor: str | None = None
+    all: bool = False
+    tasks: bool = False
     seed: int = 0
     k: int | None = None
     ais: int | None = None
@@ -58,10 +73,20 @@ class Options(Loading):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Figures with intervals, of a run or of any samples."""
-    what, rest = positionals(arguments, ("RUN|FOLDER|ARRAY",), "evaluate")
-    options = parse(Options, rest, verb="evaluate RUN|FOLDER|ARRAY")
-    figures = _of_run(what[0], options) if (Path(what[0]) / NAME).exists() else _of_samples(what[0], options)
+    """Figures with intervals, of a run or of any samples: on disk, or made by a Python function.
+
+    Under ``torchrun`` each process looks at its share of the samples; the figures are the same.
+
+    MODULE:FUNCTION is called as function(n), with seed= or rng= where it takes them, and returns an array of examples
+    or (examples, labels); without arguments, it returns a model that has sample(n, rng=...).
+    """
+    what, rest = positionals(arguments, (WHAT,), "evaluate")
+    options = parse(Options, rest, verb=f"evaluate {WHAT}")
+    join("cpu")  # features are gathered on the CPU, wherever a model draws
+    own = (Path(what[0]) / NAME).exists() and options.real is None
+    figures = _of_run(what[0], options) if own else _of_samples(what[0], options)
+    if across.rank() != 0:
+        return
     if options.json:
         print(figures_to_json(figures))
     else:
@@ -70,12 +95,20 @@ def main(arguments: Sequence[str]) -> None:
 
 def _of_run(path: str, options: Options) -> list[Figure]:
     run = load(path)
-    if options.real is not None:
-        raise ValueError("a run is judged on the held-out part of its own data; leave --real out, or give its samples")
-    figures = run.evaluate(n=options.n, seed=options.seed, **({} if options.k is None else {"k": options.k}))
+    figures = run.evaluate(
+        n=options.n,
+        seed=options.seed,
+        extractors=None if options.extractor is None else _extractors(run.data(), options),
+        further=FURTHER if options.all else (),
+        **({} if options.k is None else {"k": options.k}),
+    )
+    if options.tasks:
+        model = require(run.model, Sampler, "tasks")
+        figures += _tasks(of_model(model, Rng(options.seed)("tasks")), TASK_SAMPLES, run.data(), options)
     if options.ais is not None:
         figures += _annealed(run, options, options.ais)
-    (warn if options.json else say)(f"wrote {write_report(run, figures=figures)}")
+    if across.rank() == 0:
+        (warn if options.json else say)(f"wrote {write_report(run, figures=figures)}")
     return figures
 
 
@@ -89,14 +122,55 @@ def _annealed(run: Run, options: Options, steps: int) -> list[Figure]:
     )
 
 
-def _of_samples(path: str, options: Options) -> list[Figure]:
-    if not Path(path).exists():
-        raise ValueError(f"{path} does not exist; expected a run, a folder of pictures, .npy or .npz")
+def _of_samples(text: str, options: Options) -> list[Figure]:
+    if not is_function(text) and not Path(text).exists():
+        raise ValueError(f"{text} does not exist; expected a run, a folder of pictures, .npy, .npz or MODULE:FUNCTION")
+    for name in ("k", "ais", "sigma"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name} is of a run's likelihood on its own data; leave it out, or leave --real out")
     if options.real is None:
-        raise ValueError(f"samples are judged against real data; say which with --real DATA ({path} is no run)")
-    loaded = open_data(options.real, **options.options())
-    samples = read_samples(path, loaded.train.space)
-    fake = samples.batch(torch.arange(len(samples)), Rng(0)).x
-    real = values(loaded.held_out, len(loaded.held_out), Rng(options.seed)("held out"))
-    train = values(loaded.train, min(len(loaded.train), 60_000), Rng(options.seed)("train"))
-    return figures_of_samples(fake, real, train=train, extractors=extractors_for(loaded), seed=options.seed)
+        raise ValueError(f"samples are judged against real data; say which with --real DATA ({text} is no run)")
+    loaded = reference(options.real, **options.options())
+    real = min(MOST, len(loaded.held_out))
+    # what is drawn at will is drawn as often as there are real examples; of what lies on disk, all is looked at
+    n = options.n or (MOST if _on_disk(text) else max(LEAST, real))
+    found = candidate(text, loaded.train.space, n=n, seed=options.seed)
+    extractors = _extractors(loaded, options)
+    figures = figures_of_part(
+        found.part,
+        found.n,
+        loaded.held_out,
+        m=real,
+        train=loaded.train,
+        extractors=extractors,
+        rng=options.seed,
+        further=FURTHER if options.all else (),
+    )
+    if options.tasks:
+        figures += _tasks(found.part, min(found.n, TASK_SAMPLES), loaded, options)
+    if found.there > found.n:
+        everything = candidate(text, loaded.train.space, n=found.there, seed=options.seed)
+        figures += frechet_of_all(
+            everything.part, found.there, loaded.held_out, extractors=extractors, seed=options.seed
+        )
+    return figures
+
+
+def _tasks(part: Part, n: int, loaded: Loaded, options: Options) -> list[Figure]:
+    space = loaded.train.space
+    n = min(n, len(loaded.train))
+    fake = labelled(part, n, "samples")
+    train = labelled(*of_data(loaded.train, n, Rng(options.seed)("train")), "real data")
+    held = labelled(*of_data(loaded.held_out, TASK_SAMPLES, Rng(options.seed)("held out")), "held-out data")
+    learner = convolutional if space.layout == "grid" else logistic
+    return tasks(fake, train, held, classes=len(space.classes), learner=learner, rng=options.seed)
+
+
+def _on_disk(text: str) -> bool:
+    return Path(text).exists() and not (Path(text) / NAME).exists()
+
+
+def _extractors(loaded: Loaded, options: Options) -> list[Extractor]:
+    if options.extractor is None:
+        return extractors_for(loaded)
+    return named_extractors(loaded, [name for name in options.extractor.split(",") if name])

@@ -11,7 +11,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "quickstart": ("quickstart", "fit several families on the built-in digits, judge them, write a report"),
     "fit": ("fit", "fit FAMILY DATA: learn the distribution of your data"),
     "sample": ("sample", "sample RUN -n N --out FILE: draw new examples"),
-    "evaluate": ("evaluate", "evaluate RUN|FOLDER|ARRAY --real DATA: figures with intervals"),
+    "evaluate": ("evaluate", "evaluate RUN|FOLDER|ARRAY|MODULE:FUNCTION --real DATA: figures with intervals"),
     "compare": ("compare", "compare RUN...: one page, one table"),
     "reconstruct": ("pictures:main_reconstruct", "reconstruct RUN INPUT --out FILE: through the latent space and back"),
     "interpolate": ("pictures:main_interpolate", "interpolate RUN --out FILE: walks between examples"),

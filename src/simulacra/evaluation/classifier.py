@@ -7,14 +7,10 @@ fixed seed, and kept by the data's fingerprint: two runs on the same data are ju
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +19,8 @@ from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.evaluation.extractors import BATCH, Extractor, tensor
+from simulacra.evaluation.kept import keep, place, read_back
+from simulacra.nets.halving import halving
 from simulacra.nets.initialise import initialise
 
 
@@ -52,18 +50,7 @@ class Network(nn.Module):
 
     def __init__(self, config: ClassifierConfig, space: Space) -> None:
         super().__init__()
-        into, height, width = space.only.shape
-        layers: list[nn.Module] = []
-        out = config.channels
-        # halved until 4 x 4 or less is left: what remains is read by a dense layer that knows where things are
-        while True:
-            stride = 2 if max(height, width) > 4 else 1
-            layers += [nn.Conv2d(into, out, 3, stride=stride, padding=1), nn.GroupNorm(4, out), nn.SiLU()]
-            height, width = (height + stride - 1) // stride, (width + stride - 1) // stride
-            into, out = out, min(2 * out, 4 * config.channels)
-            if stride == 1:
-                break
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(into * height * width, config.features))
+        self.body = halving(space.only.shape, config.channels, config.features)
         # features are taken before the last activation: saturated ones would not see how far off a sample is
         self.head = nn.Sequential(nn.SiLU(), nn.Linear(config.features, len(space.classes)))
         self.register_buffer("spread", torch.ones(()))
@@ -91,14 +78,14 @@ def classifier(data: Data, *, folder: Path | None = None, config: ClassifierConf
             " use pixels"
         )
     network = Network(config, data.space)
-    settings = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
-    path = None if folder is None else Path(folder) / f"classifier-{data.fingerprint[:16]}-{settings[:8]}.safetensors"
+    path = place(folder, "classifier", data, config)
     if path is not None and path.exists():
-        right, tried = _read(path, network)
+        noted = read_back(path, network, ("right", "tried"))
+        right, tried = int(noted["right"]), int(noted["tried"])
     else:
         right, tried = _train(network, data, config)
         if path is not None:
-            _write(path, network, right, tried)
+            keep(path, network, {"right": str(right), "tried": str(tried)})
     network.eval().requires_grad_(False)
     return Extractor(
         name="classifier",
@@ -139,20 +126,3 @@ def _train(network: Network, data: Data, config: ClassifierConfig) -> tuple[int,
             right += int((network.head(hidden[-1]).argmax(1) == tensor(batch.y)).sum())
         network.spread.copy_(torch.cat(hidden).std().clamp(min=1e-6))
     return right, kept
-
-
-def _write(path: Path, network: Network, right: int, tried: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".partial")
-    save_file(network.state_dict(), draft, metadata={"right": str(right), "tried": str(tried)})
-    draft.replace(path)
-
-
-def _read(path: Path, network: Network) -> tuple[int, int]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            noted = file.metadata()
-            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        return int(noted["right"]), int(noted["tried"])
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged; delete it and it will be trained again") from error

@@ -6,8 +6,8 @@ A figure depends on its extractor, so an extractor has a name and a hash, and bo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ class Extractor:
     features  x (b, *event) -> (b, d), float.
     classify  x (b, *event) -> p(class | x) (b, classes), where there are classes.
     accuracy  share of held-out examples that ``classify`` gets right, and of how many; None where it does not apply.
+    standard  our name of a figure -> the one it is published under with this extractor, and the number of samples
+              of the published protocol: "Frechet distance" -> ("FID-50k", 50_000).
     """
 
     name: str
@@ -35,6 +37,12 @@ class Extractor:
     features: Callable[[Tensor], Tensor]
     classify: Callable[[Tensor], Tensor] | None = None
     accuracy: tuple[float, int] | None = None
+    standard: Mapping[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+
+    def published(self, name: str, n: int) -> str:
+        """The name that a figure of n samples may bear: the published one only where the protocol was kept."""
+        known, samples = self.standard.get(name, (name, n))
+        return known if samples == n else name
 
     def __call__(self, x: Values) -> Tensor:
         """Features of examples of one field, (n, d), float32 or wider, on the CPU; taken in batches."""

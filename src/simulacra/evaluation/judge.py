@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,11 +13,16 @@ from simulacra.core.batch import Data, Values
 from simulacra.core.capabilities import ConditionalSampler, Likelihood, Sampler, capabilities
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Classes
 from simulacra.evaluation import intervals
 from simulacra.evaluation.disentanglement import disentanglement, measurable
-from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor, values
-from simulacra.evaluation.likelihood import device_of, figures_of_likelihood, log_likelihood, resting
+from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor
+from simulacra.evaluation.further import Sets, Statistic
+from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood, resting
+from simulacra.evaluation.path_length import path_length, walkable
 from simulacra.evaluation.statistics import Origin, figures_of_features
+from simulacra.evaluation.streaming import Part, Seen, look, moments, of_conditions, of_data, of_model
+from simulacra.mathematics.moments import frechet_between
 from simulacra.mathematics.neighbours import nearest
 
 MOST = 10_000  # samples and held-out examples compared where nobody says how many
@@ -47,6 +52,7 @@ def judge(
     n: int | None = None,
     rng: Rng | int = 0,
     options: Mapping[str, Any] | None = None,
+    further: Sequence[Statistic] = (),
 ) -> list[Figure]:
     """All figures that apply to a model: of its samples where it draws, of held-out likelihood where it scores.
 
@@ -55,6 +61,7 @@ def judge(
     extractors  the features to compare; None takes the examples' own values where they are numbers.
     n           number of samples, and at most that many held-out examples; None: as many as are held out, to 10,000.
     options     further options of the model's log_likelihood.
+    further     statistics beyond the usual ones, such as those of ``every.FURTHER``.
     A model that draws for conditions draws for those of the held-out examples.
     ValueError for a model that neither draws nor scores.
     """
@@ -74,13 +81,65 @@ def judge(
     if extractors is None:
         extractors = [] if own is None else [own]
     if isinstance(model, Sampler | ConditionalSampler) and extractors:
-        free = isinstance(model, Sampler)
-        fake = draw(model, n, stream("samples")) if free else draw_given(model, held_out, n, stream("samples"))
-        real = values(held_out, min(n, len(held_out)), stream("held out"))
-        learned = None if train is None else values(train, min(len(train), 6 * MOST), stream("train"))
-        figures += figures_of_samples(fake, real, train=learned, extractors=extractors, seed=stream.seed)
+        drawn = stream("samples")
+        part = of_model(model, drawn) if isinstance(model, Sampler) else of_conditions(model, held_out, drawn)
+        with resting(model):
+            figures += figures_of_part(
+                part, n, held_out, train=train, extractors=extractors, rng=stream, further=further
+            )
+    if further and walkable(model):
+        figures += [path_length(model, extractor, rng=stream("path length")) for extractor in extractors]
     if train is not None and measurable(model, train):
         figures += disentanglement(model, train, n=min(len(train), wanted), rng=stream("disentanglement"))
+    return figures
+
+
+def figures_of_part(
+    part: Part,
+    n: int,
+    held_out: Data,
+    *,
+    m: int | None = None,
+    train: Data | None = None,
+    extractors: Sequence[Extractor],
+    rng: Rng | int = 0,
+    further: Sequence[Statistic] = (),
+) -> list[Figure]:
+    """All figures of n numbered samples against at most m held-out examples (None: as many), by each extractor in turn.
+
+    Samples are looked at a batch at a time and let go: what is kept are features. Under several processes each looks
+    at its share.
+    """
+    stream = Rng.of(rng)
+    fake = look(part, n, extractors)
+    real = look(*of_data(held_out, m or n, stream("held out")), extractors)
+    # of what was learned from nobody asks the classes
+    bare = [replace(extractor, classify=None) for extractor in extractors]
+    learned = None if train is None else look(*of_data(train, 6 * MOST, stream("train")), bare)
+    names = held_out.space.y.names if isinstance(held_out.space.y, Classes) else ()
+    figures: list[Figure] = []
+    for i, extractor in enumerate(extractors):
+        known = None if learned is None else learned[i]
+        figures += figures_of_seen(
+            extractor, fake[i], real[i], train=known, seed=stream.seed, further=further, classes=names
+        )
+    return figures
+
+
+def frechet_of_all(
+    part: Part, n: int, held_out: Data, *, extractors: Sequence[Extractor], seed: int | None = None
+) -> list[Figure]:
+    """The Frechet distance of more samples than are compared pair by pair: of moments, in memory that does not grow."""
+    figures: list[Figure] = []
+    for extractor in extractors:
+        origin = Origin(extractor=extractor.name, extractor_hash=extractor.hash, seed=seed)
+        a = moments(part, n, extractor)
+        whole, m = of_data(held_out, len(held_out), 0)
+        value = frechet_between(a, moments(whole, m, extractor))
+        why = intervals.none("only moments were kept")
+        name = extractor.published("Frechet distance", n)
+        name = "Frechet distance of all samples" if name == "Frechet distance" else name
+        figures.append(origin.figure(name, value, "lower", why, n=n, n_real=m))
     return figures
 
 
@@ -91,20 +150,59 @@ def figures_of_samples(
     train: Values | None = None,
     extractors: Sequence[Extractor],
     seed: int | None = None,
+    further: Sequence[Statistic] = (),
 ) -> list[Figure]:
     """All figures of samples (n, *event) against held-out examples (m, *event), by each extractor in turn."""
     figures: list[Figure] = []
     for extractor in extractors:
-        origin = Origin(extractor=extractor.name, extractor_hash=extractor.hash, seed=seed)
-        a, b = extractor(fake), extractor(real)
-        figures += figures_of_features(a, b, origin=origin, probabilities=extractor.probabilities(fake))
-        if train is not None:
-            figures += [copying(a, b, extractor(train), origin=origin)]
-        if extractor.accuracy is not None:
-            share, tried = extractor.accuracy
-            interval = intervals.of_share(round(share * tried), tried)
-            note = "of the extractor itself, on labelled data it did not see"
-            figures += [origin.figure("classifier accuracy", share, "neither", interval, n=tried, note=note)]
+        a, b, c = (
+            None if x is None else Seen(features=extractor(x), p=extractor.probabilities(x), y=None)
+            for x in (fake, real, train)
+        )
+        assert a is not None
+        assert b is not None
+        figures += figures_of_seen(extractor, a, b, train=c, seed=seed, further=further)
+    return figures
+
+
+def figures_of_seen(
+    extractor: Extractor,
+    fake: Seen,
+    real: Seen,
+    *,
+    train: Seen | None = None,
+    seed: int | None = None,
+    further: Sequence[Statistic] = (),
+    classes: tuple[str, ...] = (),
+) -> list[Figure]:
+    """All figures of what one extractor saw of samples and of held-out examples.
+
+    train    the same of what was learned from; classes: names of the labels, where the examples have any.
+    further  statistics beyond the usual ones.
+    Figures bear their published names where the extractor's standard protocol was kept, to the number of samples.
+    """
+    origin = Origin(extractor=extractor.name, extractor_hash=extractor.hash, seed=seed)
+    figures = figures_of_features(fake.features, real.features, origin=origin, probabilities=fake.p)
+    if train is not None:
+        figures += [copying(fake.features, real.features, train.features, origin=origin)]
+    if further:
+        sets = Sets(
+            fake=fake.features,
+            real=real.features,
+            train=None if train is None else train.features,
+            fake_p=fake.p,
+            real_p=real.p,
+            fake_y=fake.y,
+            real_y=real.y,
+            classes=classes,
+        )
+        figures += [figure for statistic in further for figure in statistic(sets, origin)]
+    figures = [replace(f, name=extractor.published(f.name, f.n)) for f in figures]
+    if extractor.accuracy is not None:
+        share, tried = extractor.accuracy
+        interval = intervals.of_share(round(share * tried), tried)
+        note = "of the extractor itself, on labelled data it did not see"
+        figures += [origin.figure("classifier accuracy", share, "neither", interval, n=tried, note=note)]
     return figures
 
 
@@ -124,14 +222,9 @@ def draw(model: Sampler, n: int, rng: Rng | int, *, batch: int = BATCH) -> Tenso
 @torch.no_grad()
 def draw_given(model: ConditionalSampler, data: Data, n: int, rng: Rng | int, *, batch: int = BATCH) -> Tensor:
     """n samples of one field, (n, *event), on the CPU: one for the condition of each example of data, in turn."""
-    stream, parts = Rng.of(rng), []
+    part = of_conditions(model, data, rng)
     with resting(model):
-        for start in range(0, n, batch):
-            index = torch.arange(start, min(start + batch, n)) % len(data)
-            given = data.batch(index, stream("data").rows(start)).to(device_of(model))
-            assert given.y is not None
-            parts.append(tensor(model.sample_given(given.y, rng=stream("model").rows(start)).x).cpu())
-    return torch.cat(parts)
+        return torch.cat([tensor(part(i, min(i + batch, n)).x).cpu() for i in range(0, n, batch)])
 
 
 def nearest_training(fake: Tensor, train: Tensor) -> Copies:

@@ -5,17 +5,19 @@ Rows are examples, columns features. ``real`` is the reference set, ``fake`` wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from simulacra.mathematics.neighbours import membership, nearest
 
 CELLS = 1 << 21  # kernel values held at a time
 Kernel = Callable[[Tensor, Tensor], Tensor]
+Ties = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,38 @@ def cubic(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n 
     return torch.addmm(torch.ones((), dtype=x.dtype, device=x.device), x, y.T, alpha=1 / x.shape[1]).pow_(3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gaussian:
+    """The kernel exp(-|x - y|^2 / (2 scale^2)), which tells any two distributions apart."""
+
+    scale: float
+
+    def __call__(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        squared = torch.addmm(y.square().sum(1), x, y.T, alpha=-2).add_(x.square().sum(1, keepdim=True))
+        return squared.clamp_(min=0).mul_(-0.5 / self.scale**2).exp_()
+
+
+def median_distance(x: Float[Tensor, "n d"], *, rows: int = 1000) -> float:
+    """Median Euclidean distance between different rows, of the first ``rows``: a Gaussian kernel's usual scale.
+
+    Gretton et al. 2012, section 8. ValueError where more than half of the pairs coincide.
+    """
+    found = float(torch.nn.functional.pdist(x[:rows].double()).median()) if len(x) > 1 else 0.0
+    if not found > 0:
+        raise ValueError(f"a scale needs rows that differ; the median distance of {len(x[:rows])} rows is {found}")
+    return found
+
+
+def closed(radius: Tensor) -> Tensor:
+    """Balls that hold their edge: what lies at exactly the radius is inside (Kynkaanniemi et al. 2019, eq. 2)."""
+    return radius
+
+
+def opened(radius: Tensor) -> Tensor:
+    """Balls without their edge (prdc, the code of Naeem et al. 2020): the closed ball of the next smaller radius."""
+    return torch.nextafter(radius, torch.full_like(radius, -math.inf))
+
+
 def kernel_distance(
     fake: Float[Tensor, "n d"], real: Float[Tensor, "m d"], *, kernel: Kernel = cubic
 ) -> KernelEstimate:
@@ -73,14 +107,17 @@ def kernel_distance(
     return KernelEstimate(value=float(value), variance=max(float(jackknife) - second, second))
 
 
-def manifolds(fake: Float[Tensor, "n d"], real: Float[Tensor, "m d"], *, k: int = 5) -> Manifolds:
+def manifolds(fake: Float[Tensor, "n d"], real: Float[Tensor, "m d"], *, k: int = 5, ties: Ties = closed) -> Manifolds:
     """Precision and recall (Kynkaanniemi et al. 2019, eq. 1), density and coverage (Naeem et al. 2020, eqs. 3 and 5).
 
-    Balls are closed and reach from each example to its k-th nearest neighbour within its own set.
+    Balls reach from each example to its k-th nearest neighbour within its own set.
+
+    ties  whether they hold their edge: ``closed``, or ``opened`` as the authors of density and coverage have it. It
+          matters where examples coincide or distances are few, as in black and white pixels.
     """
     if min(len(fake), len(real)) <= k:
         raise ValueError(f"neighbourhoods of k={k} need more than {k} rows a side; got {len(fake)} and {len(real)}")
-    real_radius, fake_radius = (nearest(side, k=k)[0][:, -1] for side in (real, fake))
+    real_radius, fake_radius = (ties(nearest(side, k=k)[0][:, -1]) for side in (real, fake))
     found = membership(real, fake, real_radius, fake_radius)
     return Manifolds(
         precise=(found.x_covers > 0).double(),
@@ -88,6 +125,16 @@ def manifolds(fake: Float[Tensor, "n d"], real: Float[Tensor, "m d"], *, k: int 
         recalled=found.y_reaches.double(),
         covered=found.x_reached.double(),
     )
+
+
+def authentic(fake: Float[Tensor, "n d"], train: Float[Tensor, "m d"]) -> Bool[Tensor, " n"]:
+    """Whether each sample lies further from its nearest training row than that row from its own nearest neighbour.
+
+    Alaa et al. 2022, "How faithful is your synthetic data?", section 3.3: samples nearer than that look like copies.
+    """
+    distance, index = nearest(fake, train)
+    apart = nearest(train)[0][:, 0]
+    return distance[:, 0] > apart[index[:, 0]]
 
 
 def class_score(probabilities: Float[Tensor, "n classes"]) -> float:
@@ -102,6 +149,18 @@ def class_information(probabilities: Float[Tensor, "n classes"]) -> Float[Tensor
     """KL(p(class | example) || p(class)) of each row, nats, p(class) being the mean of the rows."""
     p = probabilities.double()
     return (torch.xlogy(p, p) - torch.xlogy(p, p.mean(0))).sum(1)
+
+
+def class_scores(probabilities: Float[Tensor, "n classes"], *, parts: int = 10) -> Float[Tensor, " parts"]:
+    """The class score of each of so many equal parts, as published Inception scores are means over ten.
+
+    The rows' order decides: shuffle them first (Barratt & Sharma 2018, section 4.1). ValueError for fewer rows than
+    parts.
+    """
+    if not 1 <= parts <= len(probabilities):
+        raise ValueError(f"parts lie in 1 .. {len(probabilities)}, the number of rows; got {parts}")
+    each = probabilities.tensor_split(parts)
+    return torch.tensor([class_score(part) for part in each], dtype=torch.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

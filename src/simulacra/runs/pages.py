@@ -14,14 +14,26 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Data
-from simulacra.core.capabilities import Codec, ConditionalSampler, Decoder, Sampler
+from simulacra.core.capabilities import Codec, ConditionalSampler, Decoder, Likelihood, Sampler
 from simulacra.core.checkpoint import read_json, write, write_json
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Continuous, Space
+from simulacra.evaluation.differences import differences
 from simulacra.evaluation.extractors import values
 from simulacra.evaluation.judge import draw, nearest_training
-from simulacra.evaluation.report import Comparison, Costs, Neighbour, Report, render, render_comparison
+from simulacra.evaluation.likelihood import log_likelihood
+from simulacra.evaluation.report import (
+    Comparison,
+    Costs,
+    Neighbour,
+    Report,
+    comparison_csv,
+    comparison_json,
+    differences_csv,
+    render,
+    render_comparison,
+)
 from simulacra.modalities import grids
 from simulacra.modalities.captions import is_captions
 from simulacra.modalities.images import to_uint8
@@ -37,7 +49,9 @@ from simulacra.uses.reconstruct import reconstruct
 
 Say = Callable[[str], None]
 FIGURES = "figures.json"
-NEIGHBOURS = 12
+NEIGHBOURS = 12  # shown, of
+SEARCHED = 100  # samples: those closest to a training picture
+PAIRS = 500  # held-out examples scored by every run of a comparison
 MOST_TRAIN = 20_000  # training pictures searched for the nearest one
 
 
@@ -59,7 +73,10 @@ def stored_figures(run: Run) -> list[Figure] | None:
 
 
 def write_comparison(runs: Sequence[Run], path: Path, *, title: str, say: Say = lambda line: None) -> Path:
-    """One page of several runs: the leaderboard first, then each run's own report."""
+    """One page of several runs: the leaderboard first, then each run's own report; its rows as .csv and .json beside.
+
+    Where all runs were judged against the same data, every pair is tested (``differences``), into .differences.csv too.
+    """
     reports = []
     for run in runs:
         figures = stored_figures(run)
@@ -68,7 +85,11 @@ def write_comparison(runs: Sequence[Run], path: Path, *, title: str, say: Say = 
             figures = run.evaluate()
             write_json(run.path / FIGURES, [figure.to_json() for figure in figures])
         reports.append(report(run, figures))
+    names = [r.name for r in reports]
+    same = len({r.data_identity for r in reports}) == 1
+    tests = differences({r.name: r.figures for r in reports}, _paired(names, runs) if same else None) if same else []
     comparison = Comparison(
+        tests=tests,
         title=title,
         runs=reports,
         subtitle=f"{len(runs)} models of {', '.join(sorted({r.data for r in reports}))}, judged on what none has seen.",
@@ -77,7 +98,22 @@ def write_comparison(runs: Sequence[Run], path: Path, *, title: str, say: Say = 
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, render_comparison(comparison).encode())
+    for ending, text in ((".csv", comparison_csv), (".json", comparison_json), (".differences.csv", differences_csv)):
+        write(path.with_suffix(ending), text(comparison).encode())
     return path
+
+
+def _paired(names: Sequence[str], runs: Sequence[Run]) -> dict[str, dict[str, Tensor]]:
+    """Negative log-likelihoods of the same held-out examples, by figure and run: what a paired test needs.
+
+    Few examples are enough, since what they have in common falls out; runs are scored one after another.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, run in zip(names, runs, strict=True):
+        if isinstance(run.model, Likelihood):
+            scored = log_likelihood(run.model, run.data().held_out, n=PAIRS, rng=Rng(0)("paired"))
+            found.setdefault(f"negative log-likelihood of {scored.measure}", {})[name] = -scored.nats
+    return {figure: each for figure, each in found.items() if len(each) > 1}
 
 
 def report(run: Run, figures: Sequence[Figure]) -> Report:
@@ -203,23 +239,30 @@ def _interpolations(run: Run) -> bytes | None:
 
 
 def _nearest(run: Run) -> list[Neighbour]:
-    """Samples beside the training pictures nearest to them, by the first extractor."""
+    """Of some samples those that lie closest to a training picture, beside it, by the examples' own values.
+
+    How close unseen examples lie to theirs is the null: the share of those as close says what chance would do.
+    """
     loaded, space = run.data(), run.recipe.space
     extract = extractors_for(loaded)[-1]
     train = values(loaded.train, min(len(loaded.train), MOST_TRAIN), Rng(0)("train"))
     held = values(loaded.held_out, min(len(loaded.held_out), 500), Rng(0)("held out"))
-    fake = draw(run.model, NEIGHBOURS, Rng(0)("nearest"))
+    fake = draw(run.model, SEARCHED, Rng(0)("nearest"))
     features = extract(train)
     found = nearest_training(extract(fake), features)
-    typical = float(nearest_training(extract(held), features).distance.median())
-    shown, real = to_uint8(fake, space), to_uint8(train[found.index], space)
+    unseen = nearest_training(extract(held), features).distance
+    typical = float(unseen.median())
+    closest = found.distance.argsort(stable=True)[:NEIGHBOURS]
+    distance, index = found.distance[closest], found.index[closest]
+    shown, real = to_uint8(fake[closest], space), to_uint8(train[index], space)
     return [
         Neighbour(
             sample=grids.png(grids.grid(shown[i : i + 1], gap=0)),
             real=grids.png(grids.grid(real[i : i + 1], gap=0)),
-            ratio=float(found.distance[i]) / max(typical, 1e-12),
+            ratio=float(distance[i]) / max(typical, 1e-12),
+            unseen=float((unseen <= distance[i]).double().mean()),
         )
-        for i in range(NEIGHBOURS)
+        for i in range(len(closest))
     ]
 
 

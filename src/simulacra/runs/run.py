@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from simulacra.core.checkpoint import load_tensors
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Space
+from simulacra.evaluation.extractors import Extractor
+from simulacra.evaluation.further import Statistic
 from simulacra.evaluation.judge import judge
 from simulacra.modalities import captions
 from simulacra.modalities.sources import Loaded, open_data
@@ -92,9 +95,19 @@ class Run:
             self._loaded = loaded
         return self._loaded
 
-    def evaluate(self, *, n: int | None = None, seed: int = 0, **options: Any) -> list[Figure]:
+    def evaluate(
+        self,
+        *,
+        n: int | None = None,
+        seed: int = 0,
+        extractors: Sequence[Extractor] | None = None,
+        further: Sequence[Statistic] = (),
+        **options: Any,
+    ) -> list[Figure]:
         """Every figure that applies to the model, on its data's held-out part.
 
+        extractors  the features to compare; None: what suits the data (``extractors_for``).
+        further  statistics beyond the usual ones, such as those of ``evaluation.every.FURTHER``.
         options  what its ``log_likelihood`` offers beside the protocol, such as k for importance-weighted draws.
         """
         loaded = self.data()
@@ -102,10 +115,11 @@ class Run:
             self.model,
             loaded.held_out,
             train=loaded.train,
-            extractors=extractors_for(loaded),
+            extractors=extractors_for(loaded) if extractors is None else extractors,
             n=n,
             rng=Rng(seed)("evaluate"),
             options=options,
+            further=further,
         )
 
 

@@ -10,27 +10,11 @@ from torch import Tensor
 from simulacra.core.batch import Values
 from simulacra.core.capabilities import Codec, Decoder, require, require_smooth
 from simulacra.core.randomness import Rng
+from simulacra.mathematics.walks import linear, spherical
+
+__all__ = ["interpolate", "interpolate_latents", "linear", "spherical"]
 
 Path = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """(1 - t) a + t b; a, b (n, d), t (k,) in [0, 1] -> (n, k, d)."""
-    t = t[None, :, None]
-    return (1 - t) * a[:, None] + t * b[:, None]
-
-
-def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Spherical interpolation (Shoemake 1985): keeps the norm, as draws of a Gaussian in many dimensions do.
-
-    a, b (n, d), t (k,) in [0, 1] -> (n, k, d). Parallel ends fall back on the straight line.
-    """
-    cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-1, 1)
-    angle = cosine.arccos()[:, None, None]
-    sine, t_ = angle.sin(), t[None, :, None]
-    safe = sine.clamp_min(1e-6)
-    arc = ((1 - t_) * angle).sin() / safe * a[:, None] + (t_ * angle).sin() / safe * b[:, None]
-    return torch.where(sine > 1e-4, arc, linear(a, b, t))
 
 
 @torch.no_grad()

@@ -6,10 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from simulacra.core.figure import Figure
+from simulacra.evaluation.differences import Distinction
+from simulacra.evaluation.report.by_class import apart
 from simulacra.evaluation.report.contents import Report
 from simulacra.evaluation.report.figures import extractor_text, finite, subject
 
@@ -28,6 +30,7 @@ class Comparison:
     runs      two or more, their names unique.
     real      a PNG grid of real pictures in the geometry of the runs' samples; by default the first run's.
     command   the line that makes the page again.
+    tests     every pair of runs, every figure: whether they differ beyond chance.
     """
 
     title: str
@@ -36,6 +39,7 @@ class Comparison:
     date: str = ""
     real: bytes | None = None
     command: str = ""
+    tests: Sequence[Distinction] = ()
 
     def __post_init__(self) -> None:
         names = [r.name for r in self.runs]
@@ -181,6 +185,19 @@ def comparison_json(comparison: Comparison) -> str:
     return json.dumps(finite(comparison_rows(comparison)), indent=2, ensure_ascii=False, allow_nan=False)
 
 
+def differences_csv(comparison: Comparison) -> str:
+    """Every test of a difference for a spreadsheet, in full precision."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    ends = ("low", "high", "kind_a", "kind_b")
+    names = [f.name for f in fields(Distinction) if f.name not in ("interval", "kinds")]
+    writer.writerow([*names, *ends, "better"])
+    for d in comparison.tests:
+        row = (*(getattr(d, name) for name in names), *d.interval, *d.kinds, d.better)
+        writer.writerow([_harmless(value) for value in row])
+    return out.getvalue()
+
+
 def _columns(runs: Sequence[Report]) -> tuple[list[Column], list[Board]]:
     """Columns of the leaderboard, and tables of the figures refused a place in it, each with the reason.
 
@@ -189,7 +206,7 @@ def _columns(runs: Sequence[Report]) -> tuple[list[Column], list[Board]]:
     """
     by_key: dict[Key, dict[str, Figure]] = {}
     for run in runs:
-        for f in run.figures:
+        for f in apart(run.figures)[0]:
             by_key.setdefault(f.compared_in, {})[run.name] = f
     placed: list[Key] = []
     refused: dict[tuple[Any, ...], list[Column]] = {}

@@ -11,6 +11,7 @@ from typing import Any
 from simulacra.evaluation.report import figures as text
 from simulacra.evaluation.report.comparison import Board, Column, Comparison, boards
 from simulacra.evaluation.report.contents import Report, picture
+from simulacra.evaluation.report.numbers import write
 from simulacra.evaluation.report.page import render_template, row, run_view
 from simulacra.evaluation.report.plots import COLOURS, Ladder, Point, Scatter, ladder, scatter
 
@@ -37,6 +38,7 @@ def render_comparison(comparison: Comparison) -> str:
         grids=[(r, picture(r.samples, f"Samples of {r.name}")) for r in comparison.runs if r.samples],
         ladders=[_ladder(c, b.runs, colours) for b in tables if not b.reason for c in b.columns if _worth_drawing(c)],
         plots=_plots(comparison.runs, [c for b in tables if not b.reason for c in b.columns], colours),
+        tests=_tests(comparison),
         runs=[run_view(r) for r in comparison.runs],
     )
 
@@ -69,6 +71,23 @@ def _cells(name: str, board: Board, apart: Container[tuple[str, str]]) -> list[A
         else:
             cells.append("apart" if (name, c.figure.name) in apart else "")
     return cells
+
+
+def _tests(comparison: Comparison) -> list[dict[str, str]]:
+    """Every difference as text, those beyond chance first, the surest of them first."""
+    rows: list[dict[str, str]] = []
+    for t in sorted(comparison.tests, key=lambda t: (not t.better, t.adjusted)):
+        written = write(t.difference, t.interval)
+        rows.append({
+            "figure": " · ".join(p for p in (t.figure, t.extractor) if p),
+            "who": f"{t.a} less {t.b}",
+            "difference": " ".join(p for p in (written.value, written.power, t.unit) if p),
+            "interval": written.interval,
+            "p": f"{t.adjusted:.2g}" if t.adjusted >= 1e-4 else "< 0.0001",
+            "better": t.better,
+            "method": t.method,
+        })  # fmt: skip
+    return rows
 
 
 def _worth_drawing(c: Column) -> bool:
@@ -104,6 +123,12 @@ def _plots(runs: Sequence[Report], columns: Sequence[Column], colours: Mapping[s
         drawing = {r.name: r.costs.seconds_per_sample for r in runs}
         plots += _against_cost(distance, training, "Quality and the cost of training", "training, CPU-", colours)
         plots += _against_cost(distance, drawing, "Quality and the cost of a sample", "drawing one sample, ", colours)
+        sizes = {r.name: float(r.costs.parameters) for r in runs if r.costs.parameters}
+        plots += _against_count(distance, sizes, "Quality and size", colours)
+    if (variety := _find(columns, "coverage") or _find(columns, "recall")) is not None:
+        training = {r.name: r.costs.cpu_seconds for r in runs}
+        note = "Up and to the left is better: more of the variety, for less."
+        plots += _against_cost(variety, training, "Variety and the cost of training", "training, CPU-", colours, note)
     precision, recall = _find(columns, "precision"), _find(columns, "recall")
     if precision is not None and recall is not None:
         points = [
@@ -124,7 +149,12 @@ def _find(columns: Sequence[Column], word: str) -> Column | None:
 
 
 def _against_cost(
-    quality: Column, costs: Mapping[str, float | None], title: str, cost: str, colours: Mapping[str, int]
+    quality: Column,
+    costs: Mapping[str, float | None],
+    title: str,
+    cost: str,
+    colours: Mapping[str, int],
+    note: str = "Down and to the left is better.",
 ) -> list[Scatter]:
     """A figure against seconds, in the unit that suits the largest."""
     known = {n: c for n, c in costs.items() if c is not None and c > 0 and n in quality.figures}
@@ -135,7 +165,19 @@ def _against_cost(
         for n, f in quality.figures.items()
         if n in known
     ]
-    return _scatter(points, title, cost + unit, quality.heading, "Down and to the left is better.", log_x=True)
+    return _scatter(points, title, cost + unit, quality.heading, note, log_x=True)
+
+
+def _against_count(
+    quality: Column, sizes: Mapping[str, float], title: str, colours: Mapping[str, int]
+) -> list[Scatter]:
+    """A figure against the number of parameters."""
+    points = [
+        Point(name=n, colour=colours[n], x=sizes[n], y=f.value, y_interval=f.interval)
+        for n, f in quality.figures.items()
+        if n in sizes
+    ]
+    return _scatter(points, title, "parameters", quality.heading, "Down and to the left is better.", log_x=True)
 
 
 def _scatter(points: Sequence[Point], title: str, x: str, y: str, note: str, log_x: bool = False) -> list[Scatter]:

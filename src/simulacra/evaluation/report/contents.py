@@ -41,11 +41,13 @@ class Neighbour:
     sample, real  PNGs of one picture each, of equal size.
     ratio         the sample's distance to its nearest training picture over the typical (median) distance of a
                   held-out picture to its own: about 1 for something new, near 0 for a copy.
+    unseen        share of held-out pictures that lie as close to a training picture: what chance does; None: not known.
     """
 
     sample: bytes
     real: bytes
     ratio: Number
+    unseen: Number | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Figures as text: one line, a table in the terminal, JSON; and what each of them means, in one sentence."""
+"""Figures as text: one line, JSON; and what each of them means, in one sentence."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report.numbers import count, write
 
-MOST_NAME = 40  # characters of a name in a terminal's line; longer ones are folded
 HASH_SHOWN = 8  # characters: enough to tell extractors apart by eye, the whole is in the JSON
 
 # what each figure means to someone who has to decide by it; looked up by ``explain``
@@ -57,6 +52,30 @@ EXPLANATIONS = {
     " unseen example does: about one half is innocent, far above it the samples hug what was learnt.",
     "nearest": "How far samples lie from their nearest training examples, beside how far unseen real ones do; well"
     " below 1 hints at copying.",
+    "frechet distance, extrapolated": "The Frechet distance as a straight line in 1 / N foresees it for examples"
+    " without end.",
+    "gaussian kernel distance": "The squared kernel distance by a Gaussian, which tells any two distributions"
+    " apart; may fall a little below 0.",
+    "cmmd": "The kernel distance of CLIP's features as Jayasumana et al. 2024 define it, times a thousand.",
+    "sliced wasserstein distance": "How far mass must be moved along a random direction, on average, to turn"
+    " samples into real data.",
+    "told from real data": "How often a classifier tells samples from real data it has not seen: one half where it"
+    " cannot.",
+    "feature likelihood divergence": "Believable, varied and new in one number: about 0 for samples as good as real"
+    " ones, large for poor, few or memorised ones.",
+    "authenticity": "The share of samples no nearer to a training example than training examples are to one"
+    " another; far below that of unseen real data, samples were memorised.",
+    "vendi score": "How many different samples there are, in effect; compare it with as many real ones.",
+    "diversity": "How far apart two samples lie, in units of two real examples: below 1 they are too alike.",
+    "diversity within classes": "How far apart two samples of one class lie, in units of the real data's.",
+    "labels kept": "The share of samples in which the classifier sees the class they were asked for.",
+    "class imbalance": "The share of samples that would have to change their class for all to be as frequent as in"
+    " real data.",
+    "path length": "How fast features change along a way through the latent space; jumps make it long.",
+    "samples on real": "How well a classifier that learnt from samples alone does on real data; beside it, one that"
+    " learnt from as many real examples.",
+    "real on samples": "How well samples are recognised by a classifier that learnt from real data.",
+    "gain from samples": "What learning from samples as well as real data adds to accuracy on real data.",
     "accuracy": "The share of held-out examples whose class is named rightly.",
 }
 
@@ -140,30 +159,6 @@ def format_figure(figure: Figure) -> str:
         figure.note,
     ]
     return f"{figure.name} {value_text(figure)} {interval_text(figure)} ({'; '.join(a for a in about if a)})"
-
-
-def text_table(figures: Sequence[Figure], *, title: str = "") -> Group:
-    """The figures for a rich console: one table for all that rest on the same examples, features and seed."""
-    groups: dict[str, list[Figure]] = {}
-    for f in figures:
-        seed = "" if f.seed is None else f"seed {f.seed}"
-        groups.setdefault("; ".join(p for p in (extractor_text(f), basis(f), seed) if p), []).append(f)
-    # columns of equal width, so that the tables line up
-    names = max((len(f.name) for f in figures), default=0)
-    values = max((len(value_text(f)) for f in figures), default=0)
-    parts: list[RenderableType] = [Text(title, style="bold")] if title else []
-    for about, several in groups.items():
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column(width=min(names, MOST_NAME))
-        table.add_column(width=1)
-        table.add_column(justify="right", width=values)
-        table.add_column(overflow="fold")
-        for f in several:
-            # Text, not markup: an interval's square brackets would be read as a style
-            told = interval_text(f) + (f"; {f.note}" if f.note else "")
-            table.add_row(Text(f.name), ARROWS[f.direction], Text(value_text(f), style="bold"), Text(told))
-        parts += [Text(about, style="dim"), table]
-    return Group(*parts)
 
 
 def figures_to_json(figures: Sequence[Figure]) -> str:

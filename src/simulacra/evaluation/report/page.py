@@ -14,8 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulacra.core.figure import Figure
+from simulacra.evaluation.report import by_class
 from simulacra.evaluation.report import figures as text
-from simulacra.evaluation.report.contents import Report, Verdict, picture
+from simulacra.evaluation.report.contents import Neighbour, Report, Verdict, picture
 from simulacra.evaluation.report.curves import curves
 from simulacra.evaluation.report.numbers import count, duration, short, write
 
@@ -91,6 +92,7 @@ def render_template(template: str, **values: Any) -> str:
 
 def run_view(report: Report) -> dict[str, Any]:
     """What the template of one run shows, every part ready to print and empty where there is nothing."""
+    whole, classes = by_class.apart(report.figures)
     return {
         "report": report,
         "facts": _facts(report),
@@ -102,13 +104,14 @@ def run_view(report: Report) -> dict[str, Any]:
         else None,
         "interpolations": picture(report.interpolations, "Interpolations") if report.interpolations else None,
         "nearest": [
-            (picture(n.sample, "A sample"), picture(n.real, "Its nearest training picture"), f"{n.ratio:.2f}")
+            (picture(n.sample, "A sample"), picture(n.real, "Its nearest training picture"), _close(n))
             for n in report.nearest
         ],
         "progress": [(count(s), picture(p, f"Samples at step {count(s)}")) for s, p in report.progress],
         "animation": picture(report.animation, "Samples as training went on") if report.animation else None,
         "curves": curves(report.log, report.units),
-        "tables": _by_subject(report.figures),
+        "tables": _by_subject(whole),
+        "classes": [by_class.view(table) for table in classes],
         "costs": _costs(report),
         "recipe": _flat(report.recipe),
         "provenance": [
@@ -116,6 +119,11 @@ def run_view(report: Report) -> dict[str, Any]:
             ("Consent for the data", report.consent or "not stated"),
         ],
     }
+
+
+def _close(n: Neighbour) -> str:
+    """A distance in words: "0.62 (1 % of unseen)"."""
+    return f"{n.ratio:.2f}" + ("" if n.unseen is None else f" ({100 * n.unseen:.2g} % of unseen)")
 
 
 def _by_subject(figures: Sequence[Figure]) -> list[tuple[str, list[Row]]]:
