@@ -19,7 +19,7 @@ GROUPS = {
     "diffusion": "diffusion: training against diffusers and denoising-diffusion-pytorch, orders of the solvers",
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
     "training": "one process against two, and a stop against none",
-    "study": "human evaluation: coverage, 50 raters and 20 kills, exposures in a browser; minutes",
+    "study": "human evaluation: coverage of its intervals, exposures in a browser",
     "compression": "files of MNIST and CIFAR-10 against the model's own bound, PNG and WebP; a quarter of an hour",
     "house": "what a user waits for: the first answers, the quickstart",
 }

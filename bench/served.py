@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,36 +28,76 @@ def given(trial: str, choice: str, **measured: Any) -> dict[str, Any]:
     return {"trial": trial, "choice": choice, "measured": {**MEASURED, **measured}}
 
 
+# imports once and forks a server for each start, so that twenty restarts cost no twenty imports of torch
+LAUNCH = """
+import os, signal, sys
+from simulacra.evaluation.study import open_study
+from simulacra.evaluation.study.server import serve
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for port in sys.stdin:
+    if (child := os.fork()) == 0:
+        try:
+            serve(open_study(sys.argv[1]), host="127.0.0.1", port=int(port), say=lambda text: print(text, flush=True))
+        except BaseException as fault:
+            print("fault", fault, flush=True)
+        os._exit(1)
+    print("process", child, flush=True)
+"""
+
+
 class Served:
-    """``simulacra study serve FOLDER`` on a port of its choice, which it keeps from one start to the next."""
+    """What ``simulacra study serve FOLDER`` does, in a process that is killed and started again on the same port."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, 0
+        self.folder, self.port, self.process = folder, _port(), 0
 
     def __enter__(self) -> Served:
+        line = [sys.executable, "-c", LAUNCH, str(self.folder)]
+        self._launcher = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        self._launcher.kill()
+        self._launcher.wait()
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        line = [sys.executable, "-m", "simulacra", "study", "serve", str(self.folder), "--port", str(self.port)]
-        self.process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert self.process.stdout
-        said = []
-        for words in self.process.stdout:
-            said.append(words)
+        assert self._launcher.stdin
+        assert self._launcher.stdout
+        self._launcher.stdin.write(f"{self.port}\n")
+        self._launcher.stdin.flush()
+        self.process, listens = 0, False
+        for words in self._launcher.stdout:
+            if words.startswith("fault"):
+                raise RuntimeError(f"the server ended before it served: {words}")
+            if found := re.match(r"process (\d+)", words):
+                self.process = int(found[1])
             if found := re.search(r"http://127.0.0.1:(\d+)/", words):
-                self.port = int(found[1])
+                self.port, listens = int(found[1]), True
+            if self.process and listens:
                 return
-        raise RuntimeError(f"the server ended before it served: {''.join(said)[-500:]}")
+        raise RuntimeError("the server ended before it served")
 
     def kill(self) -> None:
-        """``kill -9``."""
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        """``kill -9``, and wait until it is gone."""
+        os.kill(self.process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                os.kill(self.process, 0)
+                time.sleep(0.005)
+
+
+def _port() -> int:
+    """A free port below those that clients get: one of those, tried while nobody listens, may connect to itself."""
+    for port in range(21000 + os.getpid() % 4000, 32000):
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                tried.bind(("127.0.0.1", port))
+                return port
+    raise RuntimeError("no free port from 21000 to 32000")
 
 
 def rate(port: int, number: int, sent: list[tuple[str, str]], until: float, pause: float = 0.0) -> None:
@@ -84,7 +126,9 @@ def rate(port: int, number: int, sent: list[tuple[str, str]], until: float, paus
             time.sleep(pause)
 
 
-def under_fire(folder: Path, *, raters: int, kills: int, seconds: float, pause: float) -> tuple[list[Any], float]:
+def under_fire(
+    folder: Path, *, raters: int, kills: int, every: float, seconds: float, pause: float
+) -> tuple[list[Any], float]:
     """Raters answer at once while the server is killed; the acknowledged answers, and how long it took."""
     sent: list[tuple[str, str]] = []
     faults: list[BaseException] = []
@@ -102,7 +146,7 @@ def under_fire(folder: Path, *, raters: int, kills: int, seconds: float, pause: 
         for thread in threads:
             thread.start()
         for _ in range(kills):
-            time.sleep(pause + 0.3)
+            time.sleep(every)
             served.kill()
             served.start()
         for thread in threads:

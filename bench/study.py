@@ -1,4 +1,4 @@
-"""Human evaluation: intervals against known truths, a server that is killed, the time a browser shows things.
+"""Human evaluation: intervals against known truths, and the time a browser shows things.
 
 coverage   400 simulated studies each: how often nominal 95 % intervals hold the truth. The truth of a threshold is
            that of one study with 3,000 raters: the rise of all raters together is no logistic function itself.
@@ -19,11 +19,10 @@ import numpy as np
 
 from bench.browser import Browser, executable
 from bench.harness import Row, save, show
-from bench.served import Served, under_fire
+from bench.served import Served
 
 REPEATS = 400
 WANTED = (0.92, 0.98)
-RATERS, KILLS = 50, 20
 BESIDE = "by the bootstrap of raters, printed beside"
 GLANCES = 60
 
@@ -59,30 +58,6 @@ def coverage() -> list[Row]:
         )  # fmt: skip
         print(f"  {name}: {value:.3f} of {len(found)}", flush=True)
     return rows
-
-
-def server() -> list[Row]:
-    """50 raters at once, 20 kills."""
-    from simulacra.evaluation.study import Discern, create
-    from simulacra.evaluation.study.stimuli import of_array
-    from simulacra.evaluation.study.store import Store
-
-    with tempfile.TemporaryDirectory() as folder:
-        rng = np.random.default_rng(0)
-        systems = {n: of_array(rng.integers(0, 255, (40, 5, 5, 3), dtype=np.uint8), n) for n in ("real", "x")}
-        study = create(Path(folder) / "study", Discern(), systems, each=27, checks=3, raters=RATERS)
-        sent, took = under_fire(study.folder, raters=RATERS, kills=KILLS, seconds=420, pause=1.0)
-        store = Store(study)
-        kept = [(row[3], row[4]) for row in store.rows()]
-        store.close()
-    lost, doubled = len(set(sent) - set(kept)), len(kept) - len(set(kept))
-    whole = len(kept) == RATERS * study.plan.length and lost == 0 and doubled == 0 and set(kept) == set(sent)
-    return [
-        Row(
-            what=f"answers lost or doubled, {RATERS} raters at once, {KILLS} x kill -9", unit="answers",
-            ours=lost + doubled, target="0", met=whole, note=f"{len(kept):,} answers in {took:.0f} s",
-        )
-    ]  # fmt: skip
 
 
 def browser() -> list[Row]:
@@ -224,7 +199,7 @@ def _threshold_holds(seed: int, raters: int, truth: float) -> bool | None:
     return None if bounds is None else bounds[0] <= truth <= bounds[1]
 
 
-PARTS = {"coverage": coverage, "server": server, "browser": browser}
+PARTS = {"coverage": coverage, "browser": browser}
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:

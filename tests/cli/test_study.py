@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import socket
+import subprocess
+import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -99,3 +104,19 @@ def test_help_and_faults_are_short(capsys, samples, tmp_path):
     (tmp_path / "moved").mkdir()
     (tmp_path / "y" / "study.json").rename(tmp_path / "moved" / "study.json")
     assert "say where it was moved" in fault(capsys, "serve", tmp_path / "y")
+
+
+@pytest.mark.slow
+def test_serving_says_where_and_stops_on_an_interrupt(capsys, samples, tmp_path):
+    told(capsys, "new", tmp_path / "s", *samples, "--each", 2)
+    line = [sys.executable, "-m", "simulacra", "study", "serve", str(tmp_path / "s"), "--port", "0"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert "0 raters began, 0 of 20 finished" in process.stdout.readline()
+    assert "SHA-256" in process.stdout.readline()
+    (address,) = re.findall(r"http://\S+/", process.stdout.readline())
+    with urllib.request.urlopen(address) as page:
+        assert b"Which of the two is real?" in page.read()
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=20)[1]
+    assert said.count("\n") <= 1, said

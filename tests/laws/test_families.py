@@ -35,6 +35,7 @@ from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.families.diffusion import DiffusionConfig
 from simulacra.families.diffusion import build as build_diffusion
+from simulacra.families.discrete_diffusion import DiscreteDiffusion, DiscreteDiffusionConfig
 from simulacra.families.factor_vae import FactorVAE, FactorVAEConfig
 from simulacra.families.flow import (
     FlowConfig,
@@ -61,6 +62,7 @@ from simulacra.laws.law import Law, Subject
 from simulacra.mathematics import couplings, preconditioning
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
+from simulacra.mathematics.discrete_paths import Straight, Uniform
 from simulacra.mathematics.ladder import FreeBits
 from simulacra.nets import denoisers
 from simulacra.nets.activations import steep_tanh
@@ -77,6 +79,7 @@ from simulacra.nets.fourier import Fourier
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
 from simulacra.nets.text_encoder import Convolved
+from simulacra.nets.tokens import Bidirectional, RowsOrShape
 from simulacra.uses.compress import compress, decompress
 
 INFINITE = math.inf
@@ -110,6 +113,13 @@ TABLE = Space(
     missing=("age", "job"),
     measure="columns",
 )
+COUNTED = Space(
+    fields={"job": Categorical(k=5), "mark": Continuous(low=1, high=5, levels=5, centre=3), "home": Categorical(k=2)},
+    y=KINDS,
+    missing=("job",),
+    measure="columns",
+)
+NINE = Space(fields={"picture": Continuous(low=0, high=2, levels=3, shape=(2, 9, 8))}, y=KINDS, measure="three greys")
 CHOSEN = Space(fields={"point": PLANE.only}, y=KINDS, measure="plane")
 UNIT = Space(
     fields={
@@ -197,6 +207,16 @@ def flow_matching(space: Space, **settings: Any) -> Callable[[], Any]:
     return lambda: build_flow_matching(FlowMatchingConfig(**{**small, **settings}), space, rng=1)
 
 
+def discrete_diffusion(space: Space, **settings: Any) -> Callable[[], DiscreteDiffusion]:
+    small: Any = {"backbone": RowsOrShape(
+        rows=Bidirectional(width=16, depth=1, heads=2),
+        other=denoisers.ByShape(
+            grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
+        ),
+    )}  # fmt: skip
+    return lambda: DiscreteDiffusion(DiscreteDiffusionConfig(**{**small, **settings}), space, rng=1)
+
+
 READER = Convolved(width=16, depth=1, heads=4)
 GRADIENT_PENALTY = (Regulariser(penalty=gradient_penalty, weight=10.0),)
 LAZY = (Regulariser(penalty=r1, weight=1.0, every=16),)
@@ -239,6 +259,13 @@ ROWS: dict[str, Callable[[], Any]] = {
     "flow_matching, bits": flow_matching(BITS),
     "flow_matching, table": flow_matching(NUMBERS),
     "diffusion, patches": diffusion(PICTURES, backbone=denoisers.DiT(patch=4, width=16, depth=1, heads=2)),
+    "discrete_diffusion, bits": discrete_diffusion(BITS),
+    "discrete_diffusion, uniform bits": discrete_diffusion(BITS, noise=Uniform(), schedule=Straight()),
+    "discrete_diffusion, pictures with labels": discrete_diffusion(NINE),
+    "discrete_diffusion, tiles": discrete_diffusion(MOSAIC, noise=Uniform()),
+    "discrete_diffusion, words": discrete_diffusion(WORDS),
+    "discrete_diffusion, table with labels": discrete_diffusion(COUNTED, schedule=Straight()),
+    "discrete_diffusion, uniform table with labels": discrete_diffusion(COUNTED, noise=Uniform()),
     "diffusion, given a vector": diffusion(LOCATED),
     "diffusion, given a picture": diffusion(ENLARGED),
     "diffusion, given words": diffusion(WRITTEN, text=READER),
@@ -295,6 +322,7 @@ CAN: dict[str, set[type[Any]]] = {
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
+    "discrete_diffusion": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
     **{
         f"diffusion, given {what}": {Learner, Fitter, ConditionalSampler, Likelihood, Decoder, Completer, Denoiser}
         for what in ("a vector", "a picture", "words")
@@ -326,13 +354,15 @@ CHAINS = {"known kept", "completed in space", "unknown unseen", "completed alone
 QUICK = "vae, table with labels"
 # a diffusion model takes many steps for everything: the quick tests ask all of the plane, the rest of its rows less
 STEPS = {*CHAINS, "scored alone", "decoded alone", "labels summed out", "prefix", "parts", "decoded", "given rows"}
+DRAWING = {"marginal of labels", "determined", "in space", "labels kept"}
 
 
 def slow(row: str, law: str) -> bool:
     """Whether a row's law is left to the slow tests."""
     family = row.partition(",")[0]
-    if family in ("diffusion", "flow_matching"):
-        return row != f"{family}, plane" and law in STEPS
+    if family in ("diffusion", "discrete_diffusion", "flow_matching"):
+        drawing = STEPS if family != "discrete_diffusion" else STEPS | DRAWING
+        return row not in (f"{family}, plane", f"{family}, bits") and law in drawing
     return family in ("vae", "factor_vae", "hvae") and row != QUICK and law in CHAINS
 
 

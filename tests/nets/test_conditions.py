@@ -149,3 +149,10 @@ def test_draws_in_parts_are_the_rows_of_one():
 def test_mistakes(make: Any, told: str):
     with pytest.raises(ValueError, match=told):
         make()
+
+
+def test_captions_are_told_apart_before_anything_is_learnt():
+    texts = ["red heart", "blue heart", "a cat", "thumbs up", "green tea", "old map", "snowman", "taxi"]
+    vectors = made(WORDS)(words(*texts)).given.detach()
+    own = (vectors - vectors.mean(0)).square().sum(1).mean()  # of norm 1, so this is their own share of the square
+    assert float(own) > 0.4

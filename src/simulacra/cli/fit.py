@@ -18,7 +18,8 @@ from simulacra.modalities.sources import open_data
 from simulacra.nets.lora import Adapter
 from simulacra.recipes.families import FAMILIES, SETTINGS
 from simulacra.runs import Run, load
-from simulacra.runs.fitting import fit, home
+from simulacra.runs.fitting import fit, home, kept_codec
+from simulacra.runs.latent import coded
 from simulacra.runs.pages import write_report
 from simulacra.training.engine import replicate, shard
 from simulacra.training.log import TensorBoard
@@ -41,6 +42,7 @@ class Options:
         batch: examples a step, over all processes together; the recipe's unless given.
         precision: of the arithmetic; the recipe's unless given.
         distribute: with several processes (torchrun -m simulacra fit ...): whole models in each, or parameters sharded.
+        codec: the directory of a run that encodes this data (vae, vqvae): what is learnt are its codes.
         tensorboard: write what TensorBoard reads, too, into RUN/tensorboard.
         no_report: leave figures and report.html to `simulacra evaluate`.
     """
@@ -56,6 +58,7 @@ class Options:
     batch: int | None = None
     precision: Literal["float32", "bfloat16", "float64"] | None = None
     distribute: Literal["replicate", "shard"] = "replicate"
+    codec: Path | None = None
     tensorboard: bool = False
     no_report: bool = False
 
@@ -74,7 +77,11 @@ def main(arguments: Sequence[str]) -> None:
     first = parse(_arguments(entry.config, entry.config()), rest, verb=f"fit {family} DATA", functions=SETTINGS)
     parent = None if first.options.parent is None else load(first.options.parent)
     loaded = open_data(source[0], **{**_as_its(parent), **first.loading.options()})
-    config, training = entry.recipe(loaded.train.space, len(loaded.train))
+    codec = first.options.codec
+    if first.options.resume and (own := kept_codec(first.options.out or home(family, loaded))) is not None:
+        codec = own
+    codes = None if codec is None else coded(codec, loaded)
+    config, training = entry.recipe(loaded.train.space if codes is None else codes.space, len(loaded.train))
     if parent is not None and parent.recipe.family == family:
         config = parent.recipe.config
     given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
@@ -95,6 +102,7 @@ def main(arguments: Sequence[str]) -> None:
         seed=options.seed,
         resume=options.resume,
         hooks=hooks,
+        codec=codes,
         distribute={"replicate": replicate, "shard": shard}[options.distribute],
         parent=parent,
         adapter=options.adapter,

@@ -219,6 +219,18 @@ class VQVAE(nn.Module):
         """The most typical example of codes int64 (b, *latent); y does not matter."""
         return self.likelihood(z).typical().x
 
+    def log_prob_given(
+        self,
+        x: Values,
+        z: Tensor,
+        *,
+        y: Values | None = None,
+        known: Values | None = None,
+        length: Tensor | None = None,
+    ) -> Tensor:
+        """log p(x | codes) of each example and its codes int64 (b, *latent), nats (b,), of the known part."""
+        return self.likelihood(z).log_prob(x, known, length)
+
     def likelihood(self, z: Tensor, *, y: Values | None = None) -> Joint:
         """p(x | codes) of codes int64 (b, *latent); ValueError for codes that do not exist."""
         k = self.config.codebook.k

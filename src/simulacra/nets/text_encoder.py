@@ -14,6 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# a pooling that begins as a mean over letters gives all captions nearly the same vector, and what tells them apart is
+# learnt late: of the vectors of 120 emoji captions 18 % of the square was theirs alone with 1, 60 % with 10
+SHARP = 10.0
+
 
 @runtime_checkable
 class TextEncoder(Protocol):
@@ -65,7 +69,7 @@ class ConvolvedEncoder(nn.Module):
         self.norm = nn.LayerNorm(s.width, bias=False)
         self.scores = nn.Linear(s.width, s.heads, bias=False)
         self.values = nn.Linear(s.width, s.width, bias=False)
-        self.outward = nn.Sequential(nn.Linear(s.width, s.width), nn.SiLU(), nn.Linear(s.width, s.width))
+        self.outward = nn.Linear(s.width, s.width, bias=False)
 
     def forward(self, entries: Tensor, present: Tensor) -> Tensor:
         h = torch.cat([self.front.weight.expand(len(entries), 1, -1), self.inward(entries)], dim=1)
@@ -75,7 +79,7 @@ class ConvolvedEncoder(nn.Module):
         for block in self.blocks:
             h = block(h, there)
         h = self.norm(h)
-        shares = self.scores(h).masked_fill(~present[..., None], -math.inf).softmax(dim=1)  # (b, t, heads)
+        shares = (SHARP * self.scores(h)).masked_fill(~present[..., None], -math.inf).softmax(dim=1)  # (b, t, heads)
         pooled = torch.einsum("bth,bthc->bhc", shares, self.values(h).unflatten(-1, (self.heads, -1)))
         return F.normalize(self.outward(pooled.flatten(1)), dim=1)
 

@@ -12,6 +12,7 @@ from simulacra.core.space import Space
 from simulacra.families import (
     dcgan,
     diffusion,
+    discrete_diffusion,
     factor_vae,
     flow,
     flow_matching,
@@ -27,6 +28,8 @@ from simulacra.mathematics import (
     adversarial,
     bounds,
     couplings,
+    discrete_chains,
+    discrete_paths,
     flow_likelihood,
     ladder,
     latent_draws,
@@ -57,6 +60,7 @@ from simulacra.nets import (
     residual_unet,
     spreading,
     text_encoder,
+    tokens,
     transformer,
     transforms,
 )
@@ -68,14 +72,15 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    dcgan, diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn, tarflow, vae, vqvae,
+    dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn, tarflow, vae,
+    vqvae,
     # mathematics
-    adversarial, bounds, couplings, flow_likelihood, ladder, latent_draws, noise_chain, paths, preconditioning, solvers,
-    velocity,
+    adversarial, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
+    noise_chain, paths, preconditioning, solvers, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, lora, picture_flow,
-    residual_unet, spreading, text_encoder, transformer, transforms,
+    residual_unet, spreading, text_encoder, tokens, transformer, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -202,6 +207,20 @@ def diffusion_recipe(space: Space, examples: int) -> tuple[diffusion.DiffusionCo
     return config, Training(steps=steps, batch=64)
 
 
+def discrete_diffusion_recipe(
+    space: Space, examples: int
+) -> tuple[discrete_diffusion.DiscreteDiffusionConfig, Training]:
+    """Masks; diffusion's U-Net for pictures, a transformer for rows and dense layers for tables."""
+    steps = passes(examples, 64, epochs=60, low=1_000, high=20_000)
+    optimiser = optimisers.AdamW(lr=2e-3, schedule=optimisers.Warmup(steps=100, decay=0.5))
+    config = discrete_diffusion.DiscreteDiffusionConfig(optimiser=replace(optimiser, lr=1e-3))
+    if space.layout == "grid" and small(space):
+        grid = denoisers.Convolutional(width=16, blocks=1, multiples=(1, 2))
+        backbone = tokens.RowsOrShape(other=denoisers.ByShape(grid=grid))
+        config = replace(config, backbone=backbone, optimiser=optimiser)
+    return config, Training(steps=steps, batch=64)
+
+
 def flow_matching_recipe(space: Space, examples: int) -> tuple[flow_matching.FlowMatchingConfig, Training]:
     """The networks and the budget of diffusion; pairs by optimal transport where there are no labels to respect."""
     like, training = diffusion_recipe(space, examples)
@@ -222,6 +241,11 @@ FAMILIES: dict[str, Family] = {
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
     "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
     "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.build, recipe=diffusion_recipe),
+    "discrete_diffusion": Family(
+        config=discrete_diffusion.DiscreteDiffusionConfig,
+        build=discrete_diffusion.DiscreteDiffusion,
+        recipe=discrete_diffusion_recipe,
+    ),
     "flow_matching": Family(
         config=flow_matching.FlowMatchingConfig, build=flow_matching.build, recipe=flow_matching_recipe
     ),

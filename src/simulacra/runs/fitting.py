@@ -13,12 +13,14 @@ from typing import Any
 from simulacra.core import across
 from simulacra.core.batch import Data
 from simulacra.core.checkpoint import save_tensors, told
+from simulacra.core.space import Space
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.nets.lora import Adapter
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs import adapting, transfer
+from simulacra.runs.latent import Coded, coded
 from simulacra.runs.recipe import NAME, Recipe, read, replace
-from simulacra.runs.run import WEIGHTS, Run, load, parent_of
+from simulacra.runs.run import PARTS, WEIGHTS, Run, load, parent_of
 from simulacra.runs.snapshots import Snapshots
 from simulacra.training import resume as going_on
 from simulacra.training.carry import Carried, counting
@@ -51,6 +53,7 @@ def fit(
     distribute: Distribute = replicate,
     parent: str | Path | Run | None = None,
     adapter: Adapter | None = None,
+    codec: str | Path | Coded | None = None,
     say: Say = silent,
 ) -> Run:
     """Learn the distribution of data, and write the run directory. Under ``torchrun`` all processes fit one run.
@@ -66,6 +69,8 @@ def fit(
     distribute  with several processes: ``training.engine.replicate`` or ``shard``.
     parent    a run to start from: its averaged weights, where names and shapes agree, and its settings.
     adapter   learn only this beside the parent's weights, ``nets.lora.LoRA()``; saved without them.
+    codec     the directory of a run that encodes this data, or what ``coded`` returned: the family learns the
+              distribution of its codes, and a copy of it becomes part of the run.
     say       told what is about to happen, a line at a time, in the first process only.
 
     Raises ValueError for a family that does not exist, data it cannot model, or a directory in use.
@@ -79,26 +84,38 @@ def fit(
     folder = Path(out) if out is not None else home(family, loaded)
     budget = {"steps": steps, "minutes": minutes, "examples": examples}
     above = load(parent) if isinstance(parent, (str, Path)) else parent
-    recipe = plan(family, loaded, config=config, training=training, budget=budget, seed=seed, parent=above)
-    recipe = settle(folder, replace(recipe, adapter=adapter), budget, resume)
-    started = start(recipe, folder, above)
-    model = started.model
-    said = [*describe(recipe := started.recipe, loaded, model), *started.said]
+    if (own := kept_codec(folder)) is not None and resume:
+        codec = own
+    if above is not None and (codec is not None or above.recipe.parts):
+        raise ValueError("a model of codes starts from nothing so far; give a parent (--from) or a codec, not both")
+    if codec is not None and not isinstance(codec, Coded):
+        codec = coded(codec, loaded)
+    learnt = loaded if codec is None else codec.codes
+    recipe = plan(
+        family, loaded, config=config, training=training, budget=budget, seed=seed, parent=above,
+        latent=None if codec is None else codec.space,
+    )  # fmt: skip
+    started = start(settle(folder, replace(recipe, adapter=adapter), budget, resume), folder, above)
+    recipe, model = started.recipe, started.model
+    said = [*describe(recipe, loaded, model, codec), *started.said]
     if across.rank() == 0:
         for line in said:
             say(line)
         with told(f"make {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
+        if codec is not None:
+            recipe = replace(recipe, files={**recipe.files, **codec.keep(folder)})
         recipe.write(folder)
+    join_codec = (lambda model: model) if codec is None else codec.join
     watching = [
-        *monitors(model, held_out=loaded.held_out, every=_watch_every(recipe.training)),
-        Snapshots(folder / "samples", loaded.train),
+        *monitors(model, held_out=learnt.held_out, every=_watch_every(recipe.training)),
+        Snapshots(folder / "samples", loaded.train, join_codec),
         *hooks,
     ]
     cpu = time.process_time()
     trained = train(
         model,
-        loaded.train,
+        learnt.train,
         recipe.training,
         hooks=watching,
         folder=folder,
@@ -113,7 +130,13 @@ def fit(
         # each process goes on with a whole model of its own: what comes now is no longer shared work
         across.wait()
         return load(folder)
-    return Run(folder, recipe, trained.averaged, trained)
+    return Run(folder, recipe, join_codec(trained.averaged), trained)
+
+
+def kept_codec(folder: Path) -> Path | None:
+    """The codec that a run in this folder stands on; None where there is none."""
+    path = folder / PARTS / "codec"
+    return path if (path / NAME).is_file() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +157,7 @@ def start(recipe: Recipe, folder: Path, parent: Run | None) -> Start:
 
     A run that goes on reads its weights from its own state; the parent is needed if there is none yet.
     """
-    model = FAMILIES[recipe.family].build(recipe.config, recipe.space, rng=recipe.training.seed)
+    model = FAMILIES[recipe.family].build(recipe.config, recipe.modelled, rng=recipe.training.seed)
     if parent is None and not recipe.lineage:
         return Start(recipe=recipe, model=model)
     axes, said = transfer.grown(recipe), []
@@ -165,9 +188,10 @@ def plan(
     budget: dict[str, Any] | None = None,
     seed: int | None = None,
     parent: Run | None = None,
+    latent: Space | None = None,
 ) -> Recipe:
-    """The recipe of a run that is about to be made; nothing is written."""
-    known_config, known_training = FAMILIES[family].recipe(loaded.train.space, len(loaded.train))
+    """The recipe of a run that is about to be made; nothing is written. latent: of the codes it will learn, if any."""
+    known_config, known_training = FAMILIES[family].recipe(latent or loaded.train.space, len(loaded.train))
     space = loaded.train.space
     if parent is not None:
         space = transfer.settled(space, parent.recipe.space)
@@ -193,6 +217,7 @@ def plan(
             "notes": list(loaded.notes),
         },
         training=training,
+        parts={} if latent is None else {"codec": latent},
     )
 
 
@@ -212,6 +237,8 @@ def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) 
             raise ValueError(
                 f"{folder} was fitted on other data ({recipe.data['source']}); resume it with the same data"
             )
+        if set(recipe.parts) != set(planned.parts):
+            raise ValueError(f"{folder} was fitted without a codec; resume it without one")
         if any(value is not None for value in budget.values()):
             recipe = replace(recipe, training=dataclasses.replace(recipe.training, **budget))
         return recipe
@@ -232,7 +259,7 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
     digest = save_tensors(folder / WEIGHTS, tensors)
     recipe = replace(
         recipe,
-        files={WEIGHTS: digest},
+        files={**recipe.files, WEIGHTS: digest},
         cost={
             "steps": trained.steps,
             "examples": trained.examples,
@@ -247,7 +274,7 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
     return recipe
 
 
-def describe(recipe: Recipe, loaded: Loaded, model: Any) -> list[str]:
+def describe(recipe: Recipe, loaded: Loaded, model: Any, codec: Coded | None = None) -> list[str]:
     """What a run is about to do, in plain lines."""
     counts, space = recipe.data["counts"], recipe.space
     shapes = ", ".join(f"{name} {'x'.join(map(str, f.shape)) or 'number'}" for name, f in space.fields.items())
@@ -260,10 +287,18 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any) -> list[str]:
     return [
         f"{recipe.family} on {recipe.data['name']}: {loaded.modality}, {shapes}{labels}",
         *loaded.notes,
+        *(
+            []
+            if codec is None
+            else [
+                f"of their codes by {codec.run.path} ({codec.run.recipe.family}):"
+                f" {'x'.join(map(str, codec.space.only.shape)) or 'a number'} each"
+            ]
+        ),
         f"{counts['train']:,} examples to learn from, {counts['held_out']:,} held out to judge by",
         f"{parameters(model):,} parameters, about {memory:.1f} MB with optimiser and average",
         f"{budget}, {training.batch} examples a step, seed {training.seed};"
-        f" expected: {expected_time(recipe, loaded.train)}",
+        f" expected: {expected_time(recipe, (loaded if codec is None else codec.codes).train)}",
     ]
 
 
@@ -288,7 +323,7 @@ def expected_time(recipe: Recipe, data: Data) -> str:
     training = recipe.training
     if training.steps is None and training.examples is None:
         return f"{training.minutes:g} minutes"
-    trial = FAMILIES[recipe.family].build(recipe.config, recipe.space, rng=training.seed)
+    trial = FAMILIES[recipe.family].build(recipe.config, recipe.modelled, rng=training.seed)
     tried = 4
     settings = dataclasses.replace(training, steps=tried, minutes=None, examples=None, save_seconds=None)
     train(trial, data, dataclasses.replace(settings, steps=1))  # the first step pays for what is set up once

@@ -40,7 +40,7 @@ from simulacra.modalities.images import to_uint8
 from simulacra.modalities.samples import is_pictures, show
 from simulacra.recipes.settings import to_json
 from simulacra.runs.extractors import extractors_for
-from simulacra.runs.run import Run
+from simulacra.runs.run import PARTS, Run
 from simulacra.runs.snapshots import SHOWN, animate, progress
 from simulacra.runs.snapshots import draw as drawn
 from simulacra.training.hooks import Verdict
@@ -180,6 +180,7 @@ def command(run: Run) -> str:
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
     others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality")
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
+    options += [f"--codec {run.path / PARTS / 'codec'}"] if "codec" in run.recipe.parts else []
     what = [run.recipe.family, run.recipe.data["source"], *options, *budget]
     return f"simulacra fit {' '.join(what)} --seed {training.seed} --out {run.path}"
 

@@ -38,6 +38,7 @@ class Recipe:
     verdicts  what the monitors said: name, level, text, step.
     lineage   the run it started from, by place and hashes, that run's own ancestors, and what was taken over from it.
     adapter   how its model was changed for being tuned (``nets.lora``); its weights then stand beside the parent's.
+    parts     name -> the latent space of a run that this one stands on, in parts/NAME/: "codec" or nothing.
     """
 
     family: str
@@ -52,6 +53,12 @@ class Recipe:
     verdicts: tuple[Mapping[str, Any], ...] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)
     adapter: Any = None
+    parts: Mapping[str, Space] = field(default_factory=dict)
+
+    @property
+    def modelled(self) -> Space:
+        """What the family models: the codec's codes where there is one, else the data."""
+        return self.parts.get("codec", self.space)
 
     def write(self, folder: Path) -> None:
         """Put ``recipe.json`` into a run directory, atomically."""
@@ -69,6 +76,7 @@ class Recipe:
             "verdicts": [dict(verdict) for verdict in self.verdicts],
             "lineage": dict(self.lineage),
             "adapter": to_json(self.adapter),
+            **({"parts": {name: space.to_json() for name, space in self.parts.items()}} if self.parts else {}),
         }
         write_json(folder / NAME, value)
 
@@ -109,6 +117,7 @@ def read(folder: Path) -> Recipe:
             # runs of before there were such
             lineage=value.get("lineage", {}),
             adapter=from_json(value.get("adapter"), SETTINGS),
+            parts={name: Space.from_json(space) for name, space in value.get("parts", {}).items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _damaged(path, error) from error

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from simulacra.core.batch import Batch
 from simulacra.core.capabilities import ConditionalSampler, Sampler, require
-from simulacra.core.checkpoint import load_tensors
+from simulacra.core.checkpoint import digest, load_tensors
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Space
@@ -20,6 +20,7 @@ from simulacra.evaluation.further import Statistic
 from simulacra.evaluation.judge import judge
 from simulacra.modalities import captions
 from simulacra.modalities.sources import Loaded, open_data
+from simulacra.nets.through import through
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs import adapting, exchange
 from simulacra.runs.extractors import extractors_for
@@ -28,6 +29,7 @@ from simulacra.training.loop import Trained
 from simulacra.training.state import restore, weights
 
 WEIGHTS = "model.safetensors"
+PARTS = "parts"
 
 
 class Run:
@@ -141,7 +143,7 @@ def load(path: str | Path, *, model: Any = None) -> Run:
                 f"{folder} holds a model of the family {recipe.family!r}, which is not ours; give model="
                 " the model to fill, or one of " + ", ".join(FAMILIES)
             )
-        model = FAMILIES[recipe.family].build(recipe.config, recipe.space)
+        model = FAMILIES[recipe.family].build(recipe.config, recipe.modelled)
     if WEIGHTS not in recipe.files or not (folder / WEIGHTS).is_file():
         raise ValueError(f"{folder} has no finished weights; finish it with `simulacra fit --resume --out {folder}`")
     tensors = load_tensors(folder / WEIGHTS, recipe.files[WEIGHTS])
@@ -154,7 +156,7 @@ def load(path: str | Path, *, model: Any = None) -> Run:
         restore(model, tensors)
     if isinstance(model, nn.Module):
         model.eval()
-    return Run(folder, recipe, model)
+    return Run(folder, recipe, model if "codec" not in recipe.parts else through(_codec(folder, recipe), model).eval())
 
 
 def parent_of(recipe: Recipe, folder: Path) -> Run:
@@ -167,3 +169,11 @@ def parent_of(recipe: Recipe, folder: Path) -> Run:
     if parent.recipe.files[WEIGHTS] != about["weights"]:
         raise ValueError(f"{folder} stands on {path.resolve()}, which holds other weights now; restore it from a copy")
     return parent
+
+
+def _codec(folder: Path, recipe: Recipe) -> Any:
+    """The codec that a run stands on; ValueError where its files are not those that were copied there."""
+    for name, expected in recipe.files.items():
+        if name.startswith(f"{PARTS}/") and digest(folder / name) != expected:
+            raise ValueError(f"{folder / name} is not the file that was written; restore it from a copy or fit again")
+    return load(folder / PARTS / "codec").model

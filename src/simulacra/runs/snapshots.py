@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ class Snapshots:
 
     every = 1
 
-    def __init__(self, folder: Path, data: Data) -> None:
-        self.folder, self.data, self.taken = folder, data, -1
+    def __init__(self, folder: Path, data: Data, seen: Callable[[Any], Any] = lambda model: model) -> None:
+        """seen: what is drawn from, made of the model that learns; the same model unless it learns codes."""
+        self.folder, self.data, self.seen, self.taken = folder, data, seen, -1
 
     def __call__(self, moment: Moment) -> None:
         due = sum(moment.fraction >= f for f in FRACTIONS)
@@ -39,7 +40,7 @@ class Snapshots:
             return
         self.taken = due
         # every process draws, since a sharded model needs them all; the first one writes
-        picture = draw(moment.averaged(), self.data, seed=moment.training.seed)
+        picture = draw(self.seen(moment.averaged()), self.data, seed=moment.training.seed)
         if picture and moment.main:
             self.folder.mkdir(parents=True, exist_ok=True)
             write(self.folder / f"step-{moment.step:07d}.png", grids.png(picture))

@@ -244,10 +244,10 @@ def test_fifty_raters_at_once_lose_and_double_nothing(study):
 
 @pytest.mark.slow
 def test_kill_9_loses_and_doubles_no_answer(tmp_path):
-    """Five raters answer while the server is killed three times, at any moment; the bench kills it twenty times."""
+    """Five raters answer while the server is killed three times, at any moment."""
     systems = {"real": pictures(60, 0), "x": pictures(60, 1)}
     study = create(tmp_path / "killed", Discern(), systems, each=40, raters=5)
-    sent, _ = under_fire(study.folder, raters=5, kills=3, seconds=240, pause=0.02)
+    sent, _ = under_fire(study.folder, raters=5, kills=3, every=0.3, seconds=240, pause=0.02)
     kept = [(row[3], row[4]) for row in Store(study).rows()]
     assert sorted(kept) == sorted(sent)
     assert len(kept) == 5 * study.plan.length
