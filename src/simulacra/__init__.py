@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from simulacra.runs import Run, fit, load
+    from simulacra.runs import Run, distil, fit, load
 
-__all__ = ["Run", "__version__", "fit", "load"]
+__all__ = ["Run", "__version__", "distil", "fit", "load"]
 
 
 def __getattr__(name: str) -> Any:
     # lazily: `import simulacra` costs no torch
-    if name in ("Run", "fit", "load"):
+    if name in ("Run", "distil", "fit", "load"):
         from simulacra import runs
 
         return getattr(runs, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -128,6 +129,48 @@ def test_labels_are_heard_and_guidance_exaggerates_them():
     # no label, no guidance: the same whatever is asked
     same = model.sample(8, y=high[:8], rng=2, steps=6, guidance=1.0).x
     assert torch.equal(same, model.sample(8, y=high[:8], rng=2, steps=6).x)
+
+
+def test_a_weaker_model_guides_away_from_itself():
+    data = labelled()
+    make = lambda **s: Diffusion(DiffusionConfig(backbone=SMALL, **s), data.space)  # noqa: E731
+    strong, weak = make(), make(preconditioning=preconditioning.v, low=0.001)
+    for model, shift in ((strong, 0.0), (weak, -1.0)):
+        model.deviation.fill_(0.5)
+        # the answer of either is its skip and a constant
+        model.network.register_forward_hook(lambda _, __, out, shift=shift: torch.zeros_like(out) + shift)
+    x, s = Rng(0)("x").normal((4, 1)), torch.tensor([0.1, 1.0, 5.0, 80.0])
+    y = torch.tensor([0, 1, 0, 1])
+    # one look of one step ends at the denoised: of either, and pushed
+    seen = []
+    how: Any = {"y": y, "rng": 1, "steps": 1, "guide": weak, "guidance": 3.0}
+    strong.sample(4, **how, solver=lambda denoise, z, levels, rng: seen.append(denoise(x.double(), s.double())) or z)
+    strong.sample(
+        4, **how, interval=(0.5, 50.0),
+        solver=lambda denoise, z, levels, rng: seen.append(denoise(x.double(), s.double())) or z,
+    )  # fmt: skip
+    here, there = (model._denoiser(y)(x.double(), s.double()) for model in (strong, weak))
+    torch.testing.assert_close(seen[0], there + 3 * (here - there))
+    torch.testing.assert_close(seen[1][1:3], seen[0][1:3])
+    torch.testing.assert_close(seen[1][[0, 3]], here[[0, 3]])
+    # the same as without it at 1, and what itself would do is nothing
+    alone = strong.sample(8, y=y.repeat(2), rng=1, steps=4).x
+    assert torch.equal(strong.sample(8, y=y.repeat(2), rng=1, steps=4, guide=weak).x, alone)
+    torch.testing.assert_close(strong.sample(8, y=y.repeat(2), rng=1, steps=4, guide=strong, guidance=3.0).x, alone)
+    assert not torch.equal(strong.sample(8, y=y.repeat(2), rng=1, steps=4, guide=weak, guidance=3.0).x, alone)
+
+
+def test_a_guide_without_classes_is_one_and_a_guide_of_something_else_is_refused():
+    data, config = labelled(), DiffusionConfig(backbone=SMALL)
+    model = Diffusion(config, data.space)
+    draw = lambda guide: model.sample(4, rng=0, steps=2, guide=guide, guidance=2.0)  # noqa: E731
+    draw(Diffusion(config, replace(data.space, y=None)))
+    with pytest.raises(ValueError, match="of another space"):
+        draw(Diffusion(config, two_modes().space))
+    with pytest.raises(ValueError, match="told of another y"):
+        draw(Diffusion(config, replace(data.space, y=Classes(names=("a", "b")))))
+    with pytest.raises(ValueError, match="from 0.01 to 80; expected all from 0.002 to 80"):
+        draw(Diffusion(DiffusionConfig(backbone=SMALL, low=0.01), data.space))
 
 
 def test_codes_lead_back_to_their_examples():

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from simulacra.core.batch import Stored
+from simulacra.core.batch import Batch, Stored
 from simulacra.core.optimisers import AdamW, Warmup
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Continuous, Space
-from simulacra.families.flow_matching import FlowMatching, FlowMatchingConfig, logit_normal, uniform
+from simulacra.families.flow_matching import FlowMatching, FlowMatchingConfig, Reflow, logit_normal, uniform
 from simulacra.mathematics.couplings import Coupling, independent, optimal_transport
 from simulacra.mathematics.flow_likelihood import exact_trace
 from simulacra.mathematics.velocity import euler, runge_kutta
@@ -62,6 +62,49 @@ def test_both_couplings_lead_to_the_data_and_optimal_transport_there_straight():
     assert found[optimal_transport] < 0.5 * found[independent]
 
 
+@pytest.mark.slow
+def test_reflow_runs_straighter_and_leads_where_the_first_flow_did():
+    world, first = two_modes(), trained(independent)
+    config = FlowMatchingConfig(backbone=SMALL, coupling=Reflow(steps=4), times=uniform, optimiser=ADAM)
+    model = FlowMatching(config, world.space)
+    model.learn_from(first.state_dict())
+    model = train(model, world, Training(steps=400, batch=256, save_seconds=None)).averaged
+    assert curvature(model) < 0.3 * curvature(first)
+    x = model.sample(2_000, rng=1, steps=1, integrator=euler).x
+    assert isinstance(x, Tensor)
+    assert abs(float((x[:, 0] < 0).double().mean()) - 0.5) < 0.06  # five standard errors
+    assert abs(float((x[:, 0].abs() - 2).std()) - 0.5) < 0.15
+    # the same noise, the same example, but near where the flow parts
+    z = Rng(3)("z").normal((1_000, 2))
+    with torch.no_grad():
+        ours, theirs = model.decode(z), first.decode(z)
+    assert isinstance(ours, Tensor)
+    assert isinstance(theirs, Tensor)
+    assert float((ours - theirs).norm(dim=1).median()) < 0.15
+
+
+def test_reflow_pairs_noise_with_what_the_first_flow_makes_of_it():
+    world = two_modes()
+    first = FlowMatching(FlowMatchingConfig(backbone=SMALL), world.space, rng=4)
+    with torch.no_grad():
+        for i, p in enumerate(first.network.parameters()):
+            p.add_(0.05 * Rng(0)("w", i).normal((1, p.numel())).reshape(p.shape))
+    reflow = Reflow(integrator=runge_kutta, steps=4)
+    model = FlowMatching(FlowMatchingConfig(backbone=SMALL, coupling=reflow), world.space)
+    model.learn_from(first.state_dict())
+    z = Rng(1)("z").normal((5, 2))
+    made = model.continuum.outward(model._carried(reflow, z, None))
+    torch.testing.assert_close(made, first.decode(z, steps=4).detach())
+    # data is not looked at: the loss is the same whatever it is
+    losses = [float(model.loss(Batch(x=x), Rng(2)).total.detach()) for x in (torch.zeros(8, 2), world.draw(8, Rng(0)))]
+    assert losses[0] == losses[1]
+    assert all(p.grad is None for p in model.teacher.parameters())
+    with pytest.raises(ValueError, match="the other flow has another network"):
+        FlowMatching(FlowMatchingConfig(), world.space).learn_from(first.state_dict())
+    with pytest.raises(ValueError, match="at least 1 step; got 0"):
+        Reflow(steps=0)
+
+
 def test_times():
     share = (torch.arange(10_000) + 0.5) / 10_000
     assert torch.equal(uniform(share), share)
@@ -93,6 +136,19 @@ def test_labels_are_heard_and_guidance_exaggerates_them(coupling: Coupling):
     assert means[3.0] > means[1.0] + 0.1
     deviation = float(model.sample(500, y=high, rng=1).x.std())
     assert abs(deviation - 0.3) < 0.12, "optimal transport across labels would give half a normal"
+
+
+def test_a_weaker_model_guides_away_from_itself():
+    space, config = two_modes().space, FlowMatchingConfig(backbone=SMALL)
+    strong, weak = FlowMatching(config, space), FlowMatching(config, space)
+    weak.network.register_forward_hook(lambda _, __, out: out + 1)
+    alone = strong.sample(8, rng=0, steps=1, integrator=euler).x
+    # v + (3 - 1) (v - (v + 1)) = v - 2, and a step of Euler's goes from 1 to 0
+    pushed = strong.sample(8, rng=0, steps=1, integrator=euler, guide=weak, guidance=3.0).x
+    torch.testing.assert_close(pushed, alone + 2 * space.only.scale)
+    other = FlowMatching(FlowMatchingConfig(backbone=SMALL, coupling=optimal_transport), space)
+    with pytest.raises(ValueError, match="knows another path"):
+        strong.sample(2, rng=0, guide=other, guidance=2.0)
 
 
 def test_wrong_settings_and_calls():

@@ -32,6 +32,7 @@ from simulacra.core.capabilities import (
 )
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
+from simulacra.families.consistency import Consistency, ConsistencyConfig, FromTeacher
 from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.families.diffusion import DiffusionConfig
 from simulacra.families.diffusion import build as build_diffusion
@@ -47,7 +48,7 @@ from simulacra.families.flow import (
     nsf_coupling,
     realnvp,
 )
-from simulacra.families.flow_matching import FlowMatchingConfig
+from simulacra.families.flow_matching import FlowMatchingConfig, Reflow
 from simulacra.families.flow_matching import build as build_flow_matching
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.glow import Glow, GlowConfig
@@ -64,6 +65,7 @@ from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradie
 from simulacra.mathematics.bounds import iwae
 from simulacra.mathematics.discrete_paths import Straight, Uniform
 from simulacra.mathematics.ladder import FreeBits
+from simulacra.mathematics.trajectories import Refining
 from simulacra.nets import denoisers
 from simulacra.nets.activations import steep_tanh
 from simulacra.nets.adversarial import Regulariser
@@ -76,6 +78,7 @@ from simulacra.nets.codebooks import FSQ, VQ
 from simulacra.nets.codegrids import CodesByLayout, Grid, Places
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
+from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
 from simulacra.nets.text_encoder import Convolved
@@ -200,11 +203,29 @@ def diffusion(space: Space, **settings: Any) -> Callable[[], Any]:
     return lambda: build_diffusion(DiffusionConfig(**{**small, **settings}), space, rng=1)
 
 
+def consistency(space: Space, **settings: Any) -> Callable[[], Consistency]:
+    small: Any = {"backbone": denoisers.ByShape(
+        grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
+    )}  # fmt: skip
+    return lambda: Consistency(ConsistencyConfig(**{**small, **settings}), space, rng=1)
+
+
 def flow_matching(space: Space, **settings: Any) -> Callable[[], Any]:
     small: Any = {"backbone": denoisers.ByShape(
         grid=denoisers.Convolutional(width=8, blocks=1), vector=denoisers.Dense(width=16, depth=1)
     )}  # fmt: skip
     return lambda: build_flow_matching(FlowMatchingConfig(**{**small, **settings}), space, rng=1)
+
+
+def reflow(space: Space) -> Callable[[], Any]:
+    def make() -> Any:
+        model = flow_matching(space, coupling=Reflow(steps=2, guidance=1.5))()
+        # a flow that has learnt nothing moves nothing, and there would be nothing to learn of it
+        weights = {name: t + 0.05 for name, t in flow_matching(space)().state_dict().items()}
+        model.learn_from(weights)
+        return model
+
+    return make
 
 
 def discrete_diffusion(space: Space, **settings: Any) -> Callable[[], DiscreteDiffusion]:
@@ -254,10 +275,17 @@ ROWS: dict[str, Callable[[], Any]] = {
     "diffusion, public layout": diffusion(
         PICTURES, backbone=ResidualUNet(widths=(8, 8), attention=(False, True), groups=4, head=4, blocks=1)
     ),
+    "diffusion, magnitudes kept": diffusion(PICTURES, backbone=MagnitudePreserving(width=8, blocks=1)),
+    "flow_matching, magnitudes kept": flow_matching(BITS, backbone=MagnitudePreserving(width=8, blocks=1)),
+    "consistency, plane": consistency(PLANE),
+    "consistency, pictures with labels": consistency(PICTURES, target=FromTeacher(guidance=1.5), curriculum=Refining()),
+    "consistency, bits": consistency(BITS, preconditioning=preconditioning.v),
+    "consistency, table": consistency(NUMBERS, curriculum=Refining()),
     "flow_matching, plane": flow_matching(PLANE),
     "flow_matching, pictures with labels": flow_matching(PICTURES, coupling=couplings.optimal_transport),
     "flow_matching, bits": flow_matching(BITS),
     "flow_matching, table": flow_matching(NUMBERS),
+    "flow_matching, reflow": reflow(CHOSEN),
     "diffusion, patches": diffusion(PICTURES, backbone=denoisers.DiT(patch=4, width=16, depth=1, heads=2)),
     "discrete_diffusion, bits": discrete_diffusion(BITS),
     "discrete_diffusion, uniform bits": discrete_diffusion(BITS, noise=Uniform(), schedule=Straight()),
@@ -322,6 +350,7 @@ CAN: dict[str, set[type[Any]]] = {
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
+    "consistency": {Learner, Fitter, Sampler, Decoder, Completer, Labelled},
     "discrete_diffusion": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
     **{
         f"diffusion, given {what}": {Learner, Fitter, ConditionalSampler, Likelihood, Decoder, Completer, Denoiser}
@@ -356,11 +385,16 @@ QUICK = "vae, table with labels"
 STEPS = {*CHAINS, "scored alone", "decoded alone", "labels summed out", "prefix", "parts", "decoded", "given rows"}
 DRAWING = {"marginal of labels", "determined", "in space", "labels kept"}
 
+# of rows that draw and score as others of their family do: how they learn
+QUICK_LAWS = {"gradients", "everyone moves", "loss is a sum", "loss determined", "saved and loaded", "in space"}
+
 
 def slow(row: str, law: str) -> bool:
     """Whether a row's law is left to the slow tests."""
     family = row.partition(",")[0]
-    if family in ("diffusion", "discrete_diffusion", "flow_matching"):
+    if row.endswith(("magnitudes kept", "reflow")):
+        return law not in QUICK_LAWS
+    if family in ("consistency", "diffusion", "discrete_diffusion", "flow_matching"):
         drawing = STEPS if family != "discrete_diffusion" else STEPS | DRAWING
         return row not in (f"{family}, plane", f"{family}, bits") and law in drawing
     return family in ("vae", "factor_vae", "hvae") and row != QUICK and law in CHAINS

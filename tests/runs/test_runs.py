@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import simulacra
+from simulacra.core.checkpoint import load_tensors
 from simulacra.core.optimisers import AdamW
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.modalities.sources import open_data
 from simulacra.nets.backbones import Dense
 from simulacra.runs.recipe import FORMAT, read
 from simulacra.runs.run import WEIGHTS
-from simulacra.training.settings import Training
+from simulacra.training.settings import PostHoc, Training
 
 # a constant learning rate: one that decays with the budget would make a longer run another run from the start
 SMALL = VAEConfig(latent=2, networks=Dense(hidden=(16,)), optimiser=AdamW(lr=1e-3))
@@ -174,3 +175,26 @@ def test_runs_of_every_past_format_load(folder):
     assert read(folder).family
     drawn = torch.tensor(json.loads((folder / "drawn.json").read_text()))
     torch.testing.assert_close(run.sample(len(drawn), seed=0).x, drawn, rtol=1e-4, atol=1e-5)
+
+
+def test_averages_of_any_width_are_made_of_those_that_were_stored(tmp_path):
+    training = Training(steps=8, batch=16, posthoc=PostHoc(snapshots=4))
+    run = simulacra.fit("vae", "digits", out=tmp_path / "run", config=SMALL, training=training)
+    files = sorted(path.name for path in (tmp_path / "run" / "averages").iterdir())
+    assert files == [f"step-00000000{n}.safetensors" for n in (2, 4, 6, 8)]
+    again = simulacra.load(tmp_path / "run")
+    assert again.recipe.training == training
+    stored = load_tensors(tmp_path / "run" / "averages" / files[-1])
+    own = again.averaged(0.1)
+    for name, tensor in own.model.named_parameters():
+        torch.testing.assert_close(tensor.detach(), stored[f"0.1/{name}"], rtol=0, atol=1e-6)
+    assert not torch.equal(own.sample(4).x, run.averaged(0.07).sample(4).x)
+    assert torch.equal(run.sample(4).x, again.sample(4).x), "the run itself is as it was"
+    with pytest.raises(ValueError, match=r"make none of width 0.002 .* fit with more snapshots"):
+        run.averaged(0.002)
+    with pytest.raises(ValueError, match="has stored no averages"):
+        simulacra.fit("vae", "digits", out=tmp_path / "plain", config=SMALL, training=BRIEF).averaged(0.1)
+    path = tmp_path / "run" / "averages" / files[1]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="SHA-256"):
+        simulacra.load(tmp_path / "run").averaged(0.1)

@@ -10,14 +10,18 @@ import torch
 from small_models import MODELS, ring
 from torch import Tensor, distributed
 
+from simulacra.core.checkpoint import load_tensors
 from simulacra.training.engine import Engine, is_sharded, replicate, shard
 from simulacra.training.loop import train
+from simulacra.training.posthoc import snapshots
 from simulacra.training.session import Session
-from simulacra.training.settings import Training
+from simulacra.training.settings import PostHoc, Training
 from simulacra.training.state import weights, whole
 
 WAYS = {"replicate": replicate, "shard": shard}
-SETTINGS = Training(steps=50, batch=32, precision="float64", log_every=10, clip=5.0)
+SETTINGS = Training(
+    steps=50, batch=32, precision="float64", log_every=10, clip=5.0, save_seconds=None, posthoc=PostHoc(snapshots=2)
+)
 
 
 def gradients(name: str, way: str) -> dict[str, Tensor]:
@@ -35,16 +39,18 @@ def gradients(name: str, way: str) -> dict[str, Tensor]:
     return found
 
 
-def outcome(name: str, way: str) -> dict[str, Any]:
+def outcome(name: str, way: str, folder: Path) -> dict[str, Any]:
     """Where 50 steps in float64 end, and the first gradients in float32; or how it is refused."""
+    home = folder / f"{name}-{way}"
     try:
-        trained = train(MODELS[name](), ring(), SETTINGS, device="cpu", distribute=WAYS[way])
+        trained = train(MODELS[name](), ring(), SETTINGS, device="cpu", distribute=WAYS[way], folder=home)
     except ValueError as error:
         return {"refused": str(error)}
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trained.log]
     return {
         "model": weights(trained.model),
         "averaged": weights(trained.averaged),
+        "stored": {step: load_tensors(path) for step, path in snapshots(home).items()},
         "gradients": gradients(name, way),
         "log": rows,
     }
@@ -54,7 +60,7 @@ def main() -> None:
     rank, processes, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=processes)
-    ends = {(name, way): outcome(name, way) for name in MODELS for way in WAYS}
+    ends = {(name, way): outcome(name, way, folder) for name in MODELS for way in WAYS}
     if rank == 0:
         torch.save(ends, folder / "ends.pt")
     distributed.destroy_process_group()

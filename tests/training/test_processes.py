@@ -36,9 +36,10 @@ def two(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def one():
+def one(tmp_path_factory):
     """The outcomes of one process."""
-    return {name: outcome(name, "replicate") for name in MODELS}
+    folder = tmp_path_factory.mktemp("one")
+    return {name: outcome(name, "replicate", folder) for name in MODELS}
 
 
 CASES = [(name, way) for name in MODELS for way in ("replicate", "shard") if (name, way) != ("r1", "shard")]
@@ -49,6 +50,15 @@ def test_weights_after_50_steps_in_float64_agree_to_1e_10(one, two, name, way):
     for kind in ("model", "averaged"):
         for key, value in one[name][kind].items():
             assert (value - two[name, way][kind][key]).abs().max() <= 1e-10, key
+
+
+@pytest.mark.parametrize(("name", "way"), CASES)
+def test_stored_averages_agree_to_1e_10(one, two, name, way):
+    assert list(one[name]["stored"]) == list(two[name, way]["stored"]) == [25, 50]
+    for step, stored in one[name]["stored"].items():
+        assert stored.keys() == two[name, way]["stored"][step].keys()
+        for key, value in stored.items():
+            assert (value - two[name, way]["stored"][step][key]).abs().max() <= 1e-10, key
 
 
 @pytest.mark.parametrize(("name", "way"), CASES)

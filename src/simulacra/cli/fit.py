@@ -24,6 +24,7 @@ from simulacra.runs.pages import write_report
 from simulacra.training.engine import replicate, shard
 from simulacra.training.log import TensorBoard
 from simulacra.training.progress import Progress
+from simulacra.training.settings import PostHoc
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ class Options:
         parent: a run, or a diffusers directory, whose weights and settings to start from.
         adapter: learn only this beside the parent's weights, as "LoRA(rank=8, layers=attention)".
         batch: examples a step, over all processes together; the recipe's unless given.
+        snapshots: how often to store averages of the weights, of which `sample --average` makes one of any width.
         precision: of the arithmetic; the recipe's unless given.
         distribute: with several processes (torchrun -m simulacra fit ...): whole models in each, or parameters sharded.
         codec: the directory of a run that encodes this data (vae, vqvae): what is learnt are its codes.
@@ -56,6 +58,7 @@ class Options:
     parent: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     adapter: Adapter | None = None
     batch: int | None = None
+    snapshots: int | None = None
     precision: Literal["float32", "bfloat16", "float64"] | None = None
     distribute: Literal["replicate", "shard"] = "replicate"
     codec: Path | None = None
@@ -86,7 +89,11 @@ def main(arguments: Sequence[str]) -> None:
         config = parent.recipe.config
     given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
     options: Options = given.options
-    changes = {name: value for name in ("batch", "precision") if (value := getattr(options, name)) is not None}
+    changes: dict[str, Any] = {
+        name: value for name in ("batch", "precision") if (value := getattr(options, name)) is not None
+    }
+    if options.snapshots is not None:
+        changes["posthoc"] = PostHoc(snapshots=options.snapshots)
     hooks: list[Any] = [Progress()]
     if options.tensorboard:
         hooks.insert(0, TensorBoard((options.out or home(family, loaded)) / "tensorboard"))

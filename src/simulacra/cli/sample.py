@@ -35,12 +35,16 @@ class Options:
         out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures.
         y: a class, by its name or number; drawn from the labels' marginal unless given. Of a run of captions, a
             caption (--caption is the same), or "held-out" for those of its held-out part, one each.
+        average: width of the weights' average, made of those a run fitted with --snapshots has stored: 0.05, 0.1 ...
+        guide: another run, of a weaker model of the same data, to be guided away from (with --guidance 2, say).
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
     """
 
     n: Count = 64
     out: Path = Path("samples.png")
     y: Annotated[str | None, tyro.conf.arg(aliases=["--caption"])] = None
+    average: float | None = None
+    guide: Path | None = None
     seed: int = 0
 
 
@@ -55,14 +59,16 @@ def main(arguments: Sequence[str]) -> None:
         method = run.model.sample_given
     else:
         method = require(run.model, Sampler, "sample").sample
-    options, own = with_own(Options(), method, ("n", "y", "y_length", "rng"), rest, "sample RUN")
+    options, own = with_own(Options(), method, ("n", "y", "y_length", "rng", "guide"), rest, "sample RUN")
+    run = run if options.average is None else run.averaged(options.average)
+    guide = None if options.guide is None else load(options.guide)
     y: str | Tensor | None = options.y
     if y == HELD_OUT and isinstance(run.recipe.space.y, Space):
         held = run.data().held_out
         given = held.batch(torch.arange(options.n) % len(held), Rng(options.seed)).y
         assert isinstance(given, Tensor)
         y = given
-    batch = run.sample(options.n, y=y, seed=options.seed, **own)
+    batch = run.sample(options.n, y=y, seed=options.seed, guide=guide, **own)
     say(write_samples(batch, run.recipe.space, options.out))
 
 

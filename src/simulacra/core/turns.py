@@ -35,6 +35,8 @@ class Turn:
     loss          (batch, rng) -> Loss. Other players' parameters need no gradient while it runs.
     every         taken at steps 0, every, 2 every ... A lazy regulariser multiplies its loss by ``every`` itself.
     second_order  whether the loss differentiates a gradient (R1, gradient penalty); such turns cannot be sharded.
+    before        called once an optimiser step, before its losses, with the share of the run's budget that is used up,
+                  0 .. 1, and the number of the step: what a curriculum is laid along.
     after         called once an optimiser step with the reduced terms, each divided by the reduced weight, the same
                   on every process. Adaptive state (ADA's p, a capacity schedule) lives in registered buffers.
     """
@@ -44,6 +46,7 @@ class Turn:
     loss: Callable[[Batch, Rng], Loss]
     every: int = 1
     second_order: bool = False
+    before: Callable[[float, int], None] | None = None
     after: Callable[[Mapping[str, Tensor]], None] | None = None
 
     def __post_init__(self) -> None:

@@ -33,6 +33,7 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.flow_likelihood import Trace, hutchinson
+from simulacra.mathematics.guidance import guided
 from simulacra.mathematics.preconditioning import Levels, LogNormal, Preconditioning, Weighting, edm, uniform_edm
 from simulacra.mathematics.repaint import repaint
 from simulacra.mathematics.solvers import Denoise, Solver, dpm_solver_2m, heun, karras
@@ -40,7 +41,9 @@ from simulacra.nets.chains import merged
 from simulacra.nets.conditions import Told, condition, in_parts, steered
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.denoisers import Backbone, ByShape
+from simulacra.nets.guides import check_guide
 from simulacra.nets.initialise import initialise
+from simulacra.nets.magnitude_preserving import settle
 from simulacra.nets.marginal import LabelMarginal
 from simulacra.nets.noisy import Reconstruction, flow_estimate, variational_bound
 from simulacra.nets.text_encoder import Convolved, TextEncoder
@@ -116,7 +119,7 @@ class Denoising(nn.Module, ABC):
         return {"denoiser": Player(module=learning, optimiser=self.config.optimiser)}
 
     def turns(self) -> Sequence[Turn]:
-        return [Turn(name="denoiser", player="denoiser", loss=self.loss)]
+        return [Turn(name="denoiser", player="denoiser", loss=self.loss, after=self._after)]
 
     def loss(self, batch: Batch, rng: Rng) -> Loss:
         """The weighted squared error of the denoised example, a mean over its elements."""
@@ -127,6 +130,9 @@ class Denoising(nn.Module, ABC):
         told = self.condition(batch.y, batch.y_length).left_out(self.config.unlabelled, rng("unlabelled"))
         missed = (self._denoise(noisy, level, told) - clean).square().flatten(1).mean(1)
         return Loss.of(self.config.weighting(level, self.deviation) * missed, missed=missed)
+
+    def _after(self, terms: Mapping[str, Tensor]) -> None:
+        settle(self.network)
 
     # -- the denoiser -----------------------------------------------------------------------------------------------
 
@@ -172,16 +178,34 @@ class Denoising(nn.Module, ABC):
         guidance: float,
         interval: tuple[float, float],
         length: Tensor | None = None,
+        guide: nn.Module | None = None,
     ) -> Values:
-        self.condition.check_guidance(guidance, self.config.unlabelled)
+        other = None if guide is None else self._checked(guide)
+        if other is None:
+            self.condition.check_guidance(guidance, self.config.unlabelled)
         levels, device = karras(steps, self.config.low, self.config.high), self.deviation.device
         parts: list[Tensor] = []
         for count, some_y, some_lengths, some in in_parts(n, ROWS, y, length, rng, device):
             shape = (count, *self.continuum.event)
             z = some("z").normal(shape, dtype=torch.float64, device=device) * self._prior()
-            denoise = self._denoiser(some_y, guidance, interval, length=some_lengths)
+            denoise = self._denoiser(some_y, guidance if other is None else 1.0, interval, length=some_lengths)
+            if other is not None:
+                weak = other._denoiser(None if other.space.y is None else some_y, length=some_lengths)
+                denoise = guided(denoise, weak, guidance, low=interval[0], high=interval[1])
             parts.append(solver(denoise, z, levels, some("solver")))
         return self.continuum.decoded(torch.cat(parts).to(self.deviation.dtype))
+
+    def _checked(self, guide: nn.Module) -> Denoising:
+        """A guide, known to be of the same examples at all of these noise levels; ValueError for another."""
+        check_guide(self, guide, Denoising, "diffusion model")
+        assert isinstance(guide, Denoising)
+        ours, theirs = self.config, guide.config
+        if theirs.low > ours.low or theirs.high < ours.high:
+            raise ValueError(
+                f"the guide knows noise levels from {theirs.low:g} to {theirs.high:g};"
+                f" expected all from {ours.low:g} to {ours.high:g}"
+            )
+        return guide
 
     def _prior(self) -> float:
         """Standard deviation of examples at the highest level, of which they are drawn."""
@@ -308,16 +332,20 @@ class Diffusion(Denoising):
         steps: int = 32,
         guidance: float = 1.0,
         interval: tuple[float, float] = (0.0, math.inf),
+        guide: nn.Module | None = None,
         solver: Solver = dpm_solver_2m,
     ) -> Batch:
         """n examples; y (n,) classes, None: drawn from their learned marginal.
 
         steps     of the solver; ``heun`` looks twice a step.
         guidance  1 samples p(x | y); more pushes away from p(x) (classifier-free guidance), at levels in ``interval``.
+        guide     a weaker model of the same examples, pushed away from in the place of p(x): autoguidance (Karras et
+                  al. 2024, "Guiding a diffusion model with a bad version of itself", eq. 1).
         """
         rng = Rng.of(rng)
         y = self.marginal.draw(n, rng("y")) if y is None else y
-        return Batch(x=self._drawn(n, y, rng, solver, steps=steps, guidance=guidance, interval=interval), y=y)
+        x = self._drawn(n, y, rng, solver, steps=steps, guidance=guidance, interval=interval, guide=guide)
+        return Batch(x=x, y=y)
 
     def _over_y(self, score: Callable[[Values | None], Tensor], y: Values | None, n: int) -> Tensor:
         return self.marginal.sum_out(score, n) if self.marginal.classes and y is None else score(y)

@@ -156,6 +156,8 @@ class Game:
                     for p in parameters.values():
                         p.requires_grad_(name == turn.player)
                         p.grad = None
+                if turn.before is not None:
+                    turn.before(number / rounds, number)
                 loss = turn.loss(batch, subject.rng("round", number, turn.name))
                 (loss.total / loss.weight).backward()
                 mine = self.learning[turn.player]

@@ -10,6 +10,7 @@ from typing import Any
 from simulacra.core import optimisers
 from simulacra.core.space import Space
 from simulacra.families import (
+    consistency,
     dcgan,
     diffusion,
     discrete_diffusion,
@@ -37,6 +38,7 @@ from simulacra.mathematics import (
     paths,
     preconditioning,
     solvers,
+    trajectories,
     velocity,
 )
 from simulacra.nets import (
@@ -56,6 +58,7 @@ from simulacra.nets import (
     fourier,
     heads,
     lora,
+    magnitude_preserving,
     picture_flow,
     residual_unet,
     spreading,
@@ -72,15 +75,15 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn, tarflow, vae,
-    vqvae,
+    consistency, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn,
+    tarflow, vae, vqvae,
     # mathematics
     adversarial, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
-    noise_chain, paths, preconditioning, solvers, velocity,
+    noise_chain, paths, preconditioning, solvers, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, lora, picture_flow,
-    residual_unet, spreading, text_encoder, tokens, transformer, transforms,
+    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, lora,
+    magnitude_preserving, picture_flow, residual_unet, spreading, text_encoder, tokens, transformer, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -93,11 +96,13 @@ class Family:
     config  its frozen dataclass of settings.
     build   (config, space, rng=) -> the model.
     recipe  (space, number of examples) -> (config, training): a setting that is known to work.
+    pupil   its config -> the family and config of a faster model that its models can teach; None where they teach none.
     """
 
     config: type[Any]
     build: Callable[..., Any]
     recipe: Callable[[Space, int], tuple[Any, Training]]
+    pupil: Callable[[Any], tuple[str, Any]] | None = None
 
 
 def vae_recipe(space: Space, examples: int) -> tuple[vae.VAEConfig, Training]:
@@ -207,6 +212,30 @@ def diffusion_recipe(space: Space, examples: int) -> tuple[diffusion.DiffusionCo
     return config, Training(steps=steps, batch=64)
 
 
+def consistency_recipe(space: Space, examples: int) -> tuple[consistency.ConsistencyConfig, Training]:
+    """The networks and the budget of diffusion; a grid refined no farther than the budget pays for."""
+    like, training = diffusion_recipe(space, examples)
+    last = 160 if (training.steps or 0) < 10_000 else 1280
+    config = consistency.ConsistencyConfig(
+        backbone=like.backbone, optimiser=like.optimiser, curriculum=trajectories.Refining(last=last)
+    )
+    return config, training
+
+
+def diffusion_pupil(config: diffusion.DiffusionConfig) -> tuple[str, consistency.ConsistencyConfig]:
+    """A consistency model of the same network that follows the diffusion model's flow."""
+    return "consistency", consistency.ConsistencyConfig(
+        backbone=config.backbone, preconditioning=config.preconditioning, target=consistency.FromTeacher(),
+        curriculum=trajectories.Refining(last=160), low=config.low, high=config.high,
+        optimiser=config.optimiser,
+    )  # fmt: skip
+
+
+def flow_matching_pupil(config: flow_matching.FlowMatchingConfig) -> tuple[str, flow_matching.FlowMatchingConfig]:
+    """A flow of the same network along the lines between noise and what the first flow makes of it."""
+    return "flow_matching", replace(config, coupling=flow_matching.Reflow(), times=flow_matching.uniform)
+
+
 def discrete_diffusion_recipe(
     space: Space, examples: int
 ) -> tuple[discrete_diffusion.DiscreteDiffusionConfig, Training]:
@@ -240,14 +269,22 @@ FAMILIES: dict[str, Family] = {
     "glow": Family(config=glow.GlowConfig, build=glow.Glow, recipe=glow_recipe),
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
     "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),
-    "diffusion": Family(config=diffusion.DiffusionConfig, build=diffusion.build, recipe=diffusion_recipe),
+    "diffusion": Family(
+        config=diffusion.DiffusionConfig, build=diffusion.build, recipe=diffusion_recipe, pupil=diffusion_pupil
+    ),
+    "consistency": Family(
+        config=consistency.ConsistencyConfig, build=consistency.Consistency, recipe=consistency_recipe
+    ),
     "discrete_diffusion": Family(
         config=discrete_diffusion.DiscreteDiffusionConfig,
         build=discrete_diffusion.DiscreteDiffusion,
         recipe=discrete_diffusion_recipe,
     ),
     "flow_matching": Family(
-        config=flow_matching.FlowMatchingConfig, build=flow_matching.build, recipe=flow_matching_recipe
+        config=flow_matching.FlowMatchingConfig,
+        build=flow_matching.build,
+        recipe=flow_matching_recipe,
+        pupil=flow_matching_pupil,
     ),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from simulacra.core import across
 from simulacra.core.batch import Data
+from simulacra.core.checkpoint import digest as sha256
 from simulacra.core.checkpoint import save_tensors, told
 from simulacra.core.space import Space
 from simulacra.modalities.sources import Loaded, open_data
@@ -27,14 +28,20 @@ from simulacra.training.carry import Carried, counting
 from simulacra.training.engine import Distribute, join, replicate
 from simulacra.training.loop import Trained, closed_form, train
 from simulacra.training.monitors import monitors
+from simulacra.training.posthoc import FOLDER, snapshots
 from simulacra.training.settings import Training
 from simulacra.training.state import weights, weights_and_averages
 
 Say = Callable[[str], None]
+Begin = Callable[[Any], None]  # given a model that was just built
 
 
 def silent(line: str) -> None:
     """Tells nobody."""
+
+
+def as_it_is(model: Any) -> None:
+    """Leaves a model with its first weights."""
 
 
 def fit(
@@ -53,6 +60,7 @@ def fit(
     distribute: Distribute = replicate,
     parent: str | Path | Run | None = None,
     adapter: Adapter | None = None,
+    begin: Begin = as_it_is,
     codec: str | Path | Coded | None = None,
     say: Say = silent,
 ) -> Run:
@@ -69,6 +77,7 @@ def fit(
     distribute  with several processes: ``training.engine.replicate`` or ``shard``.
     parent    a run to start from: its averaged weights, where names and shapes agree, and its settings.
     adapter   learn only this beside the parent's weights, ``nets.lora.LoRA()``; saved without them.
+    begin     given the model before a new run of it, so that it may start from weights of another.
     codec     the directory of a run that encodes this data, or what ``coded`` returned: the family learns the
               distribution of its codes, and a copy of it becomes part of the run.
     say       told what is about to happen, a line at a time, in the first process only.
@@ -97,6 +106,8 @@ def fit(
     )  # fmt: skip
     started = start(settle(folder, replace(recipe, adapter=adapter), budget, resume), folder, above)
     recipe, model = started.recipe, started.model
+    if not resume:
+        begin(model)
     said = [*describe(recipe, loaded, model, codec), *started.said]
     if across.rank() == 0:
         for line in said:
@@ -259,7 +270,11 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
     digest = save_tensors(folder / WEIGHTS, tensors)
     recipe = replace(
         recipe,
-        files={**recipe.files, WEIGHTS: digest},
+        files={
+            **recipe.files,
+            WEIGHTS: digest,
+            **{f"{FOLDER}/{p.name}": sha256(p) for p in snapshots(folder).values()},
+        },
         cost={
             "steps": trained.steps,
             "examples": trained.examples,

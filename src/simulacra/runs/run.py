@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,18 @@ from simulacra.evaluation.further import Statistic
 from simulacra.evaluation.judge import judge
 from simulacra.modalities import captions
 from simulacra.modalities.sources import Loaded, open_data
-from simulacra.nets.through import through
+from simulacra.nets.through import Through, through
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs import adapting, exchange
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import NAME, Recipe, read
 from simulacra.training.loop import Trained
+from simulacra.training.posthoc import synthesise
+from simulacra.training.state import load as load_weights
 from simulacra.training.state import restore, weights
 
 WEIGHTS = "model.safetensors"
+MISSED = 0.1  # largest share of an average's profile that may be missing from one that is made afterwards
 PARTS = "parts"
 
 
@@ -48,14 +53,29 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, family={self.recipe.family!r}, data={self.recipe.data.get('name')!r})"
 
-    def sample(self, n: int, *, y: str | int | Tensor | None = None, seed: int = 0, **options: Any) -> Batch:
+    def sample(
+        self,
+        n: int,
+        *,
+        y: str | int | Tensor | None = None,
+        seed: int = 0,
+        guide: Run | None = None,
+        **options: Any,
+    ) -> Batch:
         """n new examples. y: a class by name or number, an int64 tensor (n,), or None: drawn from the labels' marginal;
         of a run of captions, one for all of them, of one that is given pictures, n of them.
 
-        options  the family's own (``temperature=`` ...). Raises ValueError for a class that does not exist.
+        guide    a run of a weaker model of the same data: with ``guidance=`` above 1 what it does is done less of.
+        options  the family's own (``temperature=`` ...).
+
+        Raises ValueError for a class that does not exist, and for a guide that cannot guide this model.
         """
         if n < 1:
             raise ValueError(f"n is how many examples to draw, at least 1; got {n}")
+        if guide is not None:
+            if _codec_files(self) != _codec_files(guide):
+                raise ValueError(f"{guide.path} stands on another codec than {self.path}; expected the same codes")
+            options["guide"] = _guide(self.model, guide, options)
         given, rng = self.labels(y, n), Rng(seed)("sample")
         with torch.no_grad():
             if isinstance(self.model, ConditionalSampler) and not isinstance(self.model, Sampler):
@@ -64,6 +84,23 @@ class Run:
                     raise ValueError(f"this model draws for a condition: y, {what}, is needed")
                 return self.model.sample_given(given, rng=rng, **options)
             return require(self.model, Sampler, "sample").sample(n, y=given, rng=rng, **options)
+
+    def averaged(self, width: float) -> Run:
+        """The run with weights averaged as widely as asked, made of those it stored (``training.posthoc``).
+
+        width  standard deviation of the average as a share of the training: 0.05 to 0.15 are usual.
+
+        ValueError where none were stored, for a width no average has, or one that those stored cannot make.
+        """
+        made, missed = synthesise(self.path, width, digests=self.recipe.files)
+        if missed > MISSED:
+            raise ValueError(
+                f"the averages that {self.path} stored make none of width {width:g} ({missed:.0%} of it would be"
+                " missing); take a width nearer to theirs, or fit with more snapshots"
+            )
+        model = copy.deepcopy(self.model)
+        load_weights(learnt(model), {**weights(learnt(model)), **made})
+        return Run(self.path, self.recipe, model)
 
     def labels(self, y: str | int | Tensor | None, n: int) -> Tensor | None:
         """A class by name or number, or a caption, as n of them; tensors and None as they are."""
@@ -123,6 +160,25 @@ class Run:
             options=options,
             further=further,
         )
+
+
+def _codec_files(run: Run) -> dict[str, str]:
+    return {name: hash_ for name, hash_ in run.recipe.files.items() if name.startswith(f"{PARTS}/")}
+
+
+def _guide(model: Any, guide: Run, options: Mapping[str, Any]) -> Any:
+    """The model of a run that is to guide another; ValueError where it cannot, or would change nothing."""
+    draw = getattr(model, "sample", None)
+    if draw is None or "guide" not in inspect.signature(draw).parameters:
+        raise ValueError(f"{type(model).__name__} is not guided by other models; leave the guide out")
+    if options.get("guidance", 1.0) == 1.0:
+        raise ValueError("a guide changes nothing at guidance 1; give guidance=2, say")
+    return learnt(guide.model)
+
+
+def learnt(model: Any) -> Any:
+    """What a run itself has learnt of its model: the model of codes where it stands on a codec, else all of it."""
+    return model.inner if isinstance(model, Through) else model
 
 
 def load(path: str | Path, *, model: Any = None) -> Run:

@@ -138,8 +138,11 @@ def _steps(session: Session, interrupted: threading.Event) -> Ended:
         session.advance()
         wants |= INTERRUPT if interrupted.is_set() else 0
         session.seconds, agreed = clock.look(wants)
-        session.fraction = training.fraction(session.step, session.seconds)
+        before, session.fraction = session.fraction, training.fraction(session.step, session.seconds)
         last = session.fraction >= 1
+        if not session.snapshot(before):
+            session.tell(done=True)
+            return "stopped"
         if session.step % training.log_every == 0 or last:
             if not session.sound():
                 session.tell(done=True)

@@ -20,6 +20,7 @@ from simulacra.training.feed import Feed
 from simulacra.training.hooks import Hook, Moment, Verdict
 from simulacra.training.log import Ledger, LogFile, read_log
 from simulacra.training.move import Move, Seat
+from simulacra.training.posthoc import PowerAverages, forget
 from simulacra.training.settings import Training
 from simulacra.training.state import modules_of, named
 
@@ -50,6 +51,7 @@ class Session:
         for module in self.modules:
             engine.spread(module)
         self.average.bind(model)
+        self.powers = None if training.posthoc is None else PowerAverages(model, players, training.posthoc)
         self.seats = {name: Seat(name, player, training) for name, player in players.items()}
         self.moves = [Move(turn, self.seats, training, engine) for turn in model.turns()]
         if not self.moves:
@@ -66,7 +68,7 @@ class Session:
         self.verdicts: list[Verdict] = []
         self.file: LogFile | None = None
         tensors = [local(t) for module in self.modules for t in (*module.parameters(), *module.buffers())]
-        self._alive = [*tensors, *self.average.slow]
+        self._alive = [*tensors, *self.average.slow, *(self.powers.slow if self.powers is not None else ())]
         self._good, self._good_step = [t.clone() for t in self._alive], 0
 
     @property
@@ -82,9 +84,13 @@ class Session:
         parts = list(self.feed.parts(step))
         for move in self.moves:
             if step % move.turn.every == 0:
+                if move.turn.before is not None:
+                    move.turn.before(self.fraction, step)
                 self.ledger.add(step, move.turn.name, move.take(step, parts))
         self.step = step + 1
         self.average.update(self.step)
+        if self.powers is not None:
+            self.powers.update(self.step)
 
     # --- what is told ---
 
@@ -156,7 +162,24 @@ class Session:
 
     def _tensors(self) -> dict[str, Tensor]:
         model = {f"model/{name}": t.detach() for name, t in named(self.model).items()}
-        return {**model, **{f"average/{name}": t.detach() for name, t in self.average.kept.items()}}
+        powers = {} if self.powers is None else self.powers.tensors()
+        return {
+            **model,
+            **{f"average/{name}": t.detach() for name, t in self.average.kept.items()},
+            **{f"posthoc/{name}": t for name, t in powers.items()},
+        }
+
+    def snapshot(self, before: float) -> bool:
+        """Store the averages of which others are made later, where they are due; False where not all is sound.
+
+        before  share of the budget that was done before the last step.
+        """
+        if self.powers is None or self.folder is None or not self.powers.due(before, self.fraction):
+            return True
+        if not self.sound():
+            return False
+        self.powers.store(self.folder, self.step, main=self.engine.rank == 0)
+        return True
 
     def save(self) -> None:
         """Write everything a later sitting needs. The caller has seen that all is sound."""
@@ -194,6 +217,8 @@ class Session:
             self.log = read_log(self.folder, self.step)
             torch._foreach_copy_(self._good, self._alive)
             self._good_step = self.step
+        if self.powers is not None and self.engine.rank == 0:
+            forget(self.folder, after=self.step)
         if self.engine.rank == 0:
             self.file = LogFile(self.folder, self.log)
         self.engine.wait()

@@ -5,7 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from simulacra.mathematics.power_average import exponent
+
 Precision = Literal["float32", "bfloat16", "float64"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostHoc:
+    """Averages that are stored as a run goes on, so that one of any width can be made of them afterwards.
+
+    Power-function averages of the averaged players' weights: Karras et al. 2024, "Analyzing and improving the training
+    dynamics of diffusion models", section 3. They cost two copies of the weights in memory, and two a snapshot on disk.
+
+    widths     of the averages that are kept, as standard deviations in shares of the training so far.
+    snapshots  how often they are stored, evenly along the budget.
+    """
+
+    widths: tuple[float, ...] = (0.05, 0.10)  # section 3.2
+    snapshots: int = 32
+
+    def __post_init__(self) -> None:
+        for width in self.widths:
+            exponent(width)
+        if not self.widths or len(set(self.widths)) < len(self.widths):
+            raise ValueError(f"posthoc needs different widths, at least one; got {self.widths}")
+        if self.snapshots < 1:
+            raise ValueError(f"posthoc stores at least 1 snapshot; got {self.snapshots}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +47,7 @@ class Training:
     average_half_life  half-life of the weights' moving average, in examples; 0 averages nothing.
     average_warmup     the half-life is at most this share of the examples seen so far (Karras et al. 2020,
                        "Analyzing and improving the image quality of StyleGAN", released settings: 0.05).
+    posthoc            averages stored as the run goes on, of which any other is made later; None: no such thing.
     log_every          steps in a line of the log; the non-finite guard looks as often.
     save_seconds       time between two resume checkpoints; None saves at the end only.
     compile            whether players' modules are compiled (``torch.compile``).
@@ -37,6 +63,7 @@ class Training:
     clip: float | None = None
     average_half_life: float = 10_000.0
     average_warmup: float = 0.05
+    posthoc: PostHoc | None = None
     log_every: int = 50
     save_seconds: float | None = 60.0
     compile: bool = False
