@@ -83,6 +83,7 @@ from simulacra.nets.decoder import recomputed
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
+from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
 from simulacra.nets.text_encoder import Convolved
 from simulacra.nets.tokens import Bidirectional, RowsOrShape
@@ -283,6 +284,9 @@ ROWS: dict[str, Callable[[], Any]] = {
     "diffusion, pictures with labels": diffusion(PICTURES),
     "diffusion, bits": diffusion(BITS),
     "diffusion, table": diffusion(NUMBERS, preconditioning=preconditioning.v),
+    "diffusion, public layout": diffusion(
+        PICTURES, backbone=ResidualUNet(widths=(8, 8), attention=(False, True), groups=4, head=4, blocks=1)
+    ),
     "diffusion, magnitudes kept": diffusion(PICTURES, backbone=MagnitudePreserving(width=8, blocks=1)),
     "flow_matching, magnitudes kept": flow_matching(BITS, backbone=MagnitudePreserving(width=8, blocks=1)),
     "consistency, plane": consistency(PLANE),

@@ -15,8 +15,9 @@ from simulacra.core import across
 from simulacra.core.space import Space
 from simulacra.modalities.captions import is_captions
 from simulacra.modalities.sources import open_data
+from simulacra.nets.lora import Adapter
 from simulacra.recipes.families import FAMILIES, SETTINGS
-from simulacra.runs import Run
+from simulacra.runs import Run, load
 from simulacra.runs.fitting import fit, home, kept_codec
 from simulacra.runs.latent import coded
 from simulacra.runs.pages import write_report
@@ -37,6 +38,8 @@ class Options:
         seed: every draw of the run is a function of it.
         out: the run directory; runs/FAMILY-DATA unless given.
         resume: go on where the run in that directory left off.
+        parent: a run, or a diffusers directory, whose weights and settings to start from.
+        adapter: learn only this beside the parent's weights, as "LoRA(rank=8, layers=attention)".
         batch: examples a step, over all processes together; the recipe's unless given.
         snapshots: how often to store averages of the weights, of which `sample --average` makes one of any width.
         precision: of the arithmetic; the recipe's unless given.
@@ -52,6 +55,8 @@ class Options:
     seed: int | None = None
     out: Path | None = None
     resume: bool = False
+    parent: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    adapter: Adapter | None = None
     batch: int | None = None
     snapshots: int | None = None
     precision: Literal["float32", "bfloat16", "float64"] | None = None
@@ -73,12 +78,15 @@ def main(arguments: Sequence[str]) -> None:
     entry = FAMILIES[family]
     # twice: how the data is read must be known before the recipe for it, and that before the settings' defaults
     first = parse(_arguments(entry.config, entry.config()), rest, verb=f"fit {family} DATA", functions=SETTINGS)
-    loaded = open_data(source[0], **first.loading.options())
+    parent = None if first.options.parent is None else load(first.options.parent)
+    loaded = open_data(source[0], **{**_as_its(parent), **first.loading.options()})
     codec = first.options.codec
     if first.options.resume and (own := kept_codec(first.options.out or home(family, loaded))) is not None:
         codec = own
     codes = None if codec is None else coded(codec, loaded)
     config, training = entry.recipe(loaded.train.space if codes is None else codes.space, len(loaded.train))
+    if parent is not None and parent.recipe.family == family:
+        config = parent.recipe.config
     given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
     options: Options = given.options
     changes: dict[str, Any] = {
@@ -103,6 +111,8 @@ def main(arguments: Sequence[str]) -> None:
         hooks=hooks,
         codec=codes,
         distribute={"replicate": replicate, "shard": shard}[options.distribute],
+        parent=parent,
+        adapter=options.adapter,
         say=say,
     )
     if across.rank() != 0:
@@ -123,6 +133,12 @@ def _drawing(run: Run) -> str:
     kind = "png" if run.encoding is None else "txt"
     caption = ' --y "A CAPTION"' if isinstance(y, Space) else ""
     return f"simulacra sample {run.path} -n 64{caption} --out samples.{kind}"
+
+
+def _as_its(parent: Run | None) -> dict[str, Any]:
+    """How a parent's data was read, where data of another kind may have to be read likewise to fit its weights."""
+    options = {} if parent is None else parent.recipe.data.get("options", {})
+    return {name: options[name] for name in ("size", "channels", "binarise") if name in options}
 
 
 def _arguments(kind: type[Any], default: Any) -> Any:

@@ -77,7 +77,7 @@ class Generator(nn.Module):
         sizes = ladder(*shape[1:])
         widths = channels(width, len(sizes) - 1)
         self.coarsest = (*sizes[-1], widths[-1])
-        self.loudness = math.sqrt(classes)
+        self.loudness = self.label_gain(classes)
         self.project = nn.Linear(latent + classes, math.prod(self.coarsest), bias=False)
         layers: list[nn.Module] = [BatchNorm(widths[-1]), nn.ReLU(inplace=True)]
         for i in reversed(range(1, len(widths))):
@@ -87,6 +87,10 @@ class Generator(nn.Module):
             layers += [up, BatchNorm(widths[i - 1]), nn.ReLU(inplace=True)]
         layers.append(ToPicture(widths[0], shape[0], sizes[0], scheme=WEIGHTS))
         self.layers = nn.Sequential(*layers)
+
+    def label_gain(self, classes: int) -> float:
+        """What one-hot labels are multiplied by: their entries get unit mean square."""
+        return math.sqrt(classes)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         z = z if y is None else torch.cat([z, y * self.loudness], dim=1)

@@ -88,11 +88,15 @@ class Dense(nn.Module):
         super().__init__()
         self.out = tuple(out)
         # one-hot entries are raised to unit mean square, so that the label starts out as loud as any other input
-        self.loudness = math.sqrt(classes)
+        self.loudness = self.label_gain(classes)
         self.features = None if features is None else features.build(math.prod(into))
         seen = math.prod(into) if self.features is None else self.features.outputs
         sizes = [seen + classes, *widths, math.prod(out)]
         self.layers = mlp(sizes, activation=activation, bias=bias)
+
+    def label_gain(self, classes: int) -> float:
+        """What one-hot labels are multiplied by: their entries get unit mean square."""
+        return math.sqrt(classes)
 
     @torch.no_grad()
     def spread(self, rng: Rng) -> None:

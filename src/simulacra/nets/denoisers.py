@@ -47,8 +47,12 @@ class NoiseLevel(nn.Module):
         half = width // 2
         self.register_buffer("frequencies", torch.empty(half))
         self.given = nn.Linear(given, width, bias=False) if given else None
-        self.scale = math.sqrt(max(given, 1))  # one-hot entries raised to unit mean square
+        self.scale = self.label_gain(given)
         self.dense1, self.dense2 = nn.Linear(2 * half, width), nn.Linear(width, width)
+
+    def label_gain(self, classes: int) -> float:
+        """What one-hot labels are multiplied by: their entries get unit mean square."""
+        return math.sqrt(max(classes, 1))
 
     @torch.no_grad()
     def initialise(self, rng: Rng) -> None:

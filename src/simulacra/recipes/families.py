@@ -35,6 +35,7 @@ from simulacra.mathematics import (
     flow_likelihood,
     ladder,
     latent_draws,
+    noise_chain,
     paths,
     preconditioning,
     solvers,
@@ -59,8 +60,10 @@ from simulacra.nets import (
     dequantise,
     fourier,
     heads,
+    lora,
     magnitude_preserving,
     picture_flow,
+    residual_unet,
     spreading,
     text_encoder,
     tokens,
@@ -78,12 +81,13 @@ SETTINGS = table((
     consistency, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn,
     tarflow, transformer, vae, vqvae,
     # mathematics
-    adversarial, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws, paths,
-    preconditioning, solvers, trajectories, velocity,
+    adversarial, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
+    noise_chain, paths, preconditioning, solvers, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, dequantise, duels,
-    fourier, heads, magnitude_preserving, picture_flow, spreading, text_encoder, tokens, transforms,
+    fourier, heads, lora, magnitude_preserving, picture_flow, residual_unet, spreading, text_encoder, tokens,
+    transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,21 @@ from simulacra.core.checkpoint import digest as sha256
 from simulacra.core.checkpoint import save_tensors, told, write_json
 from simulacra.core.space import Space
 from simulacra.modalities.sources import Loaded, open_data
+from simulacra.nets.lora import Adapter
 from simulacra.recipes.families import FAMILIES
+from simulacra.runs import adapting, transfer
 from simulacra.runs.latent import Coded, coded
 from simulacra.runs.recipe import NAME, Recipe, read, replace
-from simulacra.runs.run import ENCODING, PARTS, WEIGHTS, Run, load
+from simulacra.runs.run import ENCODING, PARTS, WEIGHTS, Run, load, parent_of
 from simulacra.runs.snapshots import Snapshots
+from simulacra.training import resume as going_on
+from simulacra.training.carry import Carried, counting
 from simulacra.training.engine import Distribute, join, replicate
-from simulacra.training.loop import Trained, train
+from simulacra.training.loop import Trained, closed_form, train
 from simulacra.training.monitors import monitors
 from simulacra.training.posthoc import FOLDER, snapshots
 from simulacra.training.settings import Training
-from simulacra.training.state import weights_and_averages
+from simulacra.training.state import weights, weights_and_averages
 
 Say = Callable[[str], None]
 Begin = Callable[[Any], None]  # given a model that was just built
@@ -53,6 +58,8 @@ def fit(
     resume: bool = False,
     hooks: Sequence[Any] = (),
     distribute: Distribute = replicate,
+    parent: str | Path | Run | None = None,
+    adapter: Adapter | None = None,
     begin: Begin = as_it_is,
     codec: str | Path | Coded | None = None,
     say: Say = silent,
@@ -62,12 +69,14 @@ def fit(
     family    a name in ``simulacra families``.
     data      a path or a known name, or what ``open_data`` returned.
     out       the run directory; runs/FAMILY-DATA unless given. One that holds a run already is refused unless resume.
-    config, training  settings; the family's recipe for this data where they are None.
+    config, training  settings; the parent's and the family's recipe for this data where they are None.
     steps, minutes, examples  the budget, whichever comes first; the recipe's where all are None.
     seed      every draw of the run is a function of it; the recipe's (0) where None.
     resume    go on where a stopped run left off, bit-identical to never having stopped. A larger budget goes further.
     hooks     seen by the training loop beside its monitors: progress bars, pictures.
     distribute  with several processes: ``training.engine.replicate`` or ``shard``.
+    parent    a run to start from: its averaged weights, where names and shapes agree, and its settings.
+    adapter   learn only this beside the parent's weights, ``nets.lora.LoRA()``; saved without them.
     begin     given the model before a new run of it, so that it may start from weights of another.
     codec     the directory of a run that encodes this data, or what ``coded`` returned: the family learns the
               distribution of its codes, and a copy of it becomes part of the run.
@@ -77,24 +86,29 @@ def fit(
     """
     if family not in FAMILIES:
         raise ValueError(f"no family {family!r}; expected one of {', '.join(FAMILIES)}")
+    if adapter is not None and parent is None and not resume:
+        raise ValueError("an adapter is learnt beside a trained run's weights; give that run as parent= (--from)")
     join()
     loaded = open_data(data) if isinstance(data, str) else data
     folder = Path(out) if out is not None else home(family, loaded)
     budget = {"steps": steps, "minutes": minutes, "examples": examples}
+    above = load(parent) if isinstance(parent, (str, Path)) else parent
     if (own := kept_codec(folder)) is not None and resume:
         codec = own
+    if above is not None and (codec is not None or above.recipe.parts):
+        raise ValueError("a model of codes starts from nothing so far; give a parent (--from) or a codec, not both")
     if codec is not None and not isinstance(codec, Coded):
         codec = coded(codec, loaded)
     learnt = loaded if codec is None else codec.codes
     recipe = plan(
-        family, loaded, config=config, training=training, budget=budget, seed=seed,
+        family, loaded, config=config, training=training, budget=budget, seed=seed, parent=above,
         latent=None if codec is None else codec.space,
     )  # fmt: skip
-    recipe = settle(folder, recipe, budget, resume)
-    model = FAMILIES[family].build(recipe.config, recipe.modelled, rng=recipe.training.seed)
+    started = start(settle(folder, replace(recipe, adapter=adapter), budget, resume), folder, above)
+    recipe, model = started.recipe, started.model
     if not resume:
         begin(model)
-    said = describe(recipe, loaded, model, codec)
+    said = [*describe(recipe, loaded, model, codec), *started.said]
     if across.rank() == 0:
         for line in said:
             say(line)
@@ -112,9 +126,18 @@ def fit(
     ]
     cpu = time.process_time()
     trained = train(
-        model, learnt.train, recipe.training, hooks=watching, folder=folder, resume=resume, distribute=distribute
+        model,
+        learnt.train,
+        recipe.training,
+        hooks=watching,
+        folder=folder,
+        resume=resume,
+        distribute=distribute,
+        begin=started.begin,
     )
     recipe = keep(folder, recipe, trained, time.process_time() - cpu)
+    if recipe.adapter is not None:
+        adapting.merge(trained.averaged)
     if across.processes() > 1:
         # each process goes on with a whole model of its own: what comes now is no longer shared work
         across.wait()
@@ -126,6 +149,41 @@ def kept_codec(folder: Path) -> Path | None:
     """The codec that a run in this folder stands on; None where there is none."""
     path = folder / PARTS / "codec"
     return path if (path / NAME).is_file() else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A model as it is before its first step, and what is to be learnt by counting; said: where its weights are from.
+
+    begin  leaves alone what is taken over from a parent.
+    """
+
+    recipe: Recipe
+    model: Any
+    begin: Callable[[Any, Data], None] = closed_form
+    said: Sequence[str] = ()
+
+
+def start(recipe: Recipe, folder: Path, parent: Run | None) -> Start:
+    """First weights: drawn, or taken over from a parent where there is one; and the recipe that says which.
+
+    A run that goes on reads its weights from its own state; the parent is needed if there is none yet.
+    """
+    model = FAMILIES[recipe.family].build(recipe.config, recipe.modelled, rng=recipe.training.seed)
+    if parent is None and not recipe.lineage:
+        return Start(recipe=recipe, model=model)
+    axes, said = transfer.grown(recipe), []
+    if not recipe.lineage or going_on.latest(folder) is None:
+        parent = parent_of(recipe, folder) if recipe.lineage or parent is None else parent
+        carried = transfer.take_over(model, recipe, parent, axes)
+        recipe = replace(recipe, lineage=transfer.lineage(parent, carried, folder))
+        said = transfer.told(parent, carried)
+    else:
+        carried = Carried(**{f.name: tuple(recipe.lineage[f.name]) for f in dataclasses.fields(Carried)})
+    if recipe.adapter is not None:
+        adapting.adapt(model, recipe)
+        said.append(f"{learning(model):,} numbers learn beside them, the others stay as they are")
+    return Start(recipe=recipe, model=model, begin=counting(carried, axes), said=said)
 
 
 def home(family: str, loaded: Loaded) -> Path:
@@ -141,10 +199,15 @@ def plan(
     training: Training | None = None,
     budget: dict[str, Any] | None = None,
     seed: int | None = None,
+    parent: Run | None = None,
     latent: Space | None = None,
 ) -> Recipe:
     """The recipe of a run that is about to be made; nothing is written. latent: of the codes it will learn, if any."""
     known_config, known_training = FAMILIES[family].recipe(latent or loaded.train.space, len(loaded.train))
+    space = loaded.train.space
+    if parent is not None:
+        space = transfer.settled(space, parent.recipe.space)
+        known_config = parent.recipe.config if parent.recipe.family == family else known_config
     training = training or known_training
     if budget and any(value is not None for value in budget.values()):
         training = dataclasses.replace(training, **budget)
@@ -153,7 +216,7 @@ def plan(
     return Recipe(
         family=family,
         config=config or known_config,
-        space=loaded.train.space,
+        space=space,
         data={
             "name": loaded.train.name,
             "source": loaded.source,
@@ -214,6 +277,8 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
     tensors = weights_and_averages(trained.model, trained.averaged)
     if across.rank() != 0:
         return recipe
+    if recipe.adapter is not None:
+        tensors = adapting.small(tensors, weights(parent_of(recipe, folder).model))
     written = save_tensors(folder / WEIGHTS, tensors)
     recipe = replace(
         recipe,
@@ -268,6 +333,11 @@ def _watch_every(training: Training) -> int:
     """Steps between two looks of the monitors: twenty looks at a run, none rarer than every 500 steps."""
     steps = training.steps or (training.examples or 10_000 * training.batch) // training.batch
     return max(20, min(500, steps // 20))
+
+
+def learning(model: Any) -> int:
+    """Number of learnable numbers that are not frozen."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def parameters(model: Any) -> int:

@@ -36,6 +36,8 @@ class Recipe:
     cost      what the training took: steps, examples, seconds, CPU-seconds, parameters.
     ended     "budget", "interrupted" or "stopped"; "" while it has not.
     verdicts  what the monitors said: name, level, text, step.
+    lineage   the run it started from, by place and hashes, that run's own ancestors, and what was taken over from it.
+    adapter   how its model was changed for being tuned (``nets.lora``); its weights then stand beside the parent's.
     parts     name -> the latent space of a run that this one stands on, in parts/NAME/: "codec" or nothing.
     """
 
@@ -49,6 +51,8 @@ class Recipe:
     cost: Mapping[str, float] = field(default_factory=dict)
     ended: str = ""
     verdicts: tuple[Mapping[str, Any], ...] = ()
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    adapter: Any = None
     parts: Mapping[str, Space] = field(default_factory=dict)
 
     @property
@@ -70,6 +74,8 @@ class Recipe:
             "cost": dict(self.cost),
             "ended": self.ended,
             "verdicts": [dict(verdict) for verdict in self.verdicts],
+            "lineage": dict(self.lineage),
+            "adapter": to_json(self.adapter),
             **({"parts": {name: space.to_json() for name, space in self.parts.items()}} if self.parts else {}),
         }
         write_json(folder / NAME, value)
@@ -108,6 +114,9 @@ def read(folder: Path) -> Recipe:
             cost=value["cost"],
             ended=value["ended"],
             verdicts=tuple(value["verdicts"]),
+            # runs of before there were such
+            lineage=value.get("lineage", {}),
+            adapter=from_json(value.get("adapter"), SETTINGS),
             parts={name: Space.from_json(space) for name, space in value.get("parts", {}).items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -27,8 +27,9 @@ from simulacra.modalities.text import Blocks, texts_of
 from simulacra.modalities.tokens import Encoding, encoding_from_json
 from simulacra.nets.through import Through, through
 from simulacra.recipes.families import FAMILIES
+from simulacra.runs import adapting, exchange
 from simulacra.runs.extractors import extractors_for
-from simulacra.runs.recipe import Recipe, read
+from simulacra.runs.recipe import NAME, Recipe, read
 from simulacra.training.loop import Trained
 from simulacra.training.posthoc import synthesise
 from simulacra.training.state import load as load_weights
@@ -123,6 +124,10 @@ class Run:
     def data(self) -> Loaded:
         """The data it was fitted on, opened again; ValueError where it has changed or is gone."""
         if self._loaded is None:
+            if not self.recipe.data["source"]:
+                raise ValueError(
+                    f"{self.path} was not fitted here, so its data is unknown; give data where it is asked for"
+                )
             loaded = open_data(self.recipe.data["source"], **self.recipe.data["options"])
             for part in ("train", "held_out"):
                 now, then = getattr(loaded, part).fingerprint, self.recipe.data["fingerprints"][part]
@@ -216,11 +221,16 @@ def learnt(model: Any) -> Any:
 
 
 def load(path: str | Path, *, model: Any = None) -> Run:
-    """A run from its directory. model: a stranger's model, built as it was when it was fitted, to be filled.
+    """A run from its directory, or from one of diffusers.
+
+    model  a stranger's model, built as it was when it was fitted, to be filled.
 
     Raises ValueError for a folder that is no run, is damaged, unfinished, or of a newer format.
     """
     folder = Path(path)
+    if model is None and not (folder / NAME).is_file() and exchange.is_diffusers(folder):
+        recipe, model, _ = exchange.read_diffusers(folder)
+        return Run(folder, recipe, model)
     recipe = read(folder)
     if model is None:
         if recipe.family not in FAMILIES:
@@ -231,10 +241,29 @@ def load(path: str | Path, *, model: Any = None) -> Run:
         model = FAMILIES[recipe.family].build(recipe.config, recipe.modelled)
     if WEIGHTS not in recipe.files or not (folder / WEIGHTS).is_file():
         raise ValueError(f"{folder} has no finished weights; finish it with `simulacra fit --resume --out {folder}`")
-    restore(model, load_tensors(folder / WEIGHTS, recipe.files[WEIGHTS]))
+    tensors = load_tensors(folder / WEIGHTS, recipe.files[WEIGHTS])
+    if recipe.adapter is not None:
+        base = weights(parent_of(recipe, folder).model)
+        adapting.adapt(model, recipe)
+        restore(model, adapting.filled(tensors, model, base))
+        adapting.merge(model)
+    else:
+        restore(model, tensors)
     if isinstance(model, nn.Module):
         model.eval()
     return Run(folder, recipe, model if "codec" not in recipe.parts else through(_codec(folder, recipe), model).eval())
+
+
+def parent_of(recipe: Recipe, folder: Path) -> Run:
+    """The run that a run started from; ValueError where it is gone or no longer what it was."""
+    about = recipe.lineage["parent"]
+    path = folder / about["path"]
+    if not path.exists():
+        raise ValueError(f"{folder} stands on {path.resolve()}, which is gone; put it back, or merge first")
+    parent = load(path)
+    if parent.recipe.files[WEIGHTS] != about["weights"]:
+        raise ValueError(f"{folder} stands on {path.resolve()}, which holds other weights now; restore it from a copy")
+    return parent
 
 
 def _codec(folder: Path, recipe: Recipe) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,12 @@ class Trained:
         return self.ended == "interrupted"
 
 
+def closed_form(model: Any, data: Data) -> None:
+    """What is learnt before the first step: a Fitter's ``fit``."""
+    if isinstance(model, Fitter):
+        model.fit(data)
+
+
 def train(
     model: Any,
     data: Data,
@@ -60,6 +66,7 @@ def train(
     resume: bool = False,
     device: torch.device | str | None = None,
     distribute: Distribute = replicate,
+    begin: Callable[[Any, Data], None] = closed_form,
 ) -> Trained:
     """Train a model, in place, on data: fit what is learnt in closed form, then take turns until a budget is used up.
 
@@ -69,6 +76,7 @@ def train(
     resume      go on from the newest checkpoint in ``folder``; without one, begin.
     device      None takes the accelerator where there is one.
     distribute  with several processes (``torchrun``): ``engine.replicate`` or ``engine.shard``.
+    begin       what is done with model and data before the first step, and not again where a run is resumed.
 
     Raises ValueError for a model that cannot be trained, a folder that is in use, holds a run already, cannot be
     written to or holds another model's run; the last good checkpoint survives.
@@ -85,8 +93,8 @@ def train(
             stack.enter_context(going_on.lock(home))
         engine.wait()
         # what was learnt in closed form lies in the model's buffers, so a resumed run has it
-        if isinstance(model, Fitter) and not (resume and home and going_on.latest(home)):
-            model.fit(data)
+        if not (resume and home and going_on.latest(home)):
+            begin(model, data)
         if not isinstance(model, Learner):
             return Trained(model=model, averaged=model)
         session = Session(model, data, training, hooks=hooks, engine=engine, folder=home)

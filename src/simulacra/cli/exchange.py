@@ -1,0 +1,72 @@
+"""``merge``, ``export`` and ``import``: a run for others to read, what others wrote as a run, adapters merged away."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from simulacra.cli.parse import parse, positionals
+from simulacra.cli.words import say
+from simulacra.runs import load
+from simulacra.runs.exchange import read_diffusers, write_diffusers
+from simulacra.runs.transfer import write_imported, write_merged
+
+FORMATS = ("diffusers",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Merging:
+    """Where to.
+
+    Attributes:
+        out: the new run directory.
+    """
+
+    out: Path
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Exporting:
+    """Where to, and how exactly.
+
+    Attributes:
+        out: the new directory.
+        dtype: of the weights there.
+    """
+
+    out: Path
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+
+
+def main_merge(arguments: Sequence[str]) -> None:
+    """The same model as a run that stands on no other."""
+    found, rest = positionals(arguments, ("RUN",), "merge")
+    options = parse(Merging, rest, verb="merge RUN")
+    run = write_merged(load(found[0]), options.out)
+    say(f"wrote {run.path}: the same outputs, standing on no other run")
+
+
+def main_export(arguments: Sequence[str]) -> None:
+    """A run as a directory of another library."""
+    found, rest = positionals(arguments, ("FORMAT", "RUN"), "export")
+    if found and found[0] not in FORMATS:
+        raise ValueError(f"no format {found[0]!r} to export to; expected one of {', '.join(FORMATS)}")
+    options = parse(Exporting, rest, verb="export diffusers RUN")
+    write_diffusers(load(found[1]).model, options.out, dtype=getattr(torch, options.dtype))
+    say(f"wrote {options.out}: its README.md says how to draw from it")
+
+
+def main_import(arguments: Sequence[str]) -> None:
+    """A directory of diffusers (a UNet2DModel, with its scheduler where there is one) as a run."""
+    found, rest = positionals(arguments, ("DIR",), "import")
+    options = parse(Merging, rest, verb="import DIR")
+    folder = Path(found[0])
+    recipe, model, notes = read_diffusers(folder)
+    for note in notes:
+        say(note)
+    run = write_imported(recipe, model, folder, options.out)
+    say(f"wrote {run.path}; draw from it with: simulacra sample {run.path} -n 64 --out samples.png")
