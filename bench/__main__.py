@@ -18,6 +18,7 @@ GROUPS = {
     "gan": "training a DCGAN, and the modes a GAN covers",
     "diffusion": "diffusion: training against diffusers and denoising-diffusion-pytorch, orders of the solvers",
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
+    "sequences": "a small transformer against nanoGPT's recipe, and what generating costs",
     "training": "one process against two, and a stop against none",
     "study": "human evaluation: coverage of its intervals, exposures in a browser",
     "compression": "files of MNIST and CIFAR-10 against the model's own bound, PNG and WebP; a quarter of an hour",

@@ -19,6 +19,7 @@ METHODS = {
     c.LatentVariable: ["latent", "log_prob_given", "sample_from"],
     c.Factorised: ["latent", "choice_log_probs"],
     c.Completer: ["complete"],
+    c.Prompted: ("steps", "continue_from"),
     c.Stepwise: ("walk",),
     c.Denoiser: ("denoise",),
     c.Critic: ["criticise"],

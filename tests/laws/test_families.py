@@ -56,6 +56,8 @@ from simulacra.families.hvae import HVAE, HVAEConfig
 from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
 from simulacra.families.tarflow import TarFlow, TarFlowConfig
+from simulacra.families.transformer import Sequences, TransformerConfig
+from simulacra.families.transformer import build as build_transformer
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.families.vqvae import VQVAE, VQVAEConfig
 from simulacra.laws.examples import drawn
@@ -76,6 +78,8 @@ from simulacra.nets.cell_outputs import Levels, Logistics, Together
 from simulacra.nets.code_prior import CausalPrior
 from simulacra.nets.codebooks import FSQ, VQ
 from simulacra.nets.codegrids import CodesByLayout, Grid, Places
+from simulacra.nets.decoder import Decoder as DecoderSettings
+from simulacra.nets.decoder import recomputed
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
@@ -106,6 +110,9 @@ CAPTIONED = Space(
 BITS = Space(fields={"picture": Continuous(low=-1, high=1, levels=2, shape=(1, 3, 3))}, measure="binary pixels")
 BLOCKS = Space(fields={"picture": Continuous(low=-1, high=1, levels=2, shape=(1, 4, 2))}, measure="binary pixels")
 WORDS = Space(fields={"word": Categorical(k=7, shape=(6,), varying=True)}, measure="letters")
+SAID = Space(fields={"word": WORDS.only}, y=KINDS, measure="letters")
+CODES = Space(fields={"codes": Categorical(k=5, shape=(4,))}, measure="codes")
+CHOSEN_CODES = Space(fields={"codes": Categorical(k=3, shape=(5,), sizes=(1, 2, 3))}, y=KINDS, measure="bytes")
 TABLE = Space(
     fields={
         "age": Continuous(low=0, high=INFINITE, centre=40, scale=10),
@@ -194,6 +201,11 @@ def tarflow(space: Space, **settings: Any) -> Callable[[], TarFlow]:
 def pixelcnn(space: Space, *layers: Any, **settings: Any) -> Callable[[], Raster]:
     config = PixelCNNConfig(network=Stacks(layers=layers, width=8, first=3), **settings)
     return lambda: build_pixelcnn(config, space, rng=1)
+
+
+def transformer(space: Space, **network: Any) -> Callable[[], Sequences]:
+    small = DecoderSettings(**{"depth": 2, "aspect": 8, "head": 4, **network})
+    return lambda: build_transformer(TransformerConfig(network=small), space, rng=1)
 
 
 def diffusion(space: Space, **settings: Any) -> Callable[[], Any]:
@@ -330,6 +342,10 @@ ROWS: dict[str, Callable[[], Any]] = {
         BLOCKS, Residual(dropout=0.3), Attention(heads=2), output=Together(hidden=16), block=(2, 1)
     ),
     "pixelcnn, given a vector": pixelcnn(CAPTIONED, Gated(), Attention(heads=2), output=Levels(hidden=8)),
+    "transformer, words": transformer(WORDS),
+    "transformer, words with labels": transformer(SAID, shared=2, memory=recomputed),
+    "transformer, codes": transformer(CODES, window=2),
+    "transformer, codes with labels": transformer(CHOSEN_CODES, shared=4),
 }
 
 # what each family can do, so that a lost method is noticed and does not pass as "not applicable"
@@ -368,6 +384,9 @@ CAN: dict[str, set[type[Any]]] = {
     "glow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
     "tarflow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
     "pixelcnn": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled, Stepwise},
+    "transformer": {Learner, Fitter, Sampler, Likelihood, Labelled},
+    "transformer, codes": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
+    "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
 }
 

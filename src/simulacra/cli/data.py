@@ -26,4 +26,5 @@ def show(*, json: JsonFlag = False) -> None:
     width = max(map(len, KNOWN))
     for name, known in KNOWN.items():
         print(f"{name:<{width}}  {known.what}")
-    print("\nA path is data too: a folder (subfolders are classes), IDX, CIFAR binary, .npy, .npz, .zip or .tar.")
+    print("\nA path is data too: a folder (subfolders are classes), IDX, CIFAR binary, .npy, .npz, .zip or .tar;")
+    print("text (.txt, .smi, .jsonl, or a folder of them).")

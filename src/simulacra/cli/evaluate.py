@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 from rich.console import Console
 
@@ -24,13 +25,17 @@ from simulacra.evaluation.observed import Observed
 from simulacra.evaluation.report import figures_to_json, text_table
 from simulacra.evaluation.streaming import Part, of_data, of_model
 from simulacra.evaluation.tasks import convolutional, labelled, logistic, tasks
+from simulacra.evaluation.texts import figures_of_texts
 from simulacra.mathematics.annealing import Annealing
 from simulacra.modalities.sources import Loaded
+from simulacra.modalities.text import read_samples_of_text, texts_of
+from simulacra.modalities.tokens import Encoding
 from simulacra.runs import Run, load
 from simulacra.runs.candidates import candidate, is_function, reference
 from simulacra.runs.extractors import extractors_for, named_extractors
 from simulacra.runs.pages import write_report
 from simulacra.runs.recipe import NAME
+from simulacra.runs.run import TEXTS, learned_texts
 from simulacra.training.engine import join
 
 TASK_SAMPLES = 10_000  # that a classifier learns from or is tried on
@@ -124,13 +129,17 @@ def _annealed(run: Run, options: Options, steps: int) -> list[Figure]:
 
 def _of_samples(text: str, options: Options) -> list[Figure]:
     if not is_function(text) and not Path(text).exists():
-        raise ValueError(f"{text} does not exist; expected a run, a folder of pictures, .npy, .npz or MODULE:FUNCTION")
+        raise ValueError(
+            f"{text} does not exist; expected a run, a folder of pictures, .npy, .npz, texts or MODULE:FUNCTION"
+        )
     for name in ("k", "ais", "sigma"):
         if getattr(options, name) is not None:
             raise ValueError(f"--{name} is of a run's likelihood on its own data; leave it out, or leave --real out")
     if options.real is None:
         raise ValueError(f"samples are judged against real data; say which with --real DATA ({text} is no run)")
     loaded = reference(options.real, **options.options())
+    if loaded.encoding is not None:
+        return _of_texts(text, loaded, loaded.encoding, options)
     real = min(MOST, len(loaded.held_out))
     # what is drawn at will is drawn as often as there are real examples; of what lies on disk, all is looked at
     n = options.n or (MOST if _on_disk(text) else max(LEAST, real))
@@ -154,6 +163,19 @@ def _of_samples(text: str, options: Options) -> list[Figure]:
             everything.part, found.there, loaded.held_out, extractors=extractors, seed=options.seed
         )
     return figures
+
+
+def _of_texts(text: str, loaded: Loaded, encoding: Encoding, options: Options) -> list[Figure]:
+    held = loaded.held_out
+    real = texts_of(held.batch(torch.arange(len(held)), Rng(0)), encoding)
+    if is_function(text):
+        raise ValueError(f"{text} is a function, and texts are read from files; write them to FILE.txt or FILE.jsonl")
+    if _on_disk(text):
+        fake = read_samples_of_text(Path(text))
+    else:
+        run = load(text)
+        fake = run.texts(run.sample(options.n or TEXTS, seed=options.seed))
+    return figures_of_texts(fake, real, train=learned_texts(loaded), seed=options.seed)
 
 
 def _tasks(part: Part, n: int, loaded: Loaded, options: Options) -> list[Figure]:

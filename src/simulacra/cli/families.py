@@ -20,6 +20,7 @@ CAN = {
     "to_latent": "invert",
     "choice_log_probs": "code",
     "walk": "walk",
+    "continue_from": "continue",
     "complete": "complete",
     "denoise": "denoise",
     "criticise": "criticise",

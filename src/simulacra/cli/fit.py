@@ -130,8 +130,9 @@ def _drawing(run: Run) -> str:
     y = run.recipe.space.y
     if isinstance(y, Space) and not is_captions(y):
         return f"simulacra translate {run.path} INPUT --out translated.png"
+    kind = "png" if run.encoding is None else "txt"
     caption = ' --y "A CAPTION"' if isinstance(y, Space) else ""
-    return f"simulacra sample {run.path} -n 64{caption} --out samples.png"
+    return f"simulacra sample {run.path} -n 64{caption} --out samples.{kind}"
 
 
 def _as_its(parent: Run | None) -> dict[str, Any]:

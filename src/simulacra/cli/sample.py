@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import time
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,14 +15,17 @@ import tyro
 from torch import Tensor
 
 from simulacra.cli.inputs import HELD_OUT
-from simulacra.cli.parse import Count, parse, positionals
-from simulacra.cli.words import say
-from simulacra.core.capabilities import ConditionalSampler, Sampler, require
+from simulacra.cli.parse import AtMost, parse, positionals
+from simulacra.cli.words import say, warn
+from simulacra.core.capabilities import ConditionalSampler, Prompted, Sampler, require
+from simulacra.core.prompts import Prompt
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
+from simulacra.mathematics.decoding import chosen as decoding
 from simulacra.modalities.samples import write_samples
+from simulacra.modalities.text import write_texts
 from simulacra.recipes.families import SETTINGS
-from simulacra.runs import load
+from simulacra.runs import Run, load
 
 T = TypeVar("T")
 
@@ -32,20 +36,25 @@ class Options:
 
     Attributes:
         n: how many examples.
-        out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures.
+        out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures; texts go to
+            FILE.txt, FILE.smi or FILE.jsonl. samples.png, or samples.txt, unless given.
         y: a class, by its name or number; drawn from the labels' marginal unless given. Of a run of captions, a
             caption (--caption is the same), or "held-out" for those of its held-out part, one each.
         average: width of the weights' average, made of those a run fitted with --snapshots has stored: 0.05, 0.1 ...
         guide: another run, of a weaker model of the same data, to be guided away from (with --guidance 2, say).
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
+        prompt: what texts begin with: they are written to the terminal as they are drawn, one unless n is given.
+        tokens: how many tokens follow a prompt, at most.
     """
 
-    n: Count = 64
-    out: Path = Path("samples.png")
+    n: AtMost = None
+    out: Path | None = None
     y: Annotated[str | None, tyro.conf.arg(aliases=["--caption"])] = None
     average: float | None = None
     guide: Path | None = None
     seed: int = 0
+    prompt: str | None = None
+    tokens: int = 500
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -62,14 +71,66 @@ def main(arguments: Sequence[str]) -> None:
     options, own = with_own(Options(), method, ("n", "y", "y_length", "rng", "guide"), rest, "sample RUN")
     run = run if options.average is None else run.averaged(options.average)
     guide = None if options.guide is None else load(options.guide)
+    if options.prompt is not None:
+        _continue(run, options, own)
+        return
+    n, began = 64 if options.n is None else options.n, time.perf_counter()
     y: str | Tensor | None = options.y
     if y == HELD_OUT and isinstance(run.recipe.space.y, Space):
         held = run.data().held_out
-        given = held.batch(torch.arange(options.n) % len(held), Rng(options.seed)).y
+        given = held.batch(torch.arange(n) % len(held), Rng(options.seed)).y
         assert isinstance(given, Tensor)
         y = given
-    batch = run.sample(options.n, y=y, seed=options.seed, guide=guide, **own)
-    say(write_samples(batch, run.recipe.space, options.out))
+    batch = run.sample(n, y=y, seed=options.seed, guide=guide, **own)
+    if run.encoding is None:
+        say(write_samples(batch, run.recipe.space, options.out or Path("samples.png")))
+        return
+    assert isinstance(batch.x, Tensor)
+    told = _rate(batch.x.numel() if batch.length is None else int(batch.length.sum()), began)
+    say(f"{write_texts(run.texts(batch), options.out or Path('samples.txt'))}, {told}")
+
+
+def _continue(run: Run, options: Options, own: dict[str, Any]) -> None:
+    """Texts that go on from a prompt, shown as they are drawn."""
+    model, encoding = require(run.model, Prompted, "a prompt"), run.encoding
+    if encoding is None:
+        raise ValueError(f"a prompt is text, and this run is of {run.recipe.space.measure}; leave --prompt out")
+    n, row = options.n or 1, torch.from_numpy(encoding.encode(options.prompt or ""))
+    y, room = run.labels(options.y, n), run.recipe.space.only.shape[0]
+    if len(row) >= room:
+        warn(f"the prompt has {len(row):,} tokens and this model sees {room - 1} at most: only its end is heeded")
+    changes = decoding(
+        **{k: v for k, v in own.items() if k in ("temperature", "top_k", "top_p", "min_p", "repetition")}
+    )
+    began, written, texts = time.perf_counter(), 0, list[str]()
+    for number in range(n):
+        pieces: list[int] = []
+        shown = options.prompt or ""
+        print(shown, end="", flush=True)
+
+        def told(token: torch.Tensor, there: torch.Tensor, pieces: list[int] = pieces, start: str = shown) -> None:
+            nonlocal written
+            if not bool(there[0]):
+                return
+            before = len(encoding.decode(pieces).rstrip("\ufffd"))
+            pieces.append(int(token[0]))
+            written += 1
+            # the bytes of a character may come one by one: it is shown when it is whole
+            print(encoding.decode(pieces).rstrip("\ufffd")[before:], end="", flush=True)
+
+        labels = None if y is None else y[number : number + 1]
+        model.continue_from(Prompt(tokens=row[None]), options.tokens, y=labels, changes=changes, told=told,
+                            rng=Rng(options.seed)("sample").rows(number))  # fmt: skip
+        print(flush=True)
+        texts.append(shown + encoding.decode(pieces))
+    warn(_rate(written, began))
+    if options.out is not None:
+        warn(write_texts(texts, options.out))
+
+
+def _rate(tokens: int, began: float) -> str:
+    seconds = time.perf_counter() - began
+    return f"{tokens:,} tokens, {tokens / max(seconds, 1e-9):,.0f} a second"
 
 
 def with_own(

@@ -18,9 +18,12 @@ class Loading:
         given: what each picture comes with, to learn the way from it: caption, low_resolution, grey, sketch or noisy,
             with its number where it has one (low_resolution:2).
         held_out: share held out by content hash, where the data has no official test split.
-        skip: largest share of unreadable pictures that is skipped rather than refused.
+        skip: largest share of unreadable pictures, or texts, that is skipped rather than refused.
         labels: a file of labels, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
-        modality: what the data is, where that is not recognised.
+        modality: what the data is, where that is not recognised: pictures, points or text.
+        tokens: what text is cut into: bytes, characters, bpe or bpe:SIZE; characters where there are few unless given.
+        block: tokens of a block of running text; of texts of their own, the most that one may have.
+        cut: what a text is: a line, a document, or a block of running text; what it looks like unless given.
     """
 
     size: str | None = None
@@ -31,6 +34,9 @@ class Loading:
     skip: float | None = None
     labels: str | None = None
     modality: str | None = None
+    tokens: str | None = None
+    block: int | None = None
+    cut: Literal["lines", "documents", "blocks"] | None = None
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of ``open_data``; those not given are left out."""
@@ -43,6 +49,9 @@ class Loading:
             "skip": self.skip,
             "labels": self.labels,
             "modality": self.modality,
+            "tokens": self.tokens,
+            "block": self.block,
+            "cut": self.cut,
         }
         return {name: value for name, value in given.items() if value is not None}
 

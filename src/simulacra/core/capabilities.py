@@ -14,6 +14,7 @@ from torch.distributions import Distribution, Normal
 
 from simulacra.core.batch import Batch, Data, Values
 from simulacra.core.likelihood import LogLikelihood
+from simulacra.core.prompts import Generated, Prompt, Steps
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Space
 from simulacra.core.turns import Player, Turn
@@ -209,6 +210,28 @@ class Stepwise(Protocol):
 
 
 @runtime_checkable
+class Prompted(Protocol):
+    """Goes on from a beginning, token by token, as long as is asked for."""
+
+    def steps(self, n: int, *, y: Values | None = None, prompt: Prompt | None = None) -> Steps:
+        """The distributions of one token after another; ends are an output beside the tokens where lengths vary."""
+        ...
+
+    def continue_from(
+        self,
+        prompt: Prompt,
+        tokens: int,
+        *,
+        y: Tensor | None = None,
+        rng: Rng | int,
+        changes: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+        told: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> Generated:
+        """Up to so many tokens that follow each prompt; told of each as it is drawn (``mathematics.decoding``)."""
+        ...
+
+
+@runtime_checkable
 class Denoiser(Protocol):
     """Takes Gaussian noise of any strength out of examples."""
 
@@ -235,7 +258,7 @@ class Labelled(Protocol):
 
 CAPABILITIES: tuple[type[Any], ...] = (
     Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Invertible, Codec, LatentVariable,
-    Factorised, Completer, Stepwise, Denoiser, Critic, Labelled,
+    Factorised, Completer, Stepwise, Prompted, Denoiser, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

@@ -21,6 +21,8 @@ class LogLikelihood:
              different measures are not comparable.
     count    size of an example in that measure's elements, a number or (b,): pixels, bytes, frames.
     method   how it was obtained, in words: "ELBO, 1 draw", "IWAE, k = 1000".
+    choices  of a model that decides one thing after another, how many decisions each example took, a number or (b,):
+             tokens, with the end where it is decided. None elsewhere. Perplexity is per decision.
     """
 
     nats: Tensor
@@ -28,6 +30,7 @@ class LogLikelihood:
     measure: str
     count: float | Tensor
     method: str = ""
+    choices: float | Tensor | None = None
 
     def mean(self) -> float:
         """Mean over the examples, nats."""

@@ -22,18 +22,25 @@ class Categorical:
     shape    extents of the field; () is one scalar.
     varying  shape[0] is the largest length; ``Batch.length`` says how much of each example is there.
     names    the k categories in words, or None.
+    sizes    how many elements of the space's measure each category stands for, or None for one each: the bytes of a
+             token, so that likelihoods of texts compare whatever they were cut into.
     """
 
     k: int
     shape: tuple[int, ...] = ()
     varying: bool = False
     names: tuple[str, ...] | None = None
+    sizes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"a categorical field needs at least one category; got k={self.k}")
         if self.names is not None and len(self.names) != self.k:
             raise ValueError(f"a categorical field needs one name a category; got {len(self.names)} for k={self.k}")
+        if self.sizes is not None and (len(self.sizes) != self.k or min(self.sizes) < 0):
+            raise ValueError(
+                f"a categorical field needs one size a category, none negative; got {len(self.sizes)} for k={self.k}"
+            )
         _check_shape(self.shape, self.varying)
 
 
@@ -203,7 +210,10 @@ def _check_shape(shape: tuple[int, ...], varying: bool) -> None:
 def _field_to_json(f: Field) -> dict[str, Any]:
     common: dict[str, Any] = {"shape": list(f.shape), "varying": f.varying}
     if isinstance(f, Categorical):
-        return {"kind": "categorical", "k": f.k, "names": None if f.names is None else list(f.names), **common}
+        words = {"names": None if f.names is None else list(f.names)}
+        # left out where there are none: what was written before there were sizes reads the same
+        sizes = {} if f.sizes is None else {"sizes": list(f.sizes)}
+        return {"kind": "categorical", "k": f.k, **words, **sizes, **common}
     # JSON has no infinity: null stands for "no bound"
     bounds = [None if math.isinf(f.low) else f.low, None if math.isinf(f.high) else f.high]
     return {
@@ -220,8 +230,14 @@ def _field_to_json(f: Field) -> dict[str, Any]:
 def _field_from_json(value: Mapping[str, Any]) -> Field:
     shape, varying = tuple(value["shape"]), bool(value["varying"])
     if value["kind"] == "categorical":
-        names = value["names"]
-        return Categorical(k=value["k"], names=None if names is None else tuple(names), shape=shape, varying=varying)
+        names, sizes = value["names"], value.get("sizes")
+        return Categorical(
+            k=value["k"],
+            names=None if names is None else tuple(names),
+            sizes=None if sizes is None else tuple(sizes),
+            shape=shape,
+            varying=varying,
+        )
     if value["kind"] == "continuous":
         return Continuous(
             low=-math.inf if value["low"] is None else value["low"],

@@ -216,7 +216,7 @@ def _scale(model: LatentVariable, batch: Batch) -> tuple[str, float | Tensor]:
     space = getattr(model, "space", None)
     if not isinstance(space, Space):
         raise ValueError(f"a likelihood needs to know what it is of; give {type(model).__name__} an attribute space")
-    return space.measure, elements(space, len(batch), batch.known, batch.length)
+    return space.measure, elements(space, len(batch), batch.known, batch.length, batch.x)
 
 
 def _joined(parts: list[Annealed], name: str) -> Annealed:

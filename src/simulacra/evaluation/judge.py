@@ -13,7 +13,7 @@ from simulacra.core.batch import Data, Values
 from simulacra.core.capabilities import ConditionalSampler, Likelihood, Sampler, capabilities
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Classes
+from simulacra.core.space import Categorical, Classes
 from simulacra.evaluation import intervals
 from simulacra.evaluation.disentanglement import disentanglement, measurable
 from simulacra.evaluation.extractors import BATCH, Extractor, plain, tensor
@@ -76,7 +76,9 @@ def judge(
     figures: list[Figure] = []
     if isinstance(model, Likelihood):
         scored = log_likelihood(model, held_out, n=n, rng=stream("likelihood"), options=options)
-        figures += figures_of_likelihood(scored, seed=stream.seed)
+        fields = list(held_out.space.fields.values())
+        tokens = fields[0].k if len(fields) == 1 and isinstance(fields[0], Categorical) else None
+        figures += figures_of_likelihood(scored, seed=stream.seed, tokens=tokens)
     own = plain(held_out.space)
     if extractors is None:
         extractors = [] if own is None else [own]

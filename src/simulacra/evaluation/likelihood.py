@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,8 +65,8 @@ def log_likelihood(
             f"{type(model).__name__} gives {bad} of {len(nats)} examples of {data.name} no finite likelihood: look for"
             " values outside the model's range or diverged weights"
         )
-    sizes = [p.count if isinstance(p.count, Tensor) else torch.full((len(p.nats),), float(p.count)) for p in parts]
-    each = torch.cat([s.double().cpu() for s in sizes])
+    each = _joined([p.count for p in parts], parts)
+    choices = [p.choices for p in parts if p.choices is not None]
     first = parts[0]
     return LogLikelihood(
         nats=nats,
@@ -74,41 +74,73 @@ def log_likelihood(
         measure=first.measure,
         count=float(each[0]) if bool((each == each[0]).all()) else each,
         method=first.method,
+        choices=_joined(choices, parts) if len(choices) == len(parts) else None,
     )
 
 
-def figures_of_likelihood(found: LogLikelihood, *, seed: int | None = None) -> list[Figure]:
+def _joined(values: Sequence[float | Tensor], parts: Sequence[LogLikelihood]) -> Tensor:
+    """A number of every example, (n,), where parts have one of each or one for all."""
+    each = [
+        v if isinstance(v, Tensor) else torch.full((len(p.nats),), float(v)) for v, p in zip(values, parts, strict=True)
+    ]
+    return torch.cat([v.double().cpu() for v in each])
+
+
+# what bits an element are called where the element has a name of its own
+RATES = {"bytes": "bits per byte"}
+
+
+def figures_of_likelihood(found: LogLikelihood, *, seed: int | None = None, tokens: int | None = None) -> list[Figure]:
     """Mean negative log-likelihood in nats an example, and in bits an element of its measure, both with intervals.
+
+    tokens  of how many kinds each decision is one, for the perplexity of a model that decides token by token.
 
     A lower bound on log p is an upper bound here: the truth is no worse than the figure.
     """
-    n = len(found.nats)
-    count = found.count.double() if isinstance(found.count, Tensor) else torch.tensor(found.count).double()
-    rate = found.bits_per_element()
-    # a ratio of two means: its error is that of what each example leaves of it, over the mean size (Cochran 1977, 6.4)
-    residual = (-found.nats.double() / math.log(2) - rate * count) / count.mean()
-    figures = []
-    for name, unit, value, each in (
-        ("negative log-likelihood", "nats", -found.mean(), -found.nats),
-        ("bits per element", "bits", rate, rate + residual),
-    ):
+    n, bits = len(found.nats), -found.nats.double() / math.log(2)
+    rate, each = _rate(bits, found.count)
+    name = f"bits per element of {found.measure}" if found.measure else "bits per element"
+    rows: list[tuple[str, str, float, intervals.Interval]] = [
+        (
+            f"negative log-likelihood of {found.measure}" if found.measure else "negative log-likelihood",
+            "nats",
+            -found.mean(),
+            intervals.of_mean(-found.nats),
+        ),
+        (RATES.get(found.measure, name), "bits", rate, intervals.of_mean(each)),
+    ]
+    if found.choices is not None:
+        value, each = _rate(bits, found.choices)
         interval = intervals.of_mean(each)
-        figures.append(
-            Figure(
-                name=f"{name} of {found.measure}" if found.measure else name,
-                value=value,
-                direction="lower",
-                kind=found.kind,
-                unit=unit,
-                n=n,
-                interval=interval.bounds,
-                interval_method=interval.method,
-                level=intervals.LEVEL,
-                seed=seed,
-                note=found.method,
-            )
+        if interval.bounds is not None:
+            low, high = (2**b for b in interval.bounds)
+            interval = intervals.Interval(bounds=(low, high), method=f"{interval.method}, of its logarithm")
+        # of other tokens it is another thing: its unit says of which
+        rows.append(("perplexity a token", "" if tokens is None else f"of {tokens} tokens", 2**value, interval))
+    return [
+        Figure(
+            name=name,
+            value=value,
+            direction="lower",
+            kind=found.kind,
+            unit=unit,
+            n=n,
+            interval=interval.bounds,
+            interval_method=interval.method,
+            level=intervals.LEVEL,
+            seed=seed,
+            note=found.method,
         )
-    return figures
+        for name, unit, value, interval in rows
+    ]
+
+
+def _rate(bits: Tensor, count: float | Tensor) -> tuple[float, Tensor]:
+    """Bits over all counted, and for each example a value (n,) that has this mean and the spread of its error."""
+    size = count.double() if isinstance(count, Tensor) else torch.tensor(count).double()
+    rate = float((bits / (size.mean() if size.ndim else size)).mean())
+    # a ratio of two means: its error is that of what each example leaves of it, over the mean size (Cochran 1977, 6.4)
+    return rate, rate + (bits - rate * size) / size.mean()
 
 
 @contextmanager

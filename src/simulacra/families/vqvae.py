@@ -192,7 +192,7 @@ class VQVAE(nn.Module):
             nats=joint.log_prob(x, known, length) + log_prior,
             kind="bound",
             measure=self.autoencoder.head.measure,
-            count=elements(self.space, len(batch), known, length),
+            count=elements(self.space, len(batch), known, length, x),
             method="the encoder's codes alone",
         )
 

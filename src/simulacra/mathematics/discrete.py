@@ -15,3 +15,10 @@ def quantile(log_prob: Float[Tensor, "n k"], u: Float[Tensor, " n"]) -> Int[Tens
     # the last value takes what rounding leaves over
     reached = torch.softmax(log_prob, dim=1)[:, :-1].cumsum(1)
     return (reached <= u[:, None].to(reached.dtype)).sum(1)
+
+
+def support_quantile(log_prob: Float[Tensor, "n k"], u: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Like ``quantile``, and never a value of probability 0: rounding is left to the last value that has any."""
+    reached = log_prob.double().exp().cumsum(1)
+    # in float64 the product stays below the total, which every value without probability at the end shares
+    return (reached <= u[:, None].double() * reached[:, -1:]).sum(1)

@@ -17,12 +17,14 @@ class Known:
     """A data set known by name.
 
     what      one line: what it is, how much of it, licence.
-    modality  "pictures" | "points".
+    modality  "pictures" | "points" | "text".
     folder    its folder's name under SIMULACRA_DATA or the cache; None where it is made, not read.
     classes   the names of its classes, in their order; () where it has none or they are read from the files.
     url       what is fetched where the folder is missing: file name -> address. Empty where it cannot be fetched.
     sha256    file name -> SHA-256 of the file; of its unpacked contents for .gz, which mirrors pack differently.
     by_hand   how to get what cannot be fetched.
+    files     of text: the file to learn from, and that of the official test split where there is one.
+    cut       of text: "lines" or "blocks", where its looks would not tell.
     binarise  "dynamic" | "threshold" where the pictures are made black and white.
     licence   as its source states it.
     consent   whether people are shown or took part, and what they agreed to, as far as its source says.
@@ -35,6 +37,8 @@ class Known:
     url: Mapping[str, str] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
     by_hand: str = ""
+    files: tuple[str, ...] = ()
+    cut: str | None = None
     binarise: str | None = None
     licence: str = "none needed: drawn by formulas"
     consent: str = "no people in it"
@@ -118,6 +122,35 @@ KNOWN: dict[str, Known] = {
         folder="emoji",
         by_hand="copy the pictures of the folder png/72 of github.com/googlefonts/noto-emoji there",
         licence="OFL 1.1",
+    ),
+    "names": Known(
+        what="32,033 first names, one a line, a to z (makemore, MIT; US Social Security's names of 2018)",
+        modality="text",
+        folder="text",
+        files=("names.txt",),
+        cut="lines",
+        by_hand="copy names.txt of github.com/karpathy/makemore there",
+        licence="MIT",
+        consent="first names of people, no one of whom is told by them",
+    ),
+    "tinyshakespeare": Known(
+        what="1.1 million characters of Shakespeare, 65 different ones, the last tenth held out (public domain)",
+        modality="text",
+        folder="text",
+        files=("tinyshakespeare.txt",),
+        cut="blocks",
+        by_hand="copy data/tinyshakespeare/input.txt of github.com/karpathy/char-rnn there as tinyshakespeare.txt",
+        licence="public domain",
+    ),
+    "wikitext-2": Known(
+        what="2.4 million bytes of Wikipedia: WikiText-2's validation part to learn from, its test part (CC BY-SA)",
+        modality="text",
+        folder="text",
+        files=("wikitext2.valid.txt", "wikitext2.test.txt"),
+        cut="blocks",
+        by_hand="copy WikiText-2's valid and test parts there as wikitext2.valid.txt and wikitext2.test.txt",
+        licence="CC BY-SA",
+        consent="articles about people among others; written by volunteers under that licence",
     ),
     "ring": Known(what="8 Gaussians on a circle of radius 1, sigma 0.01 (PacGAN's 2D-ring); exact", modality="points"),
     "grid": Known(what="25 Gaussians on {-4,-2,0,2,4}^2, sigma 0.05 (PacGAN's 2D-grid); exact", modality="points"),

@@ -13,11 +13,12 @@ import torch
 from simulacra.core.batch import Data, Stored
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
-from simulacra.modalities import arrays, images, raster, recognise, sprites, toys, worlds
+from simulacra.modalities import arrays, images, raster, recognise, sprites, text, toys, worlds
 from simulacra.modalities.given import Caption, Given, given_by
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
 from simulacra.modalities.split import enough, split
+from simulacra.modalities.tokens import Encoding
 
 HELD_OUT_POINTS = 10_000  # drawn once from an endless world, to judge by
 HELD_OUT_SPRITES = 2_000
@@ -35,7 +36,8 @@ class Loaded:
     """Data ready to learn from.
 
     train, held_out  the part to learn from and the part to judge by; their spaces are equal.
-    modality         "pictures" | "points".
+    modality         "pictures" | "points" | "text".
+    encoding         of text: what cut it into tokens, and puts them together again.
     notes            what was recognised, chosen, ignored and skipped: plain lines for a person.
     source, options  what opens the same data again: ``open_data(source, **options)``; options are JSON values.
     licence          of the data, as its source states it; consent: of the people in it, where it is known.
@@ -49,6 +51,7 @@ class Loaded:
     options: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "not stated"
     consent: str = "not stated"
+    encoding: Encoding | None = None
 
 
 def open_data(
@@ -62,18 +65,23 @@ def open_data(
     given: str | None = None,
     held_out: float | None = None,
     skip: float = 0.05,
+    tokens: str | None = None,
+    block: int | None = None,
+    cut: str | None = None,
 ) -> Loaded:
     """The data that ``text`` names: a known name, a path, or OWNER/NAME on the hub.
 
     size      side, or (h, w), that pictures are cropped and resized to.
     channels  1 grey, 3 RGB, 4 RGBA.
-    modality  "pictures" or "points", where what is recognised is not what is meant.
+    modality  "pictures", "points" or "text", where what is recognised is not what is meant.
     labels    a label file, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
     binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
     given     what each picture comes with, to be learnt from: "caption", or "grey", "sketch", "low_resolution:2" made
               of it (``modalities.given``); labels are left aside then.
     held_out  share held out by content hash where there is no official test split; None: 0.1, up to 0.3 of small data.
-    skip      largest share of unreadable pictures that is skipped rather than refused.
+    skip      largest share of unreadable pictures, or texts, that is skipped rather than refused.
+    tokens, block, cut  of text: what it is cut into ("bytes", "characters", "bpe", "bpe:SIZE"), tokens of a block,
+              and what a text is: "lines", "documents", or "blocks" of running text (``modalities.text``).
 
     Raises ValueError, in one line, for everything that is wrong with the text, the files or the choices.
     """
@@ -86,15 +94,26 @@ def open_data(
         "given": given,
         "held_out": held_out,
         "skip": None if skip == Options().skip else skip,
+        "tokens": tokens,
+        "block": block,
+        "cut": cut,
     }
-    if modality not in (None, "pictures", "points"):
-        raise ValueError(f"no modality {modality!r}; expected pictures or points")
+    if modality not in (None, "pictures", "points", "text"):
+        raise ValueError(f"no modality {modality!r}; expected pictures, points or text")
     if binarise not in (None, *BINARISE):
         raise ValueError(f"no way to binarise {binarise!r}; expected {' or '.join(BINARISE)}")
     file = None if labels == "none" else labels
     by = None if given is None else given_by(given)
     options = Options(size=_extent(size), channels=channels, skip=skip, labels=file, captions=isinstance(by, Caption))
-    loaded = _open(text, options, modality, binarise, held_out, by)
+    of_text = _text_path(text, modality)
+    if of_text is not None:
+        _refuse_choices(text, options, binarise, by, size=False)
+        loaded = _text(text, of_text, options, tokens=tokens, block=block, cut=cut, held_out=held_out)
+    else:
+        for what, value in (("tokens", tokens), ("block", block), ("cut", cut)):
+            if value is not None:
+                raise ValueError(f"{text}: {what} means nothing for this data; leave it out")
+        loaded = _open(text, options, modality, binarise, held_out, by)
     if labels == "none" and given is None:
         loaded = replace(loaded, train=_unlabelled(loaded.train), held_out=_unlabelled(loaded.held_out))
     known = KNOWN.get(text)
@@ -235,6 +254,51 @@ def _at_eight_bits(read: Read) -> Read:
     factor = 255 / (read.levels - 1)
     wide = (read.train.pictures * factor + 0.5).astype(np.uint8)
     return Read(train=replace(read.train, pictures=wide), classes=read.classes, notes=read.notes)
+
+
+def _text_path(name: str, modality: str | None) -> Path | None:
+    """Where text lies that a name means, known or by its path; None for anything else."""
+    known = KNOWN.get(name)
+    if known is not None:
+        return recognise.find(name, known) if known.modality == "text" and modality in (None, "text") else None
+    if name in TOYS or name == "sprites":
+        return None
+    found = recognise.find(name, None)
+    if modality == "text" and found is None:
+        raise ValueError(f"{name}: texts are read from files; expected a path")
+    return found if found is not None and (modality == "text" or (modality is None and text.is_text(found))) else None
+
+
+def _text(
+    name: str,
+    path: Path,
+    options: Options,
+    *,
+    tokens: str | None,
+    block: int | None,
+    cut: str | None,
+    held_out: float | None,
+) -> Loaded:
+    """Text of a file, a folder or a known name."""
+    known, raw = KNOWN.get(name), tokens == "bytes"
+    if known is None:
+        read, label = text.read_texts(path, raw=raw, skip=options.skip), path.name
+    else:
+        missing = [file for file in known.files if not (path / file).is_file()]
+        if missing:
+            raise ValueError(f"{name}: {missing[0]} is not in {path}; {known.by_hand}")
+        train, *test = (text.read_texts(path / file, raw=raw).train for file in known.files)
+        read, label = text.Texts(train=train, test=test[0] if test else None), name
+    cut = cut or (known.cut if known is not None else None)
+    found = text.encoded(read, label, tokens=tokens, block=block, cut=cut, share=held_out)
+    return Loaded(
+        train=found.train,
+        held_out=found.held_out,
+        modality="text",
+        notes=found.notes,
+        options=found.options,
+        encoding=found.encoding,
+    )
 
 
 def _world(name: str, world: worlds.World) -> Loaded:

@@ -164,7 +164,7 @@ class Autoencoder(nn.Module):
             nats=nats,
             kind="bound",
             measure=self.head.measure,
-            count=elements(self.space, len(batch), known, length),
+            count=elements(self.space, len(batch), known, length, x),
             method="ELBO, 1 draw" if k == 1 else f"IWAE, k = {k}",
         )
 

@@ -313,16 +313,26 @@ def _choice(f: Field, number: int, part: Elementwise) -> Tensor:
     return torch.full_like(like, value)
 
 
-def elements(space: Space, batch: int, known: Values | None, length: Tensor | None) -> float | Tensor:
-    """Observed elements of each example: a number where all have the same, else float64 (b,)."""
-    if known is None and (length is None or not any(f.varying for f in space.fields.values())):
+def elements(
+    space: Space, batch: int, known: Values | None, length: Tensor | None, x: Values | None = None
+) -> float | Tensor:
+    """Observed elements of each example: a number where all have the same, else float64 (b,).
+
+    x  the examples: needed where categories have sizes (``Categorical.sizes``), which are then what is counted.
+    """
+    sized = any(isinstance(f, Categorical) and f.sizes is not None for f in space.fields.values())
+    if not sized and known is None and (length is None or not any(f.varying for f in space.fields.values())):
         return float(space.size)
     count = torch.zeros(batch, dtype=torch.float64)
     for name, f in space.fields.items():
         seen = pick(known, name)
-        device = (seen if seen is not None else length).device  # type: ignore[union-attr]
+        device = next((t.device for t in (seen, length, pick(x, name)) if t is not None), torch.device("cpu"))
         inside = within(f, batch, length, device).reshape(batch, -1, *[1] * max(0, len(f.shape) - 1))
         inside = inside.reshape(batch) if not f.shape else inside.expand(batch, *f.shape)
         inside = inside if seen is None else inside & seen
-        count += inside.reshape(batch, -1).sum(1).to("cpu", torch.float64)
+        worth = inside.to(torch.float64)
+        if isinstance(f, Categorical) and f.sizes is not None:
+            assert x is not None, "categories of several sizes are counted by their values"
+            worth = worth * torch.tensor(f.sizes, dtype=torch.float64, device=device)[pick(x, name)]
+        count += worth.reshape(batch, -1).sum(1).cpu()
     return count

@@ -22,6 +22,7 @@ from simulacra.families import (
     hvae,
     pixelcnn,
     tarflow,
+    transformer,
     vae,
     vqvae,
 )
@@ -53,6 +54,8 @@ from simulacra.nets import (
     codebooks,
     codegrids,
     coupling,
+    decoder,
+    decoder_steps,
     denoisers,
     dequantise,
     fourier,
@@ -64,10 +67,10 @@ from simulacra.nets import (
     spreading,
     text_encoder,
     tokens,
-    transformer,
     transforms,
 )
 from simulacra.nets import adversarial as duels
+from simulacra.nets import transformer as attention
 from simulacra.recipes.settings import table
 from simulacra.training import settings as training_settings
 from simulacra.training.settings import Training
@@ -76,14 +79,15 @@ from simulacra.training.settings import Training
 SETTINGS = table((
     # families
     consistency, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn,
-    tarflow, vae, vqvae,
+    tarflow, transformer, vae, vqvae,
     # mathematics
     adversarial, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
     noise_chain, paths, preconditioning, solvers, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    code_prior, codebooks, codegrids, coupling, denoisers, dequantise, duels, fourier, heads, lora,
-    magnitude_preserving, picture_flow, residual_unet, spreading, text_encoder, tokens, transformer, transforms,
+    attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, dequantise, duels,
+    fourier, heads, lora, magnitude_preserving, picture_flow, residual_unet, spreading, text_encoder, tokens,
+    transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -258,6 +262,15 @@ def flow_matching_recipe(space: Space, examples: int) -> tuple[flow_matching.Flo
     return config, training
 
 
+def transformer_recipe(space: Space, examples: int) -> tuple[transformer.TransformerConfig, Training]:
+    """Four blocks, 128 wide; Muon for their matrices beside AdamW, rates falling over most of the run."""
+    steps = passes(examples, 32, epochs=5, low=500, high=20_000)
+    schedule = optimisers.Warmup(steps=50, decay=0.85, final=0.02)
+    rest = optimisers.AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=schedule)
+    muon = optimisers.Muon(lr=1.2e-2, weight_decay=0.1, rest=rest, schedule=schedule)
+    return transformer.TransformerConfig(optimiser=muon), Training(steps=steps, batch=32)
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
@@ -280,6 +293,7 @@ FAMILIES: dict[str, Family] = {
         build=discrete_diffusion.DiscreteDiffusion,
         recipe=discrete_diffusion_recipe,
     ),
+    "transformer": Family(config=transformer.TransformerConfig, build=transformer.build, recipe=transformer_recipe),
     "flow_matching": Family(
         config=flow_matching.FlowMatchingConfig,
         build=flow_matching.build,

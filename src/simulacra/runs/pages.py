@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Data
-from simulacra.core.capabilities import Codec, ConditionalSampler, Decoder, Likelihood, Sampler
+from simulacra.core.capabilities import Codec, ConditionalSampler, Decoder, Likelihood, Prompted, Sampler
 from simulacra.core.checkpoint import read_json, write, write_json
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
@@ -38,6 +39,7 @@ from simulacra.modalities import grids
 from simulacra.modalities.captions import is_captions
 from simulacra.modalities.images import to_uint8
 from simulacra.modalities.samples import is_pictures, show
+from simulacra.modalities.sources import Loaded
 from simulacra.recipes.settings import to_json
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.run import PARTS, Run
@@ -52,6 +54,8 @@ FIGURES = "figures.json"
 NEIGHBOURS = 12  # shown, of
 SEARCHED = 100  # samples: those closest to a training picture
 PAIRS = 500  # held-out examples scored by every run of a comparison
+TEXTS = 20
+PAGE = 1_500  # pieces of the text that is coloured
 MOST_TRAIN = 20_000  # training pictures searched for the nearest one
 
 
@@ -140,6 +144,9 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
         verdicts=[Verdict(**verdict) for verdict in recipe.verdicts],
         samples=None if samples is None else grids.png(samples),
         real=real,
+        texts=run.texts(run.sample(TEXTS)) if run.encoding is not None and isinstance(run.model, Sampler) else (),
+        real_texts=_real_texts(run, loaded),
+        surprise=_surprise(run, loaded),
         reconstructions=_reconstructions(run, loaded.held_out) if pictures else None,
         interpolations=_interpolations(run) if pictures else None,
         nearest=_nearest(run) if pictures and isinstance(run.model, Sampler) else (),
@@ -178,7 +185,7 @@ def command(run: Run) -> str:
     given = run.recipe.data["options"]
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
-    others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality")
+    others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality", "tokens", "block", "cut")
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     options += [f"--codec {run.path / PARTS / 'codec'}"] if "codec" in run.recipe.parts else []
     what = [run.recipe.family, run.recipe.data["source"], *options, *budget]
@@ -265,6 +272,33 @@ def _nearest(run: Run) -> list[Neighbour]:
         )
         for i in range(len(closest))
     ]
+
+
+def _real_texts(run: Run, loaded: Loaded) -> list[str]:
+    if run.encoding is None:
+        return []
+    chosen = Rng(0)("real texts").permutation(len(loaded.held_out))[:TEXTS]
+    return run.texts(loaded.held_out.batch(chosen, Rng(0)))
+
+
+def _surprise(run: Run, loaded: Loaded) -> list[tuple[str, float]]:
+    """The first held-out texts in pieces, each with its bits, as many as make a page."""
+    if run.encoding is None or not isinstance(run.model, Prompted):
+        return []
+    held, found = loaded.held_out, list[tuple[str, float]]()
+    for row in range(min(len(held), PAGE)):
+        batch = held.batch(torch.tensor([row]), Rng(0))
+        assert isinstance(batch.x, Tensor)
+        tokens = batch.x[0, : batch.x.shape[1] if batch.length is None else int(batch.length)]
+        steps = run.model.steps(1, y=batch.y)
+        for token in tokens.tolist():
+            found.append((run.encoding.decode([token]), -float(steps.log_probs()[0, token]) / math.log(2)))
+            steps.take(torch.tensor([token]))
+        if batch.length is not None:
+            found.append(("\n", 0.0))
+        if len(found) >= PAGE:
+            break
+    return found
 
 
 def _seconds_per_sample(model: Any, n: int = 100) -> float | None:

@@ -13,15 +13,18 @@ from torch import Tensor, nn
 
 from simulacra.core.batch import Batch
 from simulacra.core.capabilities import ConditionalSampler, Sampler, require
-from simulacra.core.checkpoint import digest, load_tensors
+from simulacra.core.checkpoint import digest, load_tensors, read_json
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Space
 from simulacra.evaluation.extractors import Extractor
 from simulacra.evaluation.further import Statistic
 from simulacra.evaluation.judge import judge
+from simulacra.evaluation.texts import figures_of_texts
 from simulacra.modalities import captions
 from simulacra.modalities.sources import Loaded, open_data
+from simulacra.modalities.text import Blocks, texts_of
+from simulacra.modalities.tokens import Encoding, encoding_from_json
 from simulacra.nets.through import Through, through
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs import adapting, exchange
@@ -35,6 +38,8 @@ from simulacra.training.state import restore, weights
 WEIGHTS = "model.safetensors"
 MISSED = 0.1  # largest share of an average's profile that may be missing from one that is made afterwards
 PARTS = "parts"
+ENCODING = "space/encoding.json"
+TEXTS = 200  # drawn and held-out texts that are compared, where nobody says how many
 
 
 class Run:
@@ -150,7 +155,7 @@ class Run:
         options  what its ``log_likelihood`` offers beside the protocol, such as k for importance-weighted draws.
         """
         loaded = self.data()
-        return judge(
+        figures = judge(
             self.model,
             loaded.held_out,
             train=loaded.train,
@@ -160,6 +165,40 @@ class Run:
             options=options,
             further=further,
         )
+        if loaded.encoding is not None and isinstance(self.model, Sampler):
+            figures += self._text_figures(loaded, min(n or TEXTS, len(loaded.held_out)), seed)
+        return figures
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """What cuts this run's texts into tokens and puts them together; None where it is not of text."""
+        if ENCODING not in self.recipe.files:
+            return None
+        path = self.path / ENCODING
+        if digest(path) != self.recipe.files[ENCODING]:
+            raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
+        return encoding_from_json(read_json(path))
+
+    def texts(self, batch: Batch) -> list[str]:
+        """The texts of a batch of this run's tokens; ValueError for a run that is not of text."""
+        if self.encoding is None:
+            raise ValueError(f"{self.path} is a run of {self.recipe.space.measure}, which are no text")
+        return texts_of(batch, self.encoding)
+
+    def _text_figures(self, loaded: Loaded, n: int, seed: int) -> list[Figure]:
+        assert loaded.encoding is not None
+        fake = self.texts(self.sample(n, seed=seed))
+        real = texts_of(loaded.held_out.batch(Rng(seed)("held out").permutation(len(loaded.held_out))[:n], Rng(0)),
+                        loaded.encoding)  # fmt: skip
+        return figures_of_texts(fake, real, train=learned_texts(loaded), seed=seed) if n > 1 else []
+
+
+def learned_texts(loaded: Loaded) -> list[str]:
+    """The texts that were learned from; running text is one."""
+    assert loaded.encoding is not None
+    if isinstance(loaded.train, Blocks):
+        return [loaded.encoding.decode(loaded.train.tokens.tolist())]
+    return texts_of(loaded.train.batch(torch.arange(len(loaded.train)), Rng(0)), loaded.encoding)
 
 
 def _codec_files(run: Run) -> dict[str, str]:

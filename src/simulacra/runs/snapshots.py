@@ -19,20 +19,32 @@ from simulacra.modalities import grids
 from simulacra.modalities.conditions import as_pictures, picture_given
 from simulacra.modalities.images import to_uint8
 from simulacra.modalities.samples import is_pictures, show
+from simulacra.modalities.text import texts_of, write_texts
+from simulacra.modalities.tokens import Encoding
 from simulacra.training.hooks import Moment
 
 SHOWN = 36
+TEXTS = 20
 FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # denser at first, where most changes
 
 
 class Snapshots:
-    """A hook that keeps a grid of samples at fixed fractions of the budget, as samples/step-NNNNNNN.png."""
+    """A hook that keeps samples at fixed fractions of the budget: grids as samples/step-NNNNNNN.png, texts as .txt.
+
+    seen      what is drawn from, made of the model that learns; the same model unless it learns codes.
+    encoding  of text: what puts tokens together.
+    """
 
     every = 1
 
-    def __init__(self, folder: Path, data: Data, seen: Callable[[Any], Any] = lambda model: model) -> None:
-        """seen: what is drawn from, made of the model that learns; the same model unless it learns codes."""
-        self.folder, self.data, self.seen, self.taken = folder, data, seen, -1
+    def __init__(
+        self,
+        folder: Path,
+        data: Data,
+        seen: Callable[[Any], Any] = lambda model: model,
+        encoding: Encoding | None = None,
+    ) -> None:
+        self.folder, self.data, self.seen, self.encoding, self.taken = folder, data, seen, encoding, -1
 
     def __call__(self, moment: Moment) -> None:
         due = sum(moment.fraction >= f for f in FRACTIONS)
@@ -40,6 +52,11 @@ class Snapshots:
             return
         self.taken = due
         # every process draws, since a sharded model needs them all; the first one writes
+        if self.encoding is not None:
+            batch = self.seen(moment.averaged()).sample(TEXTS, rng=Rng(moment.training.seed)("look"))
+            if moment.main:
+                write_texts(texts_of(batch, self.encoding), self.folder / f"step-{moment.step:07d}.txt")
+            return
         picture = draw(self.seen(moment.averaged()), self.data, seed=moment.training.seed)
         if picture and moment.main:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -75,6 +75,8 @@ class Report:
     name            the run's, unique on a page of several.
     family, data    "vae", "digits"; learnt is a sentence on what was learnt, date as it is to be read.
     samples, real   PNG grids of the same geometry: what the model drew, and held-out real pictures.
+    texts, real_texts  samples and held-out examples that are text.
+    surprise        a held-out text in pieces, each with the bits it took the model.
     reconstructions, interpolations  PNG grids; the first has each original above (or before) its reconstruction.
     nearest         samples beside their nearest training pictures.
     progress        (step, PNG) pairs, the same noise drawn at each; animation a GIF of them.
@@ -95,6 +97,9 @@ class Report:
     verdicts: Sequence[Verdict] = ()
     samples: bytes | None = None
     real: bytes | None = None
+    texts: Sequence[str] = ()
+    real_texts: Sequence[str] = ()
+    surprise: Sequence[tuple[str, Number]] = ()
     reconstructions: bytes | None = None
     interpolations: bytes | None = None
     nearest: Sequence[Neighbour] = ()

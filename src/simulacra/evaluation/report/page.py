@@ -99,6 +99,9 @@ def run_view(report: Report) -> dict[str, Any]:
         "verdicts": sorted((_verdict(v) for v in report.verdicts), key=lambda v: SEVERITY[v["kind"]]),
         "samples": picture(report.samples, f"Samples drawn by {report.name}") if report.samples else None,
         "real": picture(report.real, "Held-out real data, not seen in training") if report.real else None,
+        "texts": list(report.texts),
+        "real_texts": list(report.real_texts),
+        "surprise": [(p, f"{bits:.1f} bits", surprise_level(bits)) for p, bits in report.surprise],
         "reconstructions": picture(report.reconstructions, "Held-out pictures and their reconstructions")
         if report.reconstructions
         else None,
@@ -124,6 +127,11 @@ def run_view(report: Report) -> dict[str, Any]:
 def _close(n: Neighbour) -> str:
     """A distance in words: "0.62 (1 % of unseen)"."""
     return f"{n.ratio:.2f}" + ("" if n.unseen is None else f" ({100 * n.unseen:.2g} % of unseen)")
+
+
+def surprise_level(bits: float) -> int:
+    """How strongly a piece of text is coloured, 0 .. 6: a level for each bit and a half."""
+    return max(0, min(6, int(bits / 1.5)))
 
 
 def _by_subject(figures: Sequence[Figure]) -> list[tuple[str, list[Row]]]:

@@ -1,0 +1,95 @@
+"""The verbs on text: fitted on names, drawn from, continued from a prompt, judged, and a report that shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simulacra.cli.main import main
+from simulacra.runs import load
+
+SMALL = ["--network.depth", "1", "--network.aspect", "16", "--network.head", "8", "--batch", "16"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    names = [f"{a}{b}{c}" for a in "abcde" for b in "aeiou" for c in ("", "n", "la", "ré")]
+    (folder / "names.txt").write_text("\n".join(names) + "\n")
+    (folder / "prose.txt").write_text("\n\n".join(f"Line {i} of what goes on & on <and> on." for i in range(80)))
+    for what, more in (("names", []), ("prose", ["--block", "16", "--tokens", "bytes"])):
+        out = ["--out", f"{folder}/{what}", "--steps", "4"]
+        main(["fit", "transformer", f"{folder}/{what}.txt", *SMALL, *more, *out])
+    return folder
+
+
+def test_names_are_written_one_a_line(capsys, runs, tmp_path):
+    main(["sample", f"{runs}/names", "-n", "20", "--out", f"{tmp_path}/names.txt"])
+    assert "20 texts" in (said := capsys.readouterr().out)
+    assert "a second" in said
+    assert len((tmp_path / "names.txt").read_text().split("\n")) == 21
+    main(["sample", f"{runs}/names", "-n", "7", "--out", f"{tmp_path}/few.txt"])
+    few = (tmp_path / "few.txt").read_text().splitlines()
+    assert (tmp_path / "names.txt").read_text().splitlines()[:7] == few
+
+
+def test_a_prompt_is_gone_on_from(capsys, runs):
+    main(["sample", f"{runs}/prose", "--prompt", "Line 3", "--tokens", "40", "--temperature", "0.5"])
+    told = capsys.readouterr()
+    assert told.out.startswith("Line 3")
+    assert "40 tokens" in told.err
+    main(["sample", f"{runs}/prose", "--prompt", "Line 3 of what goes on", "--tokens", "3"])
+    assert "the prompt has 22 tokens and this model sees 15 at most" in capsys.readouterr().err
+    main(["sample", f"{runs}/names", "--prompt", "a", "-n", "3"])
+    assert all(line.startswith("a") for line in capsys.readouterr().out.splitlines())
+
+
+def test_figures_are_of_bytes_and_texts(capsys, runs, tmp_path):
+    main(["evaluate", f"{runs}/names", "--json"])
+    figures = {f["name"]: f for f in json.loads(capsys.readouterr().out)}
+    assert figures["bits per byte"]["kind"] == "exact"
+    assert figures["perplexity a token"]["value"] < 20
+    assert "self-BLEU of characters" in figures
+    main(["sample", f"{runs}/names", "-n", "20", "--out", f"{tmp_path}/names.txt"])
+    main(["evaluate", f"{tmp_path}/names.txt", "--real", f"{runs}/names.txt"])
+    assert "self-BLEU" in capsys.readouterr().out
+
+
+def test_the_report_shows_texts_and_surprise(runs):
+    page = (runs / "prose" / "report.html").read_text()
+    assert "&lt;and&gt;" in page
+    assert '<span class="b' in page
+    assert ' bits">' in page
+    assert (runs / "names" / "samples" / "step-0000004.txt").is_file()
+
+
+def test_a_runs_encoding_is_its_own(runs):
+    run = load(runs / "names")
+    assert run.encoding.decode(run.encoding.encode("anré").tolist()) == "anré"
+    path = runs / "names" / "space" / "encoding.json"
+    before = path.read_text()
+    path.write_text(before.replace("a", "b"))
+    with pytest.raises(ValueError, match="is not the file that was written"):
+        _ = run.encoding
+    path.write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["sample", "{}/names", "--prompt", "x!"], "the character 'x' at place 0 is not among"),
+        (["sample", "{}/names", "--out", "a.png"], "texts are written as .txt"),
+        (["fit", "transformer", "{}/prose.txt", "--tokens", "words", "--out", "{}/no"], "no tokens 'words'"),
+        (["fit", "transformer", "digits", "--out", "{}/no"], "one sequence of categories"),
+        (["fit", "gan", "{}/names.txt", "--out", "{}/no"], "'text' is categorical"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(capsys, runs, arguments, part):
+    with pytest.raises(SystemExit) as caught:
+        main([a.format(runs) for a in arguments])
+    error = capsys.readouterr().err
+    assert caught.value.code == 2, error
+    assert part in error
+    assert error.count("\n") == 1
