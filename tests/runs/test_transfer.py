@@ -21,9 +21,10 @@ from simulacra.nets.backbones import Dense
 from simulacra.nets.denoisers import Convolutional
 from simulacra.nets.lora import LoRA, adapted, dense
 from simulacra.runs import transfer
-from simulacra.runs.fitting import plan, start
+from simulacra.runs.fitting import plan
 from simulacra.runs.recipe import read, replace
 from simulacra.runs.run import WEIGHTS
+from simulacra.runs.starting import start
 from simulacra.training.settings import Training
 from simulacra.training.state import named, weights
 

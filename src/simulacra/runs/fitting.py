@@ -6,7 +6,6 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,9 @@ from simulacra.runs.latent import Coded, coded
 from simulacra.runs.recipe import NAME, Recipe, read, replace
 from simulacra.runs.run import ENCODING, PARTS, WEIGHTS, Run, load, parent_of
 from simulacra.runs.snapshots import Snapshots
-from simulacra.training import resume as going_on
-from simulacra.training.carry import Carried, counting
+from simulacra.runs.starting import start
 from simulacra.training.engine import Distribute, join, replicate
-from simulacra.training.loop import Trained, closed_form, train
+from simulacra.training.loop import Trained, train
 from simulacra.training.monitors import monitors
 from simulacra.training.posthoc import FOLDER, snapshots
 from simulacra.training.settings import Training
@@ -100,6 +98,8 @@ def fit(
     if codec is not None and not isinstance(codec, Coded):
         codec = coded(codec, loaded)
     learnt = loaded if codec is None else codec.codes
+    if above is not None:
+        transfer.same_encoding(above, loaded)
     recipe = plan(
         family, loaded, config=config, training=training, budget=budget, seed=seed, parent=above,
         latent=None if codec is None else codec.space,
@@ -149,41 +149,6 @@ def kept_codec(folder: Path) -> Path | None:
     """The codec that a run in this folder stands on; None where there is none."""
     path = folder / PARTS / "codec"
     return path if (path / NAME).is_file() else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """A model as it is before its first step, and what is to be learnt by counting; said: where its weights are from.
-
-    begin  leaves alone what is taken over from a parent.
-    """
-
-    recipe: Recipe
-    model: Any
-    begin: Callable[[Any, Data], None] = closed_form
-    said: Sequence[str] = ()
-
-
-def start(recipe: Recipe, folder: Path, parent: Run | None) -> Start:
-    """First weights: drawn, or taken over from a parent where there is one; and the recipe that says which.
-
-    A run that goes on reads its weights from its own state; the parent is needed if there is none yet.
-    """
-    model = FAMILIES[recipe.family].build(recipe.config, recipe.modelled, rng=recipe.training.seed)
-    if parent is None and not recipe.lineage:
-        return Start(recipe=recipe, model=model)
-    axes, said = transfer.grown(recipe), []
-    if not recipe.lineage or going_on.latest(folder) is None:
-        parent = parent_of(recipe, folder) if recipe.lineage or parent is None else parent
-        carried = transfer.take_over(model, recipe, parent, axes)
-        recipe = replace(recipe, lineage=transfer.lineage(parent, carried, folder))
-        said = transfer.told(parent, carried)
-    else:
-        carried = Carried(**{f.name: tuple(recipe.lineage[f.name]) for f in dataclasses.fields(Carried)})
-    if recipe.adapter is not None:
-        adapting.adapt(model, recipe)
-        said.append(f"{learning(model):,} numbers learn beside them, the others stay as they are")
-    return Start(recipe=recipe, model=model, begin=counting(carried, axes), said=said)
 
 
 def home(family: str, loaded: Loaded) -> Path:
@@ -333,11 +298,6 @@ def _watch_every(training: Training) -> int:
     """Steps between two looks of the monitors: twenty looks at a run, none rarer than every 500 steps."""
     steps = training.steps or (training.examples or 10_000 * training.batch) // training.batch
     return max(20, min(500, steps // 20))
-
-
-def learning(model: Any) -> int:
-    """Number of learnable numbers that are not frozen."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def parameters(model: Any) -> int:

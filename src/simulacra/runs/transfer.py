@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from simulacra.core.capabilities import Learner
-from simulacra.core.checkpoint import digest, save_tensors
+from simulacra.core.checkpoint import digest, save_tensors, write_json
 from simulacra.core.checkpoint import told as faults
 from simulacra.core.space import Categorical, Classes, Continuous, Space
+from simulacra.modalities.sources import Loaded
+from simulacra.modalities.tokens import Encoding
 from simulacra.recipes.families import FAMILIES
 from simulacra.recipes.settings import to_json
 from simulacra.runs.recipe import NAME, Recipe, replace
-from simulacra.runs.run import WEIGHTS, Run
+from simulacra.runs.run import ENCODING, WEIGHTS, Run
 from simulacra.training.carry import Axes, Carried, carry, label_axes
 from simulacra.training.state import weights
 
@@ -41,6 +43,13 @@ def settled(space: Space, parent: Space) -> Space:
         if isinstance(here, Continuous) and isinstance(there, Continuous):
             fields[name] = dataclasses.replace(here, centre=there.centre, scale=there.scale)
     return dataclasses.replace(space, fields=fields)
+
+
+def same_encoding(parent: Run, loaded: Loaded) -> None:
+    """ValueError where a parent's text was cut into other tokens than this: its weights would mean others."""
+    theirs, ours = parent.encoding, loaded.encoding
+    if (None if theirs is None else theirs.to_json()) != (None if ours is None else ours.to_json()):
+        raise ValueError(f"{parent.path} knows other tokens than this text is cut into; cut both into bytes or letters")
 
 
 def grown(recipe: Recipe) -> Axes:
@@ -99,7 +108,7 @@ def write_merged(run: Run, folder: Path) -> Run:
     if run.recipe.adapter is None:
         raise ValueError(f"{run.path} has no adapters to merge; it is whole as it is")
     about = {**run.recipe.lineage, "merged": to_json(run.recipe.adapter)}
-    return _write(replace(run.recipe, adapter=None, lineage=about), run.model, folder)
+    return _write(replace(run.recipe, adapter=None, lineage=about), run.model, folder, run.encoding)
 
 
 def write_imported(recipe: Recipe, model: Any, source: Path, folder: Path) -> Run:
@@ -108,12 +117,17 @@ def write_imported(recipe: Recipe, model: Any, source: Path, folder: Path) -> Ru
     return _write(replace(recipe, lineage={"imported": about, "ancestors": [about["weights"]]}), model, folder)
 
 
-def _write(recipe: Recipe, model: Any, folder: Path) -> Run:
+def _write(recipe: Recipe, model: Any, folder: Path, encoding: Encoding | None = None) -> Run:
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; give an empty or a new folder with --out")
     with faults(f"make {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
     kept = {f"model/{name}": tensor for name, tensor in weights(model).items()}
-    recipe = replace(recipe, files={WEIGHTS: save_tensors(folder / WEIGHTS, kept)})
+    files = {WEIGHTS: save_tensors(folder / WEIGHTS, kept)}
+    if encoding is not None:
+        (folder / ENCODING).parent.mkdir()
+        write_json(folder / ENCODING, encoding.to_json())
+        files[ENCODING] = digest(folder / ENCODING)
+    recipe = replace(recipe, files=files)
     recipe.write(folder)
     return Run(folder, recipe, model)
