@@ -45,7 +45,8 @@ def test_text_comes_back_from_its_tokens(kind):
 
 def test_byte_pairs_come_back_and_are_fitted_to_size():
     pytest.importorskip("tokenizers")
-    encoding = fitted("bpe:300", [HARD * 20 + "the cat sat on the mat " * 50])
+    numbers = " ".join(str(i) for i in range(500))  # so many pairs that the size asked for is reached
+    encoding = fitted("bpe:300", [HARD * 20 + "the cat sat on the mat " * 50 + numbers])
     assert len(encoding.sizes) == 300
     for e in (encoding, encoding_from_json(json.loads(json.dumps(encoding.to_json())))):
         for text in (HARD, "the cat 猫", " "):
