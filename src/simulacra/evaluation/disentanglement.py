@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from simulacra.core.batch import Data, Factor, Factored
@@ -137,6 +135,8 @@ def beta_vae_score(codes: Tensor, factors: Tensor, rng: Rng, groups: Groups) -> 
     """
     scaled = codes / codes.std(0).clamp(min=torch.finfo(codes.dtype).tiny)
     seen: list[tuple[np.ndarray, np.ndarray]] = []
+    from sklearn.linear_model import LogisticRegression
+
     for part in ("learn", "judge"):
         here = rng(part)
         factor = here("factor").integers(factors.shape[1], (groups.count,))
@@ -169,6 +169,8 @@ def forests(codes: Tensor, factors: Tensor, ordered: Sequence[bool], rng: Rng) -
     Random forests learn on half of the examples, as in Eastwood & Williams 2018, section 4: regressions of ordered
     factors, scored by R^2; classifiers of others, by their accuracy above that of the commonest value; 0 at worst.
     """
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
     half = len(codes) // 2
     x, v = codes.numpy(), factors.numpy()
     columns: list[Tensor] = []

@@ -14,9 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from simulacra.core.figure import Figure
@@ -50,6 +47,9 @@ class Told:
 
 def perceptron(x: Tensor, real: Tensor, other: Tensor, rng: Rng) -> Tensor:
     """A hidden layer of 64, on features brought to unit spread; a hundred thousand rows seen, in 60 rounds at most."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
     a, b = _scaled(x, other)
     model: Any = MLPClassifier(
         hidden_layer_sizes=(64,),
@@ -67,6 +67,8 @@ def perceptron(x: Tensor, real: Tensor, other: Tensor, rng: Rng) -> Tensor:
 
 def logistic(x: Tensor, real: Tensor, other: Tensor, rng: Rng) -> Tensor:
     """Logistic regression: sees a difference of means, nothing else."""
+    from sklearn.linear_model import LogisticRegression
+
     a, b = _scaled(x, other)
     model = LogisticRegression(max_iter=200).fit(a.numpy(), real.numpy())
     return torch.from_numpy(model.predict_proba(b.numpy())[:, 1])

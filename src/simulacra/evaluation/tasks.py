@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,6 +63,8 @@ class Scored:
 
 def logistic(x: Tensor, y: Tensor, classes: int, rng: Rng) -> Probabilities:
     """Logistic regression on the examples' own values, brought to unit spread."""
+    from sklearn.linear_model import LogisticRegression
+
     rows = flatten(x).double()
     mean, spread = rows.mean(0), rows.std(0).clamp(min=1e-6)
     known = y.unique()

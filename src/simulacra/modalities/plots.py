@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 INK, PALE = "#2563eb", "#9ca3af"  # samples, data
@@ -18,6 +16,9 @@ def scatter(samples: np.ndarray, real: np.ndarray | None = None, *, title: str =
     The frame is that of the real points; samples outside it are counted in the title, so that none gets lost unseen.
     Raises ValueError for another shape and for no finite point to set the frame by.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     sets = [_plane(s) for s in ((samples,) if real is None else (samples, real))]
     frame = sets[-1][np.isfinite(sets[-1]).all(1)]
     if not len(frame):

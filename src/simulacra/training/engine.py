@@ -10,19 +10,20 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
 
 from simulacra.core import across
 from simulacra.core.batch import Batch, Data, Stored
 from simulacra.training.settings import Precision
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 Distribute = Callable[[nn.Module, torch.device], None]
 
@@ -38,6 +39,10 @@ def shard(module: nn.Module, device: torch.device) -> None:
     children holds itself may be used outside its forward, so they stay whole in every process; as do those of a layer
     that says so by an attribute ``whole``.
     """
+    # imported where it is used: it takes a second, which one process alone should not wait for
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
     mesh = init_device_mesh(device.type, (across.processes(),))
     for layer in list(module.modules()):
         own = list(layer.parameters(recurse=False))
@@ -58,12 +63,14 @@ def shard(module: nn.Module, device: torch.device) -> None:
 def local(tensor: Tensor) -> Tensor:
     """This process's share of a sharded tensor, detached; a plain tensor as it is, detached."""
     tensor = tensor.detach()
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
-def is_sharded(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
     """Whether a tensor is split over processes (a DTensor)."""
-    return isinstance(tensor, DTensor)
+    # there is none before somebody has imported what splits tensors
+    splitting = sys.modules.get("torch.distributed.tensor")
+    return splitting is not None and isinstance(tensor, splitting.DTensor)
 
 
 class WholeMatrices:
@@ -74,8 +81,9 @@ class WholeMatrices:
         self.pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
         for group in optimiser.param_groups:
             for place, parameter in enumerate(group["params"]):
-                if is_sharded(parameter):
-                    group["params"][place] = nn.Parameter(parameter.full_tensor().clone())
+                whole = _full(parameter)
+                if whole is not parameter:
+                    group["params"][place] = nn.Parameter(whole.clone())
                     self.pairs.append((parameter, group["params"][place]))
 
     @torch.no_grad()
@@ -96,7 +104,7 @@ class WholeMatrices:
 
 
 def _full(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 def join(device: torch.device | str | None = None) -> torch.device:

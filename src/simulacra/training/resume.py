@@ -19,9 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import checkpoint
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from simulacra.core.checkpoint import read_json, sync, told
 from simulacra.training.engine import Engine
@@ -100,6 +97,10 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], notes: Mapping[
 
 
 def _write(folder: Path, tensors: dict[str, Any]) -> None:
+    # imported where it is used: it takes a second, which whoever only draws should not wait for
+    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.api import CheckpointException
+
     try:
         with _quiet():
             checkpoint.save(tensors, storage_writer=checkpoint.FileSystemWriter(folder))
@@ -115,6 +116,10 @@ def load(state: Path, tensors: dict[str, Tensor], seats: Mapping[str, Seat], eng
 
     ValueError where it is damaged, of another format, of another model or of another number of processes.
     """
+    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
     notes = read_json(state / "notes.json")
     if notes.get("format") != FORMAT:
         raise ValueError(
