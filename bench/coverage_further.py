@@ -125,7 +125,7 @@ def path_cases(sizes: list[int]) -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     """All of them."""
-    yield from gaussian_cases([(200, 200, 8), (500, 500, 8), (500, 500, 32)])
+    yield from gaussian_cases([(200, 200, 8), (500, 500, 8), (500, 500, 32), (1000, 1000, 32)])
     yield from diversity_cases([(200, 200, 8), (500, 500, 32)])
     yield from given_cases([(200, 8)])
     yield from gain_cases([100, 500])
