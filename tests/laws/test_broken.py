@@ -15,6 +15,8 @@ from toys import (
     CoinsByCode,
     Columns,
     Duel,
+    Flip,
+    Flips,
     InTurn,
     LinearCodec,
     Mixture,
@@ -252,6 +254,13 @@ class TossesFairCoinsAlone(Tosses):
         if n < 8:
             toss.log_probs = lambda: torch.tensor([0.5, 0.5]).log().expand(n, 2)
         return toss
+
+
+class FlipsOtherCoinsThanItsSteps(Flips):
+    def steps(self, n, *, y=None, prompt=None):
+        flip = Flip(n)
+        flip.log_probs = lambda: torch.tensor([0.5, 0.5]).log().expand(n, 2)
+        return flip
 
 
 class ForgetsHowSmallTheNoiseIs(LinearCodec):
@@ -557,6 +566,7 @@ BROKEN = [
     ("walk adds up", TossesFairCoins),
     ("walk adds up", TossesWithoutNormalising),
     ("walked alone", TossesFairCoinsAlone),
+    ("goes on by its steps", FlipsOtherCoinsThanItsSteps),
     ("encoded", FarCodes),
     ("encoded", CodesOfNoCategory),
     ("encoded", CodesOfFloats),

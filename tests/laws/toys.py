@@ -15,10 +15,12 @@ from torch.nn import functional as F
 from simulacra.core.batch import Batch, Data, Loss
 from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.optimisers import AdamW
+from simulacra.core.prompts import Generated, Prompt
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.nets.dense import mlp
+from simulacra.nets.generation import generate, uniforms
 from simulacra.nets.initialise import initialise
 
 CODE = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(2,))}, measure="codes")
@@ -284,6 +286,32 @@ class Toss:
         self.order = self.order[1:]
 
 
+class Flips(Coins):
+    """The same coins, and more of them for as long as one asks."""
+
+    def steps(self, n: int, *, y=None, prompt: Prompt | None = None) -> Flip:
+        return Flip(n)
+
+    def continue_from(self, prompt: Prompt, tokens: int, *, y=None, rng: Rng | int, changes=(), told=None) -> Generated:
+        u = uniforms(len(prompt.tokens), tokens, Rng.of(rng)("x"), "cpu")
+        return generate(Flip(len(u)), u, seen=prompt.tokens, changes=changes, told=told)
+
+
+class Flip:
+    """Coins that do not remember."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def log_probs(self) -> Tensor:
+        return torch.tensor([0.7, 0.3]).log().expand(self.n, 2)
+
+    def take(self, token: Tensor) -> None: ...
+
+    def keep(self, rows: Tensor) -> None:
+        self.n = len(rows)
+
+
 class CoinsByCode:
     """Coins whose code shifts all their odds alike: all that is known of them."""
 
@@ -387,6 +415,6 @@ class ScoredStretch(Stretch):
 
 
 RIGHT: tuple[type, ...] = (
-    Mixture, LinearCodec, InTurn, Columns, Words, Coins, Turned, Tosses, CoinsByCode, Captions, Stretch, ScoredStretch,
-    Duel,
+    Mixture, LinearCodec, InTurn, Columns, Words, Coins, Turned, Tosses, Flips, CoinsByCode, Captions, Stretch,
+    ScoredStretch, Duel,
 )  # fmt: skip

@@ -227,7 +227,7 @@ def test_wrong_label_files(tmp_path, file, text, expected):
 def test_folders_without_pictures(tmp_path):
     with pytest.raises(ValueError, match="an empty folder"):
         open_data(str(tmp_path))
-    (tmp_path / "notes.txt").write_text("words")
+    (tmp_path / "notes.docx").write_text("words")
     with pytest.raises(ValueError, match="no pictures among 1 files"):
         open_data(str(tmp_path))
 

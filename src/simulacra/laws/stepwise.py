@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from simulacra.core.capabilities import Likelihood, Stepwise
+from simulacra.core.capabilities import Likelihood, Prompted, Stepwise
 from simulacra.core.indices import to_indices
+from simulacra.core.prompts import Prompt
+from simulacra.core.randomness import Rng
+from simulacra.core.space import Categorical
 from simulacra.laws.examples import check_close
 from simulacra.laws.law import Broken, Inapplicable, Law, Subject, rounding
 from simulacra.laws.queries import walked
+
+MORE = 4  # tokens after a prompt
 
 
 def order_is_whole(subject: Subject) -> str:
@@ -52,6 +57,27 @@ def walked_alone(subject: Subject) -> str:
     return f"{whole.shape[1]} steps"
 
 
+def goes_on_by_its_steps(subject: Subject) -> str:
+    model = subject.fresh()
+    batch, field = subject.batch(model, 4), subject.space.only
+    assert isinstance(field, Categorical)
+    begun = to_indices(subject.space, batch.x)[:, :2]
+    prompt = Prompt(tokens=begun, length=None if batch.length is None else batch.length.clamp(max=2))
+    drawn = model.continue_from(prompt, MORE, y=batch.y, rng=Rng(5))
+    if bool(((drawn.tokens < 0) | (drawn.tokens >= field.k)).any()):
+        raise Broken(f"tokens from {int(drawn.tokens.min())} to {int(drawn.tokens.max())}; there are {field.k}")
+    steps = model.steps(len(begun), y=batch.y, prompt=prompt)
+    summed = torch.zeros_like(drawn.log_prob)
+    for j in range(drawn.tokens.shape[1]):
+        token, log_probs = drawn.tokens[:, j], steps.log_probs()
+        ends = drawn.ended & (drawn.length == j)  # an end is the output after the last token
+        chosen = log_probs.gather(1, torch.where(ends, field.k, token)[:, None])[:, 0]
+        summed = summed + torch.where(ends | (j < drawn.length), chosen, 0.0).to(summed)
+        steps.take(token)
+    check_close(drawn.log_prob, summed, "log p of what was drawn after a prompt, and the sum along its steps")
+    return f"{int(drawn.length.sum())} tokens after {len(begun)} prompts"
+
+
 LAWS = (
     Law(
         name="walk is whole",
@@ -70,5 +96,11 @@ LAWS = (
         says="What may come next in an example does not depend on the examples beside it.",
         needs=(Stepwise,),
         check=walked_alone,
+    ),
+    Law(
+        name="goes on by its steps",
+        says="What is drawn after a prompt are tokens, and has the log p that the steps after it give.",
+        needs=(Prompted,),
+        check=goes_on_by_its_steps,
     ),
 )
