@@ -58,8 +58,7 @@ def test_it_learns_a_table(noise: Noise):
     known = {"a": torch.ones(2000, dtype=torch.bool), "b": torch.zeros(2000, dtype=torch.bool)}
     done = model.complete({"a": torch.ones(2000, dtype=torch.int64), "b": torch.zeros(2000)}, known, rng=3).x
     share = float(done["b"].mean())
-    # without masks only nearer than the 0.5 of knowing nothing: what is known is itself seen through noise
-    assert abs(share - 0.25 / 0.27) < (0.06 if isinstance(noise, Absorbing) else 0.25)
+    assert abs(share - 0.25 / 0.27) < 0.06
 
 
 def constant_beliefs(model: DiscreteDiffusion, logits: Tensor) -> None:

@@ -15,7 +15,7 @@ from scipy import stats
 from torch import Tensor
 
 from simulacra.core.randomness import Rng
-from simulacra.mathematics.discrete_chains import Chain, Sampler, ancestral, bound, evenly, missed, one_by_one
+from simulacra.mathematics.discrete_chains import Chain, Sampler, ancestral, bound, evenly, missed, one_by_one, settled
 from simulacra.mathematics.discrete_paths import (
     Absorbing,
     Eased,
@@ -186,6 +186,27 @@ def test_with_the_true_beliefs_draws_come_as_often_as_they_should(noise: Noise, 
     code = (x * torch.tensor([6, 2, 1])).sum(1)
     counts = code.bincount(minlength=12).numpy()
     assert stats.chisquare(counts, n * world.p.numpy()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_what_is_drawn_last_sees_what_is_known_as_it_is(noise: Noise):
+    """With the true beliefs the element that is left is of p(it | the others), whatever was drawn on the way."""
+    world, n = World(noise), 6000
+    known, x = torch.tensor([True, True, False]).expand(n, 3), torch.tensor([1, 2, 0]).expand(n, 3)
+
+    def hold(states: Tensor, level: Level, name: int) -> Tensor:
+        wide = Level(*(t.expand(n) for t in level))
+        return torch.where(known, noise.held(x, world.law, wide, Rng(7)("held", name)), states)
+
+    chain = Chain(belief=world.belief, noise=noise, law=world.law, hold=hold)
+    levels = evenly(Straight(), 4)
+    start = noise.noised(x, world.law, Level(*(t.expand(n) for t in levels[0])), Rng(1))
+    share = float((settled(chain, hold(start, levels[0], -1), levels, Rng(2))[:, 2] == 1).double().mean())
+    fits = (world.examples[:, :2] == torch.tensor([1, 2])).all(1)
+    wanted = float(world.p[fits][world.examples[fits, 2] == 1].sum() / world.p[fits].sum())
+    assert (
+        abs(share - wanted) < 4 * (wanted * (1 - wanted) / n) ** 0.5 + 2e-3
+    )  # four standard errors, and the 1e-3 lost
 
 
 def test_one_step_draws_each_element_on_its_own():

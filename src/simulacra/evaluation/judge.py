@@ -221,14 +221,6 @@ def draw(model: Sampler, n: int, rng: Rng | int, *, batch: int = BATCH) -> Tenso
     return torch.cat(parts)
 
 
-@torch.no_grad()
-def draw_given(model: ConditionalSampler, data: Data, n: int, rng: Rng | int, *, batch: int = BATCH) -> Tensor:
-    """n samples of one field, (n, *event), on the CPU: one for the condition of each example of data, in turn."""
-    part = of_conditions(model, data, rng)
-    with resting(model):
-        return torch.cat([tensor(part(i, min(i + batch, n)).x).cpu() for i in range(0, n, batch)])
-
-
 def nearest_training(fake: Tensor, train: Tensor) -> Copies:
     """For each row of features its nearest training row; at least two training rows are needed."""
     distance, index = nearest(fake, train, k=2)

@@ -27,7 +27,17 @@ from simulacra.core.optimisers import AdamW, Optimiser, Warmup
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
-from simulacra.mathematics.discrete_chains import HALF, Belief, Chain, Sampler, ancestral, bound, evenly, missed
+from simulacra.mathematics.discrete_chains import (
+    HALF,
+    Belief,
+    Chain,
+    Sampler,
+    ancestral,
+    bound,
+    evenly,
+    missed,
+    settled,
+)
 from simulacra.mathematics.discrete_paths import Absorbing, Eased, Level, Noise, Schedule, Sine
 from simulacra.nets.chains import merged
 from simulacra.nets.countable import Countable
@@ -238,14 +248,17 @@ class DiscreteDiffusion(nn.Module):
         length: Tensor | None = None,
         rng: Rng | int,
         steps: int = 64,
-        sampler: Sampler = ancestral,
+        sampler: Sampler | None = None,
     ) -> Batch:
         """Draws what is unknown given what is known; without y under no label.
 
         Out of masks what is known simply is not masked: a draw of p(unknown | known) as far as the steps are many and
         the network's beliefs agree with one another in whatever order they are asked for. With uniform noise the known
-        elements are put in at every step with its noise: rough, since what is drawn early sees little of them.
+        elements are put in at every step with its noise, of which what is drawn early sees little; so each unknown one
+        is drawn once more given all others (``discrete_chains.settled``). sampler: another one than these.
         """
+        if sampler is None:
+            sampler = ancestral if isinstance(self.config.noise, Absorbing) else settled
         seen = self.elements.flags(known)
         there = self.elements.there(x, None, length)
         clean = self.elements.checked(x, seen & there)

@@ -17,6 +17,7 @@ from simulacra.mathematics.discrete_paths import Absorbing, Eased, Level, Noise,
 
 EASED = Eased()
 HALF = 2.0**-25  # half a step of the uniform numbers, so that a time is neither 0 nor 1
+HARDLY = 1e-3  # a share of lost values at which examples are as good as whole, and which training has seen
 Belief = Callable[[Tensor, Level], Tensor]  # states (b, n) at a level (b,) -> log b(x_0), (b, n, states)
 
 
@@ -70,6 +71,24 @@ def one_by_one(chain: Chain, x: Tensor, levels: Sequence[Level], rng: Rng) -> Te
         belief = chain.belief(x, level).exp().gather(1, place[..., None].expand(-1, -1, mask + 1))
         value = chosen(belief, rng("value", i).uniform(place.shape, dtype=torch.float32, device=x.device))
         x = x.scatter(1, place, torch.where(x.gather(1, place) == mask, value, x.gather(1, place)))
+    return x
+
+
+def settled(chain: Chain, x: Tensor, levels: Sequence[Level], rng: Rng) -> Tensor:
+    """As ``ancestral``, and then each element drawn once more given all others: a sweep of Gibbs's sampler.
+
+    Where values are held at each level by their noisy copies, what is drawn early sees little of them; at the end they
+    are seen as they are (Geman & Geman 1984). It takes a look more for every element.
+    """
+    x = ancestral(chain, x, levels, rng("first"))
+    order = rng("order").uniform(x.shape, dtype=torch.float32, device=x.device).argsort(dim=1, stable=True)
+    hardly = torch.full((len(x),), HARDLY, dtype=torch.float64, device=x.device)
+    for i in range(x.shape[1]):
+        place = order[:, i, None]
+        belief = chain.belief(x, Level(1 - hardly, hardly)).exp()
+        belief = belief.gather(1, place[..., None].expand(-1, -1, belief.shape[-1]))
+        u = rng("again", i).uniform(place.shape, dtype=torch.float32, device=x.device)
+        x = chain.hold(x.scatter(1, place, chosen(belief, u)), levels[-1], len(levels) + i)
     return x
 
 
