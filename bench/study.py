@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.browser import Browser, executable
 from bench.harness import Row, save, show
-from bench.served import Served
+from bench.served import Served, under_fire
 
 REPEATS = 400
 WANTED = (0.92, 0.98)
@@ -58,6 +58,34 @@ def coverage() -> list[Row]:
         )  # fmt: skip
         print(f"  {name}: {value:.3f} of {len(found)}", flush=True)
     return rows
+
+
+def server(raters: int = 50, kills: int = 20) -> list[Row]:
+    """What raters were told is kept against what is, with ``kill -9`` in between."""
+    from collections import Counter
+
+    from simulacra.evaluation.study import Discern, create
+    from simulacra.evaluation.study.stimuli import of_array
+    from simulacra.evaluation.study.store import Store
+
+    with tempfile.TemporaryDirectory() as folder:
+        rng = np.random.default_rng(0)
+        systems = {n: of_array(rng.integers(0, 255, (60, 5, 5, 3), dtype=np.uint8), n) for n in ("real", "x")}
+        study = create(Path(folder) / "study", Discern(), systems, each=40, raters=raters)
+        # half a second between answers: all raters are at work through every kill
+        sent, seconds = under_fire(study.folder, raters=raters, kills=kills, every=0.5, seconds=240, pause=0.5)
+        store = Store(study)
+        kept = Counter((row[3], row[4]) for row in store.rows())
+        store.close()
+        told = Counter(sent)
+        wrong = sum(((told - kept) + (kept - told)).values()) + raters * study.plan.length - sum(kept.values())
+    return [
+        Row(
+            what=f"{raters} raters at once, {kills} kills: answers lost, doubled or never told", unit="answers",
+            ours=wrong, target="0", met=wrong == 0,
+            note=f"{sum(kept.values()):,} answers kept in {seconds:.0f} s",
+        )
+    ]  # fmt: skip
 
 
 def browser() -> list[Row]:
@@ -199,7 +227,7 @@ def _threshold_holds(seed: int, raters: int, truth: float) -> bool | None:
     return None if bounds is None else bounds[0] <= truth <= bounds[1]
 
 
-PARTS = {"coverage": coverage, "browser": browser}
+PARTS = {"coverage": coverage, "server": server, "browser": browser}
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:
