@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bench import diffusion
+from bench import diffusion, solver_orders
 from simulacra.recipes import unet2d
 
 
@@ -27,11 +27,11 @@ def test_the_networks_that_are_compared_are_the_same():
 
 
 def test_errors_fall_with_the_order(monkeypatch):
-    monkeypatch.setattr(diffusion, "COUNTS", (16, 32))
-    errors = {name: diffusion.order_errors(name, points=4, reference=128) for name in ("euler", "heun")}
+    monkeypatch.setattr(solver_orders, "COUNTS", (16, 32))
+    errors = {name: solver_orders.order_errors(name, points=4, reference=128) for name in ("euler", "heun")}
     assert 0.5 < math.log2(errors["euler"][0] / errors["euler"][1]) < 1.5
     assert errors["heun"][0] < errors["euler"][0] / 4
 
 
 def test_no_sampler_misses_the_only_point():
-    assert max(diffusion.oracle_deviation().values()) < 1e-10
+    assert max(solver_orders.oracle_deviation().values()) < 1e-10

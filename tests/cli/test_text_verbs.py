@@ -57,6 +57,22 @@ def test_figures_are_of_bytes_and_texts(capsys, runs, tmp_path):
     assert "self-BLEU" in capsys.readouterr().out
 
 
+def test_runs_of_text_are_judged_against_other_texts(capsys, runs, tmp_path):
+    """What a run draws for a seed is judged as the same texts read from a file are."""
+    capsys.readouterr()
+    main(["evaluate", f"{runs}/names", "--real", f"{runs}/names.txt", "-n", "20", "--json"])
+    of_run = json.loads(capsys.readouterr().out)
+    main(["sample", f"{runs}/names", "-n", "20", "--out", f"{tmp_path}/drawn.txt"])
+    capsys.readouterr()
+    main(["evaluate", f"{tmp_path}/drawn.txt", "--real", f"{runs}/names.txt", "--json"])
+    of_file = json.loads(capsys.readouterr().out)
+    value = lambda figures: {f["name"]: f["value"] for f in figures}  # noqa: E731
+    assert value(of_run) == value(of_file)
+    with pytest.raises(SystemExit):
+        main(["evaluate", "math:sqrt", "--real", f"{runs}/names.txt"])
+    assert "is a function, and texts are read from files" in capsys.readouterr().err
+
+
 def test_the_report_shows_texts_and_surprise(runs):
     page = (runs / "prose" / "report.html").read_text()
     assert "&lt;and&gt;" in page

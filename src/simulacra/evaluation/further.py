@@ -104,8 +104,7 @@ def gaussian_kernel(sets: Sets, origin: Origin) -> list[Figure]:
     except ValueError:
         return []  # most real examples coincide in these features: there is no scale
     found = kernel_distance(sets.fake, sets.real, kernel=Gaussian(scale=scale))
-    reason = intervals.gaussian_reason(n, m, sets.fake.shape[1])
-    interval = intervals.of_kernel(found) if reason is None else intervals.none(reason)
+    interval = intervals.of_gaussian()
     note = f"scale {scale:.4g}, the median distance of real examples"
     return [origin.figure("Gaussian kernel distance", found.value, "lower", interval, n=n, n_real=m, note=note)]
 
@@ -117,10 +116,7 @@ def cmmd(sets: Sets, origin: Origin) -> list[Figure]:
         return []
     unit = [F.normalize(x.double(), dim=1) for x in (sets.fake, sets.real)]
     found = kernel_distance(*unit, kernel=Gaussian(scale=CMMD_SCALE))
-    reason = intervals.gaussian_reason(n, m, sets.fake.shape[1])
-    scaled = replace(found, value=CMMD_FACTOR * found.value, variance=CMMD_FACTOR**2 * found.variance)
-    interval = intervals.of_kernel(scaled) if reason is None else intervals.none(reason)
-    return [origin.figure("CMMD", scaled.value, "lower", interval, n=n, n_real=m)]
+    return [origin.figure("CMMD", CMMD_FACTOR * found.value, "lower", intervals.of_gaussian(), n=n, n_real=m)]
 
 
 def open_neighbourhoods(sets: Sets, origin: Origin) -> list[Figure]:
