@@ -90,16 +90,8 @@ def fit(
     loaded = open_data(data) if isinstance(data, str) else data
     folder = Path(out) if out is not None else home(family, loaded)
     budget = {"steps": steps, "minutes": minutes, "examples": examples}
-    above = load(parent) if isinstance(parent, (str, Path)) else parent
-    if (own := kept_codec(folder)) is not None and resume:
-        codec = own
-    if above is not None and (codec is not None or above.recipe.parts):
-        raise ValueError("a model of codes starts from nothing so far; give a parent (--from) or a codec, not both")
-    if codec is not None and not isinstance(codec, Coded):
-        codec = coded(codec, loaded)
+    above, codec = _stands_on(folder, loaded, parent, codec, resume)
     learnt = loaded if codec is None else codec.codes
-    if above is not None:
-        transfer.same_encoding(above, loaded)
     recipe = plan(
         family, loaded, config=config, training=training, budget=budget, seed=seed, parent=above,
         latent=None if codec is None else codec.space,
@@ -143,6 +135,23 @@ def fit(
         across.wait()
         return load(folder)
     return Run(folder, recipe, join_codec(trained.averaged), trained)
+
+
+def _stands_on(
+    folder: Path, loaded: Loaded, parent: str | Path | Run | None, codec: str | Path | Coded | None, resume: bool
+) -> tuple[Run | None, Coded | None]:
+    """The run that a new one starts from, and the codec whose codes it learns; None for what there is not.
+
+    A run that goes on has its codec with it. Raises ValueError for both, and for text cut into other tokens.
+    """
+    above = load(parent) if isinstance(parent, (str, Path)) else parent
+    if (own := kept_codec(folder)) is not None and resume:
+        codec = own
+    if above is not None and (codec is not None or above.recipe.parts):
+        raise ValueError("a model of codes starts from nothing so far; give a parent (--from) or a codec, not both")
+    if above is not None:
+        transfer.same_encoding(above, loaded)
+    return above, codec if codec is None or isinstance(codec, Coded) else coded(codec, loaded)
 
 
 def kept_codec(folder: Path) -> Path | None:
