@@ -1,0 +1,193 @@
+"""What was found, in words made from the numbers alone: no sentence here knows how the experiment came out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from simulacra.evaluation.versus.sweeps import Sweep
+from simulacra.mathematics.crossings import Crossing, band, crossing, reached, slope
+
+NEAR = 0.03  # of the error at the largest size: near enough to count as having arrived
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A sweep, how its pair lies, and both in a sentence."""
+
+    sweep: Sweep
+    found: Crossing
+    text: str
+
+
+def compare(sweep: Sweep, pair: tuple[str, str] | None = None) -> Finding:
+    """The sweep's pair, or another two of it: where which is better, where they cross."""
+    one, two = pair or sweep.pair
+    found = crossing(sweep.values, sweep.results[one] - sweep.results[two], logarithmic=sweep.logarithmic)
+    return Finding(sweep=sweep, found=found, text=sentence(sweep, found, one, two))
+
+
+def sentence(sweep: Sweep, found: Crossing, one: str, two: str) -> str:
+    """How two curves lie, in words."""
+    n = len(sweep.results[one])
+    along = f"from {written(sweep.values[0])} to {written(sweep.values[-1])}"
+    if found.verdict == "neither":
+        return (
+            f"{one} and {two} cannot be told apart anywhere {along} ({sweep.axis}); no crossing seen in this range,"
+            f" {n} repetitions."
+        )
+    if found.verdict in ("first", "second"):
+        better, worse, places = (one, two, found.first) if found.verdict == "first" else (two, one, found.second)
+        rest = len(sweep.values) - len(places)
+        where = "everywhere" if not rest else f"at {listed(places)}; elsewhere they cannot be told apart"
+        return f"{better} has the lower {sweep.measure} than {worse} {where} ({sweep.axis}, {along}): no crossing seen in this range."
+    if found.verdict == "several":
+        return f"{one} is ahead at {listed(found.first)}, {two} at {listed(found.second)}: they cross more than once."
+    first, later = (one, two) if found.verdict == "crosses" else (two, one)
+    assert found.place is not None and found.interval is not None
+    low, high = found.interval
+    ahead, behind = (found.first, found.second) if found.verdict == "crosses" else (found.second, found.first)
+    return (
+        f"{first} is ahead at {listed(ahead)}, {later} at {listed(behind)} ({sweep.axis}); the curves cross at"
+        f" {about(found.place)}, 95 % interval {about(low)} to {about(high)}."
+    )
+
+
+def listed(places: Sequence[float]) -> str:
+    """ "10, 20 and 40", or for many "10 to 320"."""
+    shown = [written(p) for p in places]
+    if len(shown) > 3:
+        return f"{shown[0]} to {shown[-1]}"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def written(value: float) -> str:
+    """A measured place on an axis, as it is."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
+
+
+def about(value: float) -> str:
+    """A place that was reckoned: two significant digits, three above 1,000."""
+    if value < 10:
+        return f"{value:.2g}"
+    return f"{round(value, min(0, 1 - math.floor(math.log10(value)) + (value >= 1000))):,.0f}"
+
+
+def interval(sweep: Sweep, who: str, place: int = -1) -> tuple[float, tuple[float, float]]:
+    """Mean over repetitions at one of the values, and its 95 % interval."""
+    found = band(sweep.results[who])
+    return float(found.mean[place]), (float(found.low[place]), float(found.high[place]))
+
+
+def learning(findings: Sequence[Finding]) -> list[str]:
+    """All learning curves of the classical pair together, in sentences."""
+    n = len(findings)
+    count = {v: [f for f in findings if f.found.verdict == v] for v in ("crosses", "crosses back", "several", "first", "second", "neither")}
+    if not findings:
+        return []
+    one, two = findings[0].sweep.pair
+    said = [
+        f"Of {n} data sets the curves of {one} and {two} cross in {len(count['crosses'])} as Ng and Jordan expect it"
+        f" ({one} ahead of {two} on few examples and behind on many), and the other way round in"
+        f" {len(count['crosses back'])}."
+    ]
+    said += [
+        f"{text}: {names(count[v])}."
+        for v, text in (
+            ("first", f"No crossing was seen, {one} being ahead wherever the two can be told apart"),
+            ("second", f"No crossing was seen, {two} being ahead wherever the two can be told apart"),
+            ("neither", "The two could not be told apart at all"),
+            ("several", "The curves cross more than once"),
+        )
+        if count[v]
+    ]  # fmt: skip
+    few = [f for f in findings if f.sweep.values[0] in f.found.first]
+    many = [f for f in findings if f.sweep.values[-1] in f.found.second]
+    said.append(
+        f"At the fewest examples {one} is ahead in {len(few)} of {n}; at the most {two} is ahead in {len(many)} of {n}."
+    )
+    return said
+
+
+def names(findings: Sequence[Finding]) -> str:
+    """The tasks of some findings."""
+    return ", ".join(f.sweep.task for f in findings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """From how many examples on each method stays within ``NEAR`` of where it ends; None: not before the last size."""
+
+    task: str
+    features: int
+    sizes: Mapping[str, float | None]
+
+
+def arrivals(sweeps: Sequence[Sweep], near: float = NEAR) -> list[Arrival]:
+    """How soon each method is near its own error at the most examples, or near the least error where that is known."""
+    found = []
+    for s in sweeps:
+        means = {who: values.mean(0) for who, values in s.results.items()}
+        ends = {who: float(m[-1]) if s.asymptote is None else s.asymptote for who, m in means.items()}
+        # the last size is the yardstick: to be near it only there says nothing
+        reach = {who: reached(s.values[:-1], m[:-1], ends[who] + near) for who, m in means.items()}
+        found.append(Arrival(task=s.task, features=s.features, sizes=reach))
+    return found
+
+
+def theory(sweeps: Sequence[Sweep]) -> list[str]:
+    """Ng and Jordan's sample complexities beside what was measured: order log d for the one, order d for the other."""
+    if not sweeps:
+        return []
+    found, (one, two) = arrivals(sweeps), sweeps[0].pair
+    both = [(a.sizes[one], a.sizes[two]) for a in found]
+    pairs = [(a, b) for a, b in both if a is not None and b is not None]
+    sooner = sum(a < b for a, b in pairs)
+    where = "the least error there is" if sweeps[0].asymptote is not None else "its own error at the most examples"
+    said = [
+        f"{capital(one)} comes within {NEAR:.0%} of {where} on fewer examples than {two} in {sooner} of {len(pairs)}"
+        " (those in which both do so before the largest size)."
+    ]
+    for who in sweeps[0].results:
+        points = [(math.log(a.features), math.log(a.sizes[who] or 1.0)) for a in found if a.sizes[who] is not None]
+        if len({x for x, _ in points}) < 3:
+            continue
+        x, y = torch.tensor(points, dtype=torch.float64).T
+        value, (low, high) = slope(x, y)
+        said.append(
+            f"For {who} that number grows like the {value:.2f}th power of the number of features [{low:.2f},"
+            f" {high:.2f}], {len(points)} data sets: {_verdict(low, high)}."
+        )
+    return said
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def _verdict(low: float, high: float) -> str:
+    """What an interval of the exponent says of growth like log d (exponent near 0) and like d (exponent 1)."""
+    slow, straight = low <= 0 <= high, low <= 1 <= high
+    if slow and straight:
+        return "too wide to tell growth in proportion from none"
+    if straight:
+        return "growth in proportion (exponent 1) lies within, none (0, which a logarithm is like) does not"
+    if slow:
+        return "no growth by a power (0, which a logarithm is like) lies within, growth in proportion (1) does not"
+    return "neither growth in proportion (1) nor none by a power (0) lies within"
+
+
+def tally(findings: Sequence[Finding]) -> str:
+    """How often which side of the pairs was ahead, over all sweeps of a kind."""
+    count = [f.found.verdict for f in findings]
+    return (
+        f"Over {len(count)} comparisons the density-based classifier is ahead alone in {count.count('first')}, the"
+        f" discriminative one alone in {count.count('second')}, each in a part of the range in"
+        f" {len(count) - count.count('first') - count.count('second') - count.count('neither')}; in"
+        f" {count.count('neither')} they cannot be told apart."
+    )
+
