@@ -160,9 +160,7 @@ class Boosting:
             max_iter=self.rounds, max_leaf_nodes=self.leaves, early_stopping=False, random_state=seed
         )
         design = Plain()
-        return FittedPeer(
-            design=design, model=model.fit(design(task.x), task.y.numpy()), classes=len(task.classes)
-        )
+        return FittedPeer(design=design, model=model.fit(design(task.x), task.y.numpy()), classes=len(task.classes))
 
 
 @dataclass(frozen=True)

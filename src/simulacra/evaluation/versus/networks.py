@@ -103,4 +103,3 @@ class Counts:
 def written(x: Tensor) -> list[str]:
     """Sequences int64 (n, t) as text, a letter a symbol."""
     return ["".join(chr(0x100 + v) for v in row if v >= 0) for row in x.tolist()]
-

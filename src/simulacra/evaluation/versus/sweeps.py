@@ -155,9 +155,7 @@ def log_loss(log_probs: Tensor, y: Tensor) -> float:
     return float(-log_probs.gather(1, y[:, None]).mean())
 
 
-def _by_size(
-    book: Notebook, plan: Plan, size: int, fitted: Mapping[str, Fitted], test: Task, spare: Task
-) -> None:
+def _by_size(book: Notebook, plan: Plan, size: int, fitted: Mapping[str, Fitted], test: Task, spare: Task) -> None:
     for who, model in fitted.items():
         found = model.log_probs(test.x)
         book.write("size", ERROR, size, who, error(found, test.y))
@@ -286,7 +284,9 @@ def elsewhere(
             test = task.rows(there[stream("band", number).permutation(len(there))[: plan.test]])
             for who, model in fitted.items():
                 book.write("elsewhere", ERROR, (low + high) / 2, who, error(model.log_probs(test.x), test.y))
-    (sweep,) = _sweeps(book, task, methods, plan, {"elsewhere": (f"other examples: learnt where {axis} is below {edges[0]:g}", axis)})
+    (sweep,) = _sweeps(
+        book, task, methods, plan, {"elsewhere": (f"other examples: learnt where {axis} is below {edges[0]:g}", axis)}
+    )
     return sweep
 
 
@@ -312,7 +312,9 @@ def _sweeps(
         values = tuple(sorted(found))
         everyone = list(found[values[0]])
         dense = tuple(
-            who for who in everyone if any(x.generative and who in (x.name, tempered(x.name), told(x.name)) for x in methods)
+            who
+            for who in everyone
+            if any(x.generative and who in (x.name, tempered(x.name), told(x.name)) for x in methods)
         )
         yield Sweep(
             task=task.name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from simulacra.evaluation.versus.sweeps import Sweep
+from simulacra.evaluation.versus.sweeps import Sweep, tempered, told
 from simulacra.mathematics.crossings import Crossing, band, crossing, reached, slope
 
 NEAR = 0.03  # of the error at the largest size: near enough to count as having arrived
@@ -85,7 +85,10 @@ def interval(sweep: Sweep, who: str, place: int = -1) -> tuple[float, tuple[floa
 def learning(findings: Sequence[Finding]) -> list[str]:
     """All learning curves of the classical pair together, in sentences."""
     n = len(findings)
-    count = {v: [f for f in findings if f.found.verdict == v] for v in ("crosses", "crosses back", "several", "first", "second", "neither")}
+    count = {
+        v: [f for f in findings if f.found.verdict == v]
+        for v in ("crosses", "crosses back", "several", "first", "second", "neither")
+    }
     if not findings:
         return []
     one, two = findings[0].sweep.pair
@@ -181,13 +184,57 @@ def _verdict(low: float, high: float) -> str:
     return "neither growth in proportion (1) nor none by a power (0) lies within"
 
 
-def tally(findings: Sequence[Finding]) -> str:
-    """How often which side of the pairs was ahead, over all sweeps of a kind."""
-    count = [f.found.verdict for f in findings]
-    return (
-        f"Over {len(count)} comparisons the density-based classifier is ahead alone in {count.count('first')}, the"
-        f" discriminative one alone in {count.count('second')}, each in a part of the range in"
-        f" {len(count) - count.count('first') - count.count('second') - count.count('neither')}; in"
-        f" {count.count('neither')} they cannot be told apart."
-    )
+def base(sweep: Sweep, who: str) -> str:
+    """The method that a name is of, without what was done to it: the shortest name in the sweep that it begins with."""
+    return min((name for name in sweep.results if who == name or who.startswith(f"{name}, ")), key=len)
 
+
+def of_pair(sweep: Sweep) -> list[str]:
+    """The names of the pair's methods, with whatever was done to them."""
+    both = {base(sweep, who) for who in sweep.pair}
+    return [who for who in sweep.results if base(sweep, who) in both]
+
+
+def pairs(sweep: Sweep) -> list[tuple[str, str]]:
+    """Who is compared in a sweep: its pair first, then the pair as changed alike, then against the completed."""
+    one, two = (base(sweep, who) for who in sweep.pair)
+    found = [sweep.pair]
+    for change in (tempered, told):
+        alike = (change(one), change(two))
+        if alike != sweep.pair and all(who in sweep.results for who in alike):
+            found.append(alike)
+    found += [(one, who) for who in sweep.results if who.startswith(f"{two}, completed")]
+    if two != sweep.pair[1]:
+        found.append((one, two))
+    elif f"{two}, unpenalised" in sweep.results:
+        found.append((one, f"{two}, unpenalised"))
+    return found
+
+
+def question(sweep: Sweep) -> str:
+    """What was asked, whatever the data: for sentences over several of them."""
+    return f"{sweep.asked.partition(',')[0].partition(' among')[0].partition(':')[0]}, {sweep.measure}"
+
+
+def over(sweeps: Sequence[Sweep], asked: str) -> list[str]:
+    """A question over several data sets in a sentence for each kind of pair."""
+    kinds: dict[str, list[Finding]] = {}
+    for sweep in sweeps:
+        one, two = (base(sweep, who) for who in sweep.pair)
+        for pair in pairs(sweep):
+            how = pair[1].removeprefix(two) if pair != (one, two) else ""
+            how = ", completed by the other" if how.startswith(", completed") else how
+            kinds.setdefault(how, []).append(compare(sweep, pair))
+    found = []
+    for how, several in kinds.items():
+        ahead = {
+            "the density-based classifier alone is ever ahead": [f for f in several if f.found.verdict == "first"],
+            "the discriminative one alone is": [f for f in several if f.found.verdict == "second"],
+            "the density-based one is ahead at first and behind later": [f for f in several if f.found.verdict == "crosses"],
+            "it is behind at first and ahead later": [f for f in several if f.found.verdict == "crosses back"],
+            "they cross more than once": [f for f in several if f.found.verdict == "several"],
+            "they cannot be told apart": [f for f in several if f.found.verdict == "neither"],
+        }  # fmt: skip
+        said = "; ".join(f"{text} on {names(those)}" for text, those in ahead.items() if those)
+        found.append(f"{capital(asked)}{' (' + how.removeprefix(', ') + ')' if how else ''}: {said}.")
+    return found

@@ -12,6 +12,8 @@ from simulacra.core.optimisers import AdamW, Warmup
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.evaluation.versus.task import Fitted, Task
+from simulacra.families import naive_bayes as naive_bayes_
+from simulacra.families.gaussian_mixture import GaussianMixture, GaussianMixtureConfig
 from simulacra.families.pixelcnn import PixelCNN, PixelCNNConfig
 from simulacra.families.transformer import Transformer, TransformerConfig
 from simulacra.families.vae import VAE, VAEConfig
@@ -34,14 +36,14 @@ class Density:
     """A family that learns p(x | y) p(y), as a classifier.
 
     build     the model of a space.
-    training  its budget; of a family that learns in closed form none of it is used.
+    training  its budget for so many examples; of a family that learns in closed form none of it is used.
     answer    what is made of the trained model: ``Bayes``, or ``Partial`` where it scores and completes parts of x.
     options   of its likelihood.
     """
 
     name: str
     build: Build
-    training: Training = Training(steps=1)
+    training: Callable[[int], Training] = lambda examples: Training(steps=1)
     answer: type[Bayes]
     options: Mapping[str, Any] = field(default_factory=dict)
     generative: bool = True
@@ -49,7 +51,7 @@ class Density:
     def fit(self, task: Task, rng: Rng) -> Fitted:
         seed = int(rng("seed").integers(1 << 30, (1,)))
         data = task.data()
-        trained = train(self.build(data.space, rng("weights")), data, replace(self.training, seed=seed))
+        trained = train(self.build(data.space, rng("weights")), data, replace(self.training(len(task)), seed=seed))
         return self.answer(model=trained.averaged, task=task, options=self.options, rng=rng("score"))
 
 
@@ -85,8 +87,41 @@ class Partial(Bayes):
         return self.task.rows_of({n: t[0] for n, t in drawn.items()} if isinstance(drawn, Mapping) else drawn[0])
 
 
+PASSES = 16  # over the training examples, at most: with more an autoregressive network learns small sets by heart
+FEWEST = 100  # steps, at least
+
+
+def _budget(batch: int, most: int) -> Callable[[int], Training]:
+    """Steps for so many examples: ``PASSES`` over them, at least ``FEWEST`` and at most ``most`` steps."""
+
+    def training(examples: int) -> Training:
+        steps = min(most, max(FEWEST, PASSES * examples // batch))
+        return Training(steps=steps, batch=batch, average_half_life=1_000.0, save_seconds=None)
+
+    return training
+
+
 def _falling(lr: float, weight_decay: float) -> AdamW:
     return AdamW(lr=lr, weight_decay=weight_decay, schedule=Warmup(steps=30, decay=0.7, final=0.02))
+
+
+def naive_bayes() -> Density:
+    """Naive Bayes of mixed columns, each class with variances of its own."""
+    return Density(
+        name="naive Bayes",
+        build=lambda space, rng: naive_bayes_.NaiveBayes(naive_bayes_.NaiveBayesConfig(), space, rng),
+        answer=Partial,
+    )
+
+
+def gaussian_mixture() -> Density:
+    """Mixtures of Gaussians with categories, as many components a class as BIC finds right."""
+    config = GaussianMixtureConfig(components=(1, 2, 4, 8))
+    return Density(
+        name="Gaussian mixture",
+        build=lambda space, rng: GaussianMixture(config, space, rng),
+        answer=Partial,
+    )
 
 
 def pixelcnn(steps: int, width: int = 24) -> Density:
@@ -100,7 +135,7 @@ def pixelcnn(steps: int, width: int = 24) -> Density:
     return Density(
         name="PixelCNN",
         build=lambda space, rng: PixelCNN(config, space, rng),
-        training=Training(steps=steps, batch=32, average_half_life=1_000.0, save_seconds=None),
+        training=_budget(32, steps),
         answer=Partial,
     )
 
@@ -111,7 +146,7 @@ def vae(steps: int) -> Density:
     return Density(
         name="VAE",
         build=lambda space, rng: VAE(config, space, rng),
-        training=Training(steps=steps, batch=64, average_half_life=1_000.0, save_seconds=None),
+        training=lambda examples: Training(steps=steps, batch=64, average_half_life=1_000.0, save_seconds=None),
         answer=Bayes,
         options={"k": 16},
     )
@@ -123,6 +158,6 @@ def transformer(steps: int) -> Density:
     return Density(
         name="transformer",
         build=lambda space, rng: Transformer(config, space, rng),
-        training=Training(steps=steps, batch=32, average_half_life=1_000.0, save_seconds=None),
+        training=_budget(32, steps),
         answer=Partial,
     )

@@ -14,7 +14,7 @@ from simulacra.evaluation.versus.networks import Convolutional, LettersInARow, N
 from simulacra.evaluation.versus.sweeps import Plan, Says, Sweep, elsewhere, examine
 from simulacra.evaluation.versus.task import Method, Task
 from simulacra.recipes.versus import tasks
-from simulacra.recipes.versus.densities import pixelcnn, transformer, vae
+from simulacra.recipes.versus.densities import gaussian_mixture, naive_bayes, pixelcnn, transformer, vae
 
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 AGES = (35.0, 45.0, 55.0, 65.0)  # of Adult: learnt below the first, answered for in each band
@@ -90,7 +90,7 @@ def tables(of: Callable[[], Sequence[Task]], plan: Plan) -> Part:
         name="tables",
         title="A table",
         tasks=of,
-        methods=lambda: [NaiveBayes(), Logistic(), Boosting()],
+        methods=lambda: [naive_bayes(), Logistic(), Boosting(), gaussian_mixture()],
         plan=lambda task: replace(plan, hide=at_random),
         more=_by_age,
     )
@@ -164,7 +164,7 @@ def full() -> tuple[Part, ...]:
             Plan(
                 sizes=(100, 300, 1_000, 3_000), base=1_000, repetitions=5, test=1_000, spare=300,
                 noise=(0.0, 0.2, 0.4), hidden=(0.0, 2 / 7, 4 / 7, 5 / 7), changed=(0.0, 0.05, 0.1, 0.2),
-                priors=SHARES, draws=4,
+                priors=SHARES, draws=2,
             ),
             steps=500, passes=15_000,
         ),

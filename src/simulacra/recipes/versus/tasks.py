@@ -46,7 +46,9 @@ def wine() -> Task:
 
 def breast_cancer() -> Task:
     """Malignant or benign by thirty measures of cell nuclei."""
-    return _of_sklearn("breast_cancer", "breast cancer", "malignant or benign by measures of cell nuclei (UCI, Wisconsin)")
+    return _of_sklearn(
+        "breast_cancer", "breast cancer", "malignant or benign by measures of cell nuclei (UCI, Wisconsin)"
+    )
 
 
 def digits() -> Task:
