@@ -1,4 +1,4 @@
-"""Whether probabilities of classes mean what they say: confidence against accuracy, and one temperature that mends it."""
+"""Whether probabilities of classes mean what they say: confidence against accuracy, and a temperature that mends it."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ places holds the crossing as often (Fieller 1954 inverts the same test for a rat
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,13 +89,13 @@ def crossing(
     logarithmic  curves are straight in the logarithm of the place, as learning curves are drawn.
     ValueError for places that do not rise, or of another number than the differences.
     """
-    if len(places) != differences.shape[1] or any(a >= b for a, b in zip(places, places[1:], strict=False)):
+    if len(places) != differences.shape[1] or any(a >= b for a, b in itertools.pairwise(places)):
         raise ValueError(f"a curve needs rising places, one a column; got {list(places)} for {differences.shape[1]}")
     signs = band(differences, level=level, looks=len(places)).signs
     first = tuple(p for p, s in zip(places, signs, strict=True) if s < 0)
     second = tuple(p for p, s in zip(places, signs, strict=True) if s > 0)
     told = [(i, s) for i, s in enumerate(signs) if s]
-    turns = [(a, b) for a, b in zip(told, told[1:], strict=False) if a[1] != b[1]]
+    turns = [(a, b) for a, b in itertools.pairwise(told) if a[1] != b[1]]
     if not turns:
         alone: Verdict = "neither" if not told else "first" if told[0][1] < 0 else "second"
         return Crossing(verdict=alone, first=first, second=second)

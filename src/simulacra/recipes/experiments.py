@@ -1,4 +1,4 @@
-"""Experiments that ask a published question again, over many data sets: what ``simulacra reproduce`` runs beside figures."""
+"""Experiments that ask a published question again, over many data sets: what ``simulacra reproduce`` runs too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is hidden of test examples, and what is done to them; the same draws at every strength, so that more holds less."""
+"""What is hidden of test examples and what is done to them, by the same draws at every strength."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def at_random(x: Tensor, share: float, rng: Rng) -> Tensor:
 
 
 def lower_rows(x: Tensor, share: float, rng: Rng) -> Tensor:
-    """Known, bool like pictures (n, c, h, w): the lowest rows hidden, a pair of rows at a time; the top pair is known."""
+    """Known, bool like pictures (n, c, h, w): the lowest rows hidden, two at a time; the top two are known."""
     height = x.shape[-2]
     rows = 2 * min(round(share * height / 2), (height - 1) // 2)
     known = torch.arange(height, device=x.device) < height - rows

@@ -156,8 +156,9 @@ class Boosting:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         seed = int(rng("seed").integers(1 << 30, (1,)))
+        never: Any = False  # its stub knows only the default, a word
         model = HistGradientBoostingClassifier(
-            max_iter=self.rounds, max_leaf_nodes=self.leaves, early_stopping=False, random_state=seed
+            max_iter=self.rounds, max_leaf_nodes=self.leaves, early_stopping=never, random_state=seed
         )
         design = Plain()
         return FittedPeer(design=design, model=model.fit(design(task.x), task.y.numpy()), classes=len(task.classes))

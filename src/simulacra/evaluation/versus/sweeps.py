@@ -10,6 +10,7 @@ generalization error", section 2).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -96,7 +97,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.base not in self.sizes:
             raise ValueError(f"base must be one of the sizes {self.sizes}; got {self.base}")
-        if any(a >= b for a, b in zip(self.sizes, self.sizes[1:], strict=False)):
+        if any(a >= b for a, b in itertools.pairwise(self.sizes)):
             raise ValueError(f"sizes must rise; got {self.sizes}")
 
 
@@ -272,7 +273,7 @@ def elsewhere(
     by     what decides who is learnt from, (n,); edges: rising, the middle of a band is its value.
     axis   what ``by`` is, in words. Of the plan: base, test (at most so many a band) and repetitions.
     """
-    bands = [(float(by.min()), edges[0]), *zip(edges, edges[1:], strict=False)]
+    bands = [(float(by.min()), edges[0]), *itertools.pairwise(edges)]
     book = Notebook()
     for repetition in range(plan.repetitions):
         stream = rng(task.name, "elsewhere", repetition)

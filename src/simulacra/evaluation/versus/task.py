@@ -56,7 +56,7 @@ class Task:
 
     @cached_property
     def space(self) -> Space:
-        """The space of an example; a table's columns are fields c0, c1 ..., numbers placed as these examples have them."""
+        """The space of an example; a table's columns are fields c0, c1 ..., scaled as these examples are."""
         fields: dict[str, Field] = {} if self.field is None else {"x": self.field}
         for j, k in enumerate(self.columns):
             column = self.x[:, j]
@@ -87,7 +87,7 @@ class Task:
 
     @property
     def features(self) -> int:
-        """Numbers that an example is made of: a column of k categories counts k - 1 times, as it does in a regression."""
+        """Numbers that an example is made of; k categories are k - 1 of them, as in a regression."""
         if not self.columns:
             return int(self.x[0].numel())
         return sum(max(1, k - 1) for k in self.columns)

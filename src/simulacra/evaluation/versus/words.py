@@ -9,8 +9,16 @@ from dataclasses import dataclass
 import torch
 
 from simulacra.evaluation.versus.sweeps import Sweep, tempered, told
-from simulacra.mathematics.crossings import Crossing, band, crossing, reached, slope
+from simulacra.mathematics.crossings import Crossing, Verdict, band, crossing, reached, slope
 
+AHEAD: dict[Verdict, str] = {
+    "first": "only the density-based classifier is ever ahead",
+    "second": "only the discriminative one is ever ahead",
+    "crosses": "the density-based one is ahead at first, the discriminative one later",
+    "crosses back": "the discriminative one is ahead at first, the density-based one later",
+    "several": "they cross more than once",
+    "neither": "they cannot be told apart",
+}
 NEAR = 0.03  # of the error at the largest size: near enough to count as having arrived
 
 
@@ -36,23 +44,29 @@ def sentence(sweep: Sweep, found: Crossing, one: str, two: str) -> str:
     along = f"from {written(sweep.values[0])} to {written(sweep.values[-1])}"
     if found.verdict == "neither":
         return (
-            f"{one} and {two} cannot be told apart anywhere {along} ({sweep.axis}); no crossing seen in this range,"
-            f" {n} repetitions."
+            f"{capital(one)} and {two} cannot be told apart anywhere {along} ({sweep.axis}); no crossing seen in this"
+            f" range, {n} repetitions."
         )
     if found.verdict in ("first", "second"):
         better, worse, places = (one, two, found.first) if found.verdict == "first" else (two, one, found.second)
         rest = len(sweep.values) - len(places)
-        where = "everywhere" if not rest else f"at {listed(places)}; elsewhere they cannot be told apart"
-        return f"{better} has the lower {sweep.measure} than {worse} {where} ({sweep.axis}, {along}): no crossing seen in this range."
+        where = f"everywhere {along}"
+        if rest:
+            where = f"at {listed(places)}, and elsewhere {along} they cannot be told apart"
+        return (
+            f"{capital(better)} has the lower {sweep.measure} than {worse} {where} ({sweep.axis}); no crossing seen in"
+            " this range."
+        )
     if found.verdict == "several":
-        return f"{one} is ahead at {listed(found.first)}, {two} at {listed(found.second)}: they cross more than once."
+        there = f"{capital(one)} is ahead at {listed(found.first)}, {two} at {listed(found.second)} ({sweep.axis})"
+        return f"{there}: they cross more than once."
     first, later = (one, two) if found.verdict == "crosses" else (two, one)
-    assert found.place is not None and found.interval is not None
+    assert found.interval is not None
     low, high = found.interval
     ahead, behind = (found.first, found.second) if found.verdict == "crosses" else (found.second, found.first)
     return (
-        f"{first} is ahead at {listed(ahead)}, {later} at {listed(behind)} ({sweep.axis}); the curves cross at"
-        f" {about(found.place)}, 95 % interval {about(low)} to {about(high)}."
+        f"{capital(first)} is ahead at {listed(ahead)}, {later} at {listed(behind)} ({sweep.axis}); the curves cross at"
+        f" {about(found.place or low)}, 95 % interval {about(low)} to {about(high)}."
     )
 
 
@@ -227,14 +241,7 @@ def over(sweeps: Sequence[Sweep], asked: str) -> list[str]:
             kinds.setdefault(how, []).append(compare(sweep, pair))
     found = []
     for how, several in kinds.items():
-        ahead = {
-            "the density-based classifier alone is ever ahead": [f for f in several if f.found.verdict == "first"],
-            "the discriminative one alone is": [f for f in several if f.found.verdict == "second"],
-            "the density-based one is ahead at first and behind later": [f for f in several if f.found.verdict == "crosses"],
-            "it is behind at first and ahead later": [f for f in several if f.found.verdict == "crosses back"],
-            "they cross more than once": [f for f in several if f.found.verdict == "several"],
-            "they cannot be told apart": [f for f in several if f.found.verdict == "neither"],
-        }  # fmt: skip
-        said = "; ".join(f"{text} on {names(those)}" for text, those in ahead.items() if those)
+        ahead = {v: names([f for f in several if f.found.verdict == v]) for v in AHEAD}
+        said = "; ".join(f"{text} on {ahead[v]}" for v, text in AHEAD.items() if ahead[v])
         found.append(f"{capital(asked)}{' (' + how.removeprefix(', ') + ')' if how else ''}: {said}.")
     return found

@@ -51,7 +51,7 @@ class Part:
 
 
 def rising(task: Task, most: int, repetitions: int) -> Plan:
-    """A learning curve: sizes that double, from two examples a class to seven tenths of them, the rest to answer for."""
+    """A learning curve: sizes double from two examples a class to seven tenths of all; the rest to answer for."""
     top = min(most, int(0.7 * len(task)))
     sizes = tuple(n for n in SIZES if 2 * len(task.classes) <= n <= top)
     return Plan(sizes=sizes, base=sizes[0], repetitions=repetitions, test=min(1_000, len(task) - sizes[-1]))

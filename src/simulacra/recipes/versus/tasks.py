@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ def data_folder() -> Path | None:
     return Path(given) if given and Path(given).is_dir() else None
 
 
-# -- scikit-learn's -----------------------------------------------------------------------------------------------------
+# -- scikit-learn's ---------------------------------------------------------------------------------------------------
 
 
 def iris() -> Task:
@@ -72,7 +73,7 @@ def diabetes() -> Task:
     """Progression of diabetes above or below its median, by ten measures."""
     from sklearn.datasets import load_diabetes
 
-    found = load_diabetes()
+    found: Any = load_diabetes()
     x, target = torch.from_numpy(found.data).double(), torch.from_numpy(found.target)
     return Task(
         name="diabetes",
@@ -99,7 +100,7 @@ def _of_sklearn(loader: str, name: str, what: str) -> Task:
     )
 
 
-# -- tables -------------------------------------------------------------------------------------------------------------
+# -- tables -----------------------------------------------------------------------------------------------------------
 
 
 def adult(folder: Path) -> Task:
@@ -122,7 +123,7 @@ def adult(folder: Path) -> Task:
 
 
 def compas(folder: Path) -> Task:
-    """Whether a defendant was charged again within two years: what ProPublica's records hold, without COMPAS' scores."""
+    """Whether a defendant was charged again within two years: ProPublica's records, without COMPAS' scores."""
     with (folder / "tables" / "compas-scores-two-years.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     column = {name: [row[name] for row in rows] for name in rows[0]}
@@ -159,7 +160,7 @@ def _peaked(values: Tensor) -> Column:
 
 
 def names(folder: Path) -> Task:
-    """Whether a first name ends in a vowel, told from the letters before: the last four of them, the first, how many."""
+    """Whether a first name ends in a vowel, told from the four letters before, the first, and how many."""
     known = sorted({line.strip() for line in (folder / "text" / "names.txt").read_text().splitlines()})
     known = [name for name in known if len(name) >= 3]
     number = {c: i + 1 for i, c in enumerate("abcdefghijklmnopqrstuvwxyz")}
@@ -172,19 +173,22 @@ def names(folder: Path) -> Task:
     return _table("names", table, y, ("consonant", "vowel"), "whether a first name's hidden last letter is a vowel")
 
 
-# -- pictures -----------------------------------------------------------------------------------------------------------
+# -- pictures ---------------------------------------------------------------------------------------------------------
 
 
 def mnist(name: str = "mnist") -> Task:
     """Ten classes of pictures, halved to 14x14, black and white."""
     data = open_data(name)
-    assert isinstance(data.train, Stored) and isinstance(data.train.x, Tensor) and isinstance(data.train.y, Tensor)
-    grey = torch.cat([part.float().div(255) for part in data.train.x.split(10_000)])
+    assert isinstance(data.train, Stored)
+    stored, y = data.train.x, data.train.y
+    assert isinstance(stored, Tensor)
+    assert isinstance(y, Tensor)
+    grey = stored.float().div(255)  # kept as numbers of levels
     x = (torch.nn.functional.avg_pool2d(grey, 2) > INK).float()
     return Task(
         name={"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}[name],
         x=x,
-        y=data.train.y.long(),
+        y=y.long(),
         classes=data.train.space.classes.names,
         field=Continuous(low=0.0, high=1.0, levels=2, shape=(1, 14, 14)),
         what="which of ten classes, pictures halved to 14x14, black and white",
@@ -213,7 +217,7 @@ def digits_pictures() -> Task:
     return replace(task, name="digits", x=task.x.view(-1, 1, 8, 8).float(), columns=(), field=field)
 
 
-# -- texts --------------------------------------------------------------------------------------------------------------
+# -- texts ------------------------------------------------------------------------------------------------------------
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz "
 SOURCES = (("Shakespeare", "tinyshakespeare.txt"), ("Wikipedia", "wikitext2.valid.txt"), ("names", "names.txt"))
@@ -258,7 +262,7 @@ def _cut(text: str, length: int) -> Tensor:
     return codes[: len(codes) // length * length].view(-1, length)
 
 
-# -- a world whose best classifier is known -----------------------------------------------------------------------------
+# -- a world whose best classifier is known ---------------------------------------------------------------------------
 
 
 def two_gaussians(features: int, apart: float = 0.5, n: int = 6_000, seed: int = 0) -> Task:
