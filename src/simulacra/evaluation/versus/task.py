@@ -93,6 +93,7 @@ class Task:
         return sum(max(1, k - 1) for k in self.columns)
 
 
+@runtime_checkable
 class Fitted(Protocol):
     """What was learnt."""
 
@@ -119,6 +120,7 @@ class Completing(Protocol):
         ...
 
 
+@runtime_checkable
 class Method(Protocol):
     """One way of learning a task.
 

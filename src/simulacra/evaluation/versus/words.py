@@ -52,29 +52,34 @@ def sentence(sweep: Sweep, found: Crossing, one: str, two: str) -> str:
         rest = len(sweep.values) - len(places)
         where = f"everywhere {along}"
         if rest:
-            where = f"at {listed(places)}, and elsewhere {along} they cannot be told apart"
+            where = f"at {listed(places, sweep.values)}, and elsewhere {along} they cannot be told apart"
         return (
             f"{capital(better)} has the lower {sweep.measure} than {worse} {where} ({sweep.axis}); no crossing seen in"
             " this range."
         )
+    of_one, of_two = (listed(places, sweep.values) if places else "" for places in (found.first, found.second))
     if found.verdict == "several":
-        there = f"{capital(one)} is ahead at {listed(found.first)}, {two} at {listed(found.second)} ({sweep.axis})"
-        return f"{there}: they cross more than once."
-    first, later = (one, two) if found.verdict == "crosses" else (two, one)
+        return f"{capital(one)} is ahead at {of_one}, {two} at {of_two} ({sweep.axis}): they cross more than once."
     assert found.interval is not None
     low, high = found.interval
-    ahead, behind = (found.first, found.second) if found.verdict == "crosses" else (found.second, found.first)
+    order = [(one, of_one), (two, of_two)]
+    (first, ahead), (later, behind) = order if found.verdict == "crosses" else order[::-1]
     return (
-        f"{capital(first)} is ahead at {listed(ahead)}, {later} at {listed(behind)} ({sweep.axis}); the curves cross at"
+        f"{capital(first)} is ahead at {ahead}, {later} at {behind} ({sweep.axis}); the curves cross at"
         f" {about(found.place or low)}, 95 % interval {about(low)} to {about(high)}."
     )
 
 
-def listed(places: Sequence[float]) -> str:
-    """ "10, 20 and 40", or for many "10 to 320"."""
-    shown = [written(p) for p in places]
-    if len(shown) > 3:
-        return f"{shown[0]} to {shown[-1]}"
+def listed(places: Sequence[float], values: Sequence[float]) -> str:
+    """Some of an axis' values, neighbours together: "8 to 32 and 256", "10, 40 and 160"."""
+    runs: list[list[float]] = []
+    for value in values:
+        if value in places:
+            if runs and values.index(runs[-1][-1]) + 1 == values.index(value):
+                runs[-1].append(value)
+            else:
+                runs.append([value])
+    shown = [written(r[0]) if len(r) == 1 else f"{written(r[0])} to {written(r[-1])}" for r in runs]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
@@ -131,7 +136,7 @@ def learning(findings: Sequence[Finding]) -> list[str]:
 
 def names(findings: Sequence[Finding]) -> str:
     """The tasks of some findings."""
-    return ", ".join(f.sweep.task for f in findings)
+    return ", ".join(f"“{f.sweep.task}”" if "," in f.sweep.task else f.sweep.task for f in findings)
 
 
 @dataclass(frozen=True, kw_only=True)
