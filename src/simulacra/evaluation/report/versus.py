@@ -68,10 +68,9 @@ def said(contest: Contest) -> list[str]:
     told = list(contest.notes)
     for section in contest.sections:
         if section.learning and section.sweeps:
-            if len(section.sweeps) > 1:
-                told += [
-                    f"{section.title}: {line}" for line in words.learning([words.compare(s) for s in section.sweeps])
-                ]
+            for pair in words.pairs(section.sweeps[0]):
+                lines = words.learning([words.compare(s, pair) for s in section.sweeps], pair)
+                told += [f"{section.title}: {line}" for line in lines]
             told += [f"{section.title}: {line}" for line in words.theory(section.sweeps)]
     rest = [s for section in contest.sections if not section.learning for s in section.sweeps]
     for question in dict.fromkeys(words.question(s) for s in rest):
@@ -98,7 +97,7 @@ def render_versus(contest: Contest) -> str:
         said=found,
         sections=[_section(section) for section in contest.sections if section.sweeps],
         near=(
-            f"Training examples from which on a method's error stays within {words.NEAR:.0%} of its own error at the"
+            f"Training examples from which on a method's error stays within {words.NEAR} of its own error at the"
             " most examples, or of the least error there is where that is known; — where it does not before the last"
             " size."
         ),

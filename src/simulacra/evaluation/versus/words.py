@@ -101,8 +101,8 @@ def interval(sweep: Sweep, who: str, place: int = -1) -> tuple[float, tuple[floa
     return float(found.mean[place]), (float(found.low[place]), float(found.high[place]))
 
 
-def learning(findings: Sequence[Finding]) -> list[str]:
-    """All learning curves of the classical pair together, in sentences."""
+def learning(findings: Sequence[Finding], pair: tuple[str, str]) -> list[str]:
+    """All learning curves of a pair together, in sentences."""
     n = len(findings)
     count = {
         v: [f for f in findings if f.found.verdict == v]
@@ -110,7 +110,7 @@ def learning(findings: Sequence[Finding]) -> list[str]:
     }
     if not findings:
         return []
-    one, two = findings[0].sweep.pair
+    one, two = pair
     said = [
         f"Of {n} data sets the curves of {one} and {two} cross in {len(count['crosses'])} as Ng and Jordan expect it"
         f" ({one} ahead of {two} on few examples and behind on many), and the other way round in"
@@ -170,7 +170,7 @@ def theory(sweeps: Sequence[Sweep]) -> list[str]:
     sooner = sum(a < b for a, b in pairs)
     where = "the least error there is" if sweeps[0].asymptote is not None else "its own error at the most examples"
     said = [
-        f"{capital(one)} comes within {NEAR:.0%} of {where} on fewer examples than {two} in {sooner} of {len(pairs)}"
+        f"{capital(one)} comes within {NEAR} of {where} on fewer examples than {two} in {sooner} of {len(pairs)}"
         " (those in which both do so before the largest size)."
     ]
     for who in sweeps[0].results:

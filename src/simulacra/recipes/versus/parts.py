@@ -183,22 +183,22 @@ def full() -> tuple[Part, ...]:
 def quick() -> tuple[Part, ...]:
     """Seconds, on what scikit-learn carries and a text made on the spot: to see that it runs. It shows nothing."""
     return (
-        worlds((2, 8), 128, 3),
-        curves(lambda: [tasks.iris(), tasks.breast_cancer(), tasks.diabetes()], 128, 4),
+        worlds((2,), 32, 2),
+        curves(lambda: [tasks.iris(), tasks.diabetes()], 32, 2),
         tables(
             lambda: [tasks.breast_cancer()],
             Plan(
-                sizes=(30, 100), base=100, repetitions=3, test=200, spare=50, noise=(0.0, 0.3), hidden=(0.0, 0.5),
+                sizes=(30, 60), base=60, repetitions=2, test=200, spare=50, noise=(0.0, 0.3), hidden=(0.0, 0.5),
                 priors=(0.1, 0.5, 0.9),
             ),
         ),
         pictures(
             lambda: [tasks.digits_pictures()],
             Plan(
-                sizes=(100, 200), base=200, repetitions=2, test=100, spare=50, noise=(0.0, 0.3), hidden=(0.0, 0.5),
+                sizes=(60, 100), base=100, repetitions=2, test=50, spare=50, noise=(0.0, 0.3), hidden=(0.0, 0.5),
                 changed=(0.0, 0.1), priors=(0.2, 0.8), draws=2,
             ),
-            steps=10, passes=600,
+            steps=4, passes=200,
         ),
         texts(
             lambda: [_made_up()],
@@ -206,7 +206,7 @@ def quick() -> tuple[Part, ...]:
                 sizes=(50, 100), base=100, repetitions=2, test=100, spare=50, noise=(0.0, 0.3), hidden=(0.0, 0.5),
                 changed=(0.0, 0.2), priors=(0.2, 0.8), draws=2,
             ),
-            steps=10,
+            steps=4,
         ),
     )  # fmt: skip
 
