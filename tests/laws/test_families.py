@@ -51,10 +51,14 @@ from simulacra.families.flow import (
 from simulacra.families.flow_matching import FlowMatchingConfig, Reflow
 from simulacra.families.flow_matching import build as build_flow_matching
 from simulacra.families.gan import GAN, GANConfig
+from simulacra.families.gaussian_mixture import GaussianMixture, GaussianMixtureConfig
 from simulacra.families.glow import Glow, GlowConfig
 from simulacra.families.hvae import HVAE, HVAEConfig
+from simulacra.families.kernel_density import KernelDensity, KernelDensityConfig
+from simulacra.families.naive_bayes import NaiveBayes, NaiveBayesConfig
 from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
+from simulacra.families.smote import SMOTE, SMOTEConfig
 from simulacra.families.tarflow import TarFlow, TarFlowConfig
 from simulacra.families.transformer import Sequences, TransformerConfig
 from simulacra.families.transformer import build as build_transformer
@@ -65,6 +69,7 @@ from simulacra.laws.law import Law, Subject
 from simulacra.mathematics import couplings, preconditioning
 from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
+from simulacra.mathematics.covariances import Factors, Independent, Shared
 from simulacra.mathematics.discrete_paths import Straight, Uniform
 from simulacra.mathematics.ladder import FreeBits
 from simulacra.mathematics.trajectories import Refining
@@ -155,6 +160,37 @@ NUMBERS = Space(
     fields={"age": Continuous(low=0, high=INFINITE, centre=40, scale=10), "mark": Continuous(low=1, high=5, levels=5)},
     measure="columns",
 )
+
+REGISTER = Space(
+    fields={
+        "age": Continuous(low=-INFINITE, high=INFINITE, centre=40, scale=10),
+        "height": Continuous(low=-INFINITE, high=INFINITE, centre=170, scale=8),
+        "job": Categorical(k=4),
+        "home": Categorical(k=3),
+    },
+    y=KINDS,
+    missing=("age", "height", "job"),
+    measure="columns in their own units",
+)
+BOXED = Space(
+    fields={"share": Continuous(low=0, high=1, centre=0.5, scale=0.3), "x": LINE.only}, measure="shares and numbers"
+)
+
+
+def mixture(space: Space, **settings: Any) -> Callable[[], GaussianMixture]:
+    return lambda: GaussianMixture(GaussianMixtureConfig(**{"components": (3,), **settings}), space, rng=1)
+
+
+def kernels(space: Space) -> Callable[[], KernelDensity]:
+    return lambda: KernelDensity(KernelDensityConfig(rows=80, tries=20), space, rng=1)
+
+
+def naive(space: Space) -> Callable[[], NaiveBayes]:
+    return lambda: NaiveBayes(NaiveBayesConfig(), space, rng=1)
+
+
+def smote(space: Space) -> Callable[[], SMOTE]:
+    return lambda: SMOTE(SMOTEConfig(rows=80), space, rng=1)
 
 
 def vae(space: Space, **settings: Any) -> Callable[[], VAE]:
@@ -346,6 +382,24 @@ ROWS: dict[str, Callable[[], Any]] = {
     "transformer, words with labels": transformer(SAID, shared=2, memory=recomputed),
     "transformer, codes": transformer(CODES, window=2),
     "transformer, codes with labels": transformer(CHOSEN_CODES, shared=4),
+    "gaussian_mixture, plane": mixture(PLANE, components=(1, 2, 4)),
+    "gaussian_mixture, plane with labels": mixture(CHOSEN, covariances=Independent()),
+    "gaussian_mixture, table with labels": mixture(TABLE),
+    "gaussian_mixture, register": mixture(REGISTER, covariances=Shared()),
+    "gaussian_mixture, boxed": mixture(BOXED, components=(1,)),
+    "gaussian_mixture, pictures with labels": mixture(PICTURES, covariances=Factors(rank=2)),
+    "gaussian_mixture, tiles": mixture(MOSAIC),
+    "kernel_density, plane": kernels(PLANE),
+    "kernel_density, table with labels": kernels(TABLE),
+    "kernel_density, register": kernels(REGISTER),
+    "kernel_density, codes with labels": kernels(CHOSEN_CODES),
+    "naive_bayes, plane": naive(PLANE),
+    "naive_bayes, table with labels": naive(TABLE),
+    "naive_bayes, register": naive(REGISTER),
+    "naive_bayes, pictures with labels": naive(PICTURES),
+    "smote, plane": smote(PLANE),
+    "smote, table with labels": smote(TABLE),
+    "smote, pictures with labels": smote(PICTURES),
 }
 
 # what each family can do, so that a lost method is noticed and does not pass as "not applicable"
@@ -388,6 +442,10 @@ CAN: dict[str, set[type[Any]]] = {
     "transformer, codes": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
     "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
+    "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},
+    "kernel_density": {Fitter, Sampler, Likelihood, Completer, Labelled},
+    "naive_bayes": {Fitter, Sampler, Likelihood, Completer, Labelled},
+    "smote": {Fitter, Sampler, Labelled},
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from simulacra.core import optimisers
-from simulacra.core.space import Space
+from simulacra.core.space import Classes, Space
 from simulacra.families import (
     consistency,
     dcgan,
@@ -18,9 +18,13 @@ from simulacra.families import (
     flow,
     flow_matching,
     gan,
+    gaussian_mixture,
     glow,
     hvae,
+    kernel_density,
+    naive_bayes,
     pixelcnn,
+    smote,
     tarflow,
     transformer,
     vae,
@@ -30,6 +34,7 @@ from simulacra.mathematics import (
     adversarial,
     bounds,
     couplings,
+    covariances,
     discrete_chains,
     discrete_paths,
     flow_likelihood,
@@ -78,10 +83,10 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    consistency, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn,
-    tarflow, transformer, vae, vqvae,
+    consistency, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, gaussian_mixture, glow,
+    hvae, kernel_density, naive_bayes, pixelcnn, smote, tarflow, transformer, vae, vqvae,
     # mathematics
-    adversarial, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
+    adversarial, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
     noise_chain, paths, preconditioning, solvers, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
@@ -271,6 +276,37 @@ def transformer_recipe(space: Space, examples: int) -> tuple[transformer.Transfo
     return transformer.TransformerConfig(optimiser=muon), Training(steps=steps, batch=32)
 
 
+# what is learnt in closed form, or by its own iteration, takes no steps; a budget must be named and is never looked at
+CLOSED_FORM = Training(steps=1)
+
+
+def gaussian_mixture_recipe(space: Space, examples: int) -> tuple[gaussian_mixture.GaussianMixtureConfig, Training]:
+    """Full covariances and as many components as BIC likes up to 32 numbers; factors and a few a class beyond."""
+    if space.size <= 32:
+        return gaussian_mixture.GaussianMixtureConfig(components=(1, 2, 4, 8, 16, 24)), CLOSED_FORM
+    classes = len(space.y.names) if isinstance(space.y, Classes) else 5
+    config = gaussian_mixture.GaussianMixtureConfig(
+        components=(max(1, min(3 * classes, examples // 40)),),
+        covariances=covariances.Factors(rank=6) if space.size <= 1024 else covariances.Independent(),
+    )
+    return config, CLOSED_FORM
+
+
+def kernel_density_recipe(space: Space, examples: int) -> tuple[kernel_density.KernelDensityConfig, Training]:
+    """All rows up to 5,000."""
+    return kernel_density.KernelDensityConfig(rows=max(2, min(examples, 5_000))), CLOSED_FORM
+
+
+def naive_bayes_recipe(space: Space, examples: int) -> tuple[naive_bayes.NaiveBayesConfig, Training]:
+    """As it comes."""
+    return naive_bayes.NaiveBayesConfig(), CLOSED_FORM
+
+
+def smote_recipe(space: Space, examples: int) -> tuple[smote.SMOTEConfig, Training]:
+    """All rows up to 20,000, five neighbours each."""
+    return smote.SMOTEConfig(rows=max(2, min(examples, 20_000))), CLOSED_FORM
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
@@ -294,6 +330,18 @@ FAMILIES: dict[str, Family] = {
         recipe=discrete_diffusion_recipe,
     ),
     "transformer": Family(config=transformer.TransformerConfig, build=transformer.build, recipe=transformer_recipe),
+    "gaussian_mixture": Family(
+        config=gaussian_mixture.GaussianMixtureConfig,
+        build=gaussian_mixture.GaussianMixture,
+        recipe=gaussian_mixture_recipe,
+    ),
+    "kernel_density": Family(
+        config=kernel_density.KernelDensityConfig,
+        build=kernel_density.KernelDensity,
+        recipe=kernel_density_recipe,
+    ),
+    "naive_bayes": Family(config=naive_bayes.NaiveBayesConfig, build=naive_bayes.NaiveBayes, recipe=naive_bayes_recipe),
+    "smote": Family(config=smote.SMOTEConfig, build=smote.SMOTE, recipe=smote_recipe),
     "flow_matching": Family(
         config=flow_matching.FlowMatchingConfig,
         build=flow_matching.build,
