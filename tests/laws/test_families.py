@@ -32,6 +32,7 @@ from simulacra.core.capabilities import (
 )
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
+from simulacra.families.any_order import AnyOrder, AnyOrderConfig
 from simulacra.families.consistency import Consistency, ConsistencyConfig, FromTeacher
 from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.families.diffusion import DiffusionConfig
@@ -67,6 +68,7 @@ from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradie
 from simulacra.mathematics.bounds import iwae
 from simulacra.mathematics.discrete_paths import Straight, Uniform
 from simulacra.mathematics.ladder import FreeBits
+from simulacra.mathematics.orders import any_order as every_order
 from simulacra.mathematics.trajectories import Refining
 from simulacra.nets import denoisers
 from simulacra.nets.activations import steep_tanh
@@ -80,8 +82,10 @@ from simulacra.nets.codebooks import FSQ, VQ
 from simulacra.nets.codegrids import CodesByLayout, Grid, Places
 from simulacra.nets.decoder import Decoder as DecoderSettings
 from simulacra.nets.decoder import recomputed
+from simulacra.nets.density_heads import Flexible
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
+from simulacra.nets.heads import natural
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
@@ -129,6 +133,15 @@ COUNTED = Space(
     missing=("job",),
     measure="columns",
 )
+MIXED = Space(
+    fields={
+        "share": Continuous(low=0, high=1, centre=0.5, scale=0.3),
+        "job": Categorical(k=70),
+        "wage": Continuous(low=-INFINITE, high=INFINITE, centre=2, scale=3),
+        "home": Categorical(k=2),
+    },
+    measure="columns",
+)
 NINE = Space(fields={"picture": Continuous(low=0, high=2, levels=3, shape=(2, 9, 8))}, y=KINDS, measure="three greys")
 CHOSEN = Space(fields={"point": PLANE.only}, y=KINDS, measure="plane")
 UNIT = Space(
@@ -163,6 +176,10 @@ def vae(space: Space, **settings: Any) -> Callable[[], VAE]:
 
 def factor_vae(space: Space, **settings: Any) -> Callable[[], FactorVAE]:
     return lambda: FactorVAE(FactorVAEConfig(latent=3, discriminator=(16,), **settings), space, rng=1)
+
+
+def any_order(space: Space, **settings: Any) -> Callable[[], AnyOrder]:
+    return lambda: AnyOrder(AnyOrderConfig(width=16, depth=2, heads=2, **settings), space, rng=1)
 
 
 def gan(space: Space, **settings: Any) -> Callable[[], GAN]:
@@ -259,6 +276,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "vae, plane": vae(PLANE),
     "vae, words": vae(WORDS),
     "vae, table with labels": vae(TABLE),
+    "vae, mixed columns": vae(MIXED, likelihood=Flexible(components=3)),
     "vae, importance weighted": vae(BITS, objective=iwae, draws=3),
     "factor_vae, pictures with labels": factor_vae(PICTURES),
     "factor_vae, plane": factor_vae(PLANE),
@@ -273,6 +291,10 @@ ROWS: dict[str, Callable[[], Any]] = {
     "vqvae, words": vqvae(WORDS),
     "vqvae, table with labels": vqvae(TABLE),
     "vqvae, plane": vqvae(PLANE, codebook=FSQ(levels=(3, 3))),
+    "any_order, table with labels": any_order(TABLE),
+    "any_order, counted": any_order(COUNTED, orders=every_order),
+    "any_order, two numbers": any_order(UNIT),
+    "any_order, mixed columns": any_order(MIXED, likelihood=natural),
     "gan, plane": gan(PLANE),
     "gan, pictures with labels": gan(PICTURES),
     "gan, table": gan(NUMBERS),
@@ -365,6 +387,7 @@ CAN: dict[str, set[type[Any]]] = {
     },
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
+    "any_order": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
     "consistency": {Learner, Fitter, Sampler, Decoder, Completer, Labelled},
     "discrete_diffusion": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},

@@ -1,4 +1,4 @@
-"""A flexible density of one number, with any ends: a mixture of logistic densities, each cut to a range and normalised."""
+"""A flexible density of one number, with any ends: a mixture of logistics, each cut to the range and normalised."""
 
 from __future__ import annotations
 
