@@ -56,6 +56,7 @@ from simulacra.families.glow import Glow, GlowConfig
 from simulacra.families.hvae import HVAE, HVAEConfig
 from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
+from simulacra.families.table_gan import TableGAN, TableGANConfig
 from simulacra.families.tarflow import TarFlow, TarFlowConfig
 from simulacra.families.transformer import Sequences, TransformerConfig
 from simulacra.families.transformer import build as build_transformer
@@ -64,7 +65,7 @@ from simulacra.families.vqvae import VQVAE, VQVAEConfig
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
 from simulacra.mathematics import couplings, preconditioning
-from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
+from simulacra.mathematics.adversarial import Hinge, NonSaturating, Relativistic, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
 from simulacra.mathematics.discrete_paths import Straight, Uniform
 from simulacra.mathematics.ladder import FreeBits
@@ -85,7 +86,6 @@ from simulacra.nets.decoder import recomputed
 from simulacra.nets.density_heads import Flexible
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
-from simulacra.nets.heads import natural
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
@@ -142,6 +142,7 @@ MIXED = Space(
     },
     measure="columns",
 )
+FULL = Space(fields=COUNTED.fields, y=KINDS, measure="columns")
 NINE = Space(fields={"picture": Continuous(low=0, high=2, levels=3, shape=(2, 9, 8))}, y=KINDS, measure="three greys")
 CHOSEN = Space(fields={"point": PLANE.only}, y=KINDS, measure="plane")
 UNIT = Space(
@@ -180,6 +181,11 @@ def factor_vae(space: Space, **settings: Any) -> Callable[[], FactorVAE]:
 
 def any_order(space: Space, **settings: Any) -> Callable[[], AnyOrder]:
     return lambda: AnyOrder(AnyOrderConfig(width=16, depth=2, heads=2, **settings), space, rng=1)
+
+
+def table_gan(space: Space, **settings: Any) -> Callable[[], TableGAN]:
+    small: dict[str, Any] = {"latent": 4, "generator": (16,), "critic": (16,), "pack": 2}
+    return lambda: TableGAN(TableGANConfig(**{**small, **settings}), space, rng=1)
 
 
 def gan(space: Space, **settings: Any) -> Callable[[], GAN]:
@@ -294,7 +300,10 @@ ROWS: dict[str, Callable[[], Any]] = {
     "any_order, table with labels": any_order(TABLE),
     "any_order, counted": any_order(COUNTED, orders=every_order),
     "any_order, two numbers": any_order(UNIT),
-    "any_order, mixed columns": any_order(MIXED, likelihood=natural),
+    "any_order, mixed columns": any_order(MIXED, likelihood=Flexible(components=2)),
+    "table_gan, mixed columns": table_gan(MIXED),
+    "table_gan, counted with labels": table_gan(FULL, pack=3, game=Hinge(), regularisers=()),
+    "table_gan, two numbers": table_gan(UNIT, dropout=0.0, game=Relativistic()),
     "gan, plane": gan(PLANE),
     "gan, pictures with labels": gan(PICTURES),
     "gan, table": gan(NUMBERS),
@@ -387,6 +396,7 @@ CAN: dict[str, set[type[Any]]] = {
     },
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
+    "table_gan": {Learner, Fitter, Sampler, Labelled},
     "any_order": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
     "consistency": {Learner, Fitter, Sampler, Decoder, Completer, Labelled},

@@ -44,7 +44,8 @@ from simulacra.nets.initialise import initialise
 from simulacra.nets.marginal import LabelMarginal
 from simulacra.nets.transformer import Cache, Transformer
 
-ROWS = 4096  # examples drawn or completed at a time
+ROWS = 4096  # examples drawn or completed at a time,
+OUTPUTS = 1 << 22  # as long as the widest head puts out no more than so many numbers for them all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +214,10 @@ class AnyOrder(nn.Module):
 
     # -- drawing ----------------------------------------------------------------------------------------------------
 
+    def label_log_prob(self) -> Tensor:
+        """log p(y) of every class, nats (classes,): each counted once more than it was seen."""
+        return self.marginal.log_prob()
+
     @torch.no_grad()
     def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int, temperature: float = 1.0) -> Batch:
         """n examples, column after column as they stand; y (n,) classes, None: drawn from their learned marginal.
@@ -259,10 +264,11 @@ class AnyOrder(nn.Module):
     def _walked(
         self, x: Mapping[str, Tensor], seen: Tensor, given: Tensor | None, rng: Rng, temperature: float
     ) -> dict[str, Tensor]:
-        """What is not seen drawn, column after column, given all that is; ``ROWS`` examples at a time."""
+        """What is not seen drawn, column after column, given all that is; a part of the examples at a time."""
         parts: list[dict[str, Tensor]] = []
-        for first in range(0, max(len(seen), 1), ROWS):
-            part = slice(first, first + ROWS)
+        size = max(1, min(ROWS, OUTPUTS // max(kind.outputs for kind in self.network.heads.kinds)))
+        for first in range(0, max(len(seen), 1), size):
+            part = slice(first, first + size)
             here = {name: t[part].clone() for name, t in x.items()}
             walk = _Walk(self.network, here, seen[part], None if given is None else given[part])
             walk.to_the_end(rng.rows(first), temperature)

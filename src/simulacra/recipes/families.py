@@ -22,6 +22,7 @@ from simulacra.families import (
     glow,
     hvae,
     pixelcnn,
+    table_gan,
     tarflow,
     transformer,
     vae,
@@ -29,6 +30,7 @@ from simulacra.families import (
 )
 from simulacra.mathematics import (
     adversarial,
+    asked,
     bounds,
     couplings,
     discrete_chains,
@@ -82,9 +84,9 @@ from simulacra.training.settings import Training
 SETTINGS = table((
     # families
     any_order, consistency, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, glow, hvae,
-    pixelcnn, tarflow, transformer, vae, vqvae,
+    pixelcnn, table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
-    adversarial, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
+    adversarial, asked, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
     noise_chain, orders, paths, preconditioning, solvers, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
@@ -158,6 +160,12 @@ def any_order_recipe(space: Space, examples: int) -> tuple[any_order.AnyOrderCon
     """Three blocks, 96 wide, Muon for their matrices; half of the rows in the order their columns stand."""
     steps = passes(examples, 256, epochs=15, low=1_000, high=20_000)
     return any_order.AnyOrderConfig(), Training(steps=steps, batch=256)
+
+
+def table_gan_recipe(space: Space, examples: int) -> tuple[table_gan.TableGANConfig, Training]:
+    """Xu et al.'s networks, batch and rates."""
+    steps = passes(examples, 500, epochs=300, low=1_000, high=20_000)
+    return table_gan.TableGANConfig(), Training(steps=steps, batch=500)
 
 
 def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Training]:
@@ -286,6 +294,7 @@ FAMILIES: dict[str, Family] = {
     "hvae": Family(config=hvae.HVAEConfig, build=hvae.HVAE, recipe=hvae_recipe),
     "vqvae": Family(config=vqvae.VQVAEConfig, build=vqvae.VQVAE, recipe=vqvae_recipe),
     "any_order": Family(config=any_order.AnyOrderConfig, build=any_order.AnyOrder, recipe=any_order_recipe),
+    "table_gan": Family(config=table_gan.TableGANConfig, build=table_gan.TableGAN, recipe=table_gan_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
