@@ -25,6 +25,7 @@ PUBLISHED = {"TabSyn": 0.915, "real rows": 0.927}  # Zhang et al. 2024, table 2:
 OURS = {"any_order": 1900, "vae": 12_000, "table_gan": 4500}
 PEERS = ("CTGAN", "TVAE")
 TARGET = 0.905
+NUMBERS = ("age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week")
 
 
 def run(models: tuple[str, ...] = (*OURS, *PEERS, "real"), seeds: int = SEEDS) -> list[Any]:
@@ -206,13 +207,15 @@ def features(*frames: Any) -> tuple[list[tuple[Any, list[int]]], list[Any]]:
     import pandas as pd
 
     names = [c for c in frames[-1].columns if c != "income"]
-    text = [c for c in names if not pd.api.types.is_numeric_dtype(frames[-1][c])]
+    text = [c for c in names if c not in NUMBERS]
     written = lambda f, c: f[c].fillna("?").astype(str).replace("", "?")  # noqa: E731
     words = {c: sorted({w for f in frames for w in written(f, c)}) for c in text}
     found: list[tuple[Any, list[int]]] = []
     for frame in frames:
         columns = [
-            pd.Categorical(written(frame, c), categories=words[c]).codes if c in words else frame[c].to_numpy(float)
+            pd.Categorical(written(frame, c), categories=words[c]).codes
+            if c in words
+            else frame[c].astype(float).to_numpy()
             for c in names
         ]
         found.append((np.stack(columns, axis=1).astype(float), [i for i, c in enumerate(names) if c in words]))

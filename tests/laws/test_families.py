@@ -54,6 +54,7 @@ from simulacra.families.flow_matching import build as build_flow_matching
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.glow import Glow, GlowConfig
 from simulacra.families.hvae import HVAE, HVAEConfig
+from simulacra.families.mixed_diffusion import MixedDiffusion, MixedDiffusionConfig
 from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
 from simulacra.families.table_gan import TableGAN, TableGANConfig
@@ -188,6 +189,10 @@ def table_gan(space: Space, **settings: Any) -> Callable[[], TableGAN]:
     return lambda: TableGAN(TableGANConfig(**{**small, **settings}), space, rng=1)
 
 
+def mixed_diffusion(space: Space) -> Callable[[], MixedDiffusion]:
+    return lambda: MixedDiffusion(MixedDiffusionConfig(backbone=denoisers.Dense(width=16, depth=1)), space, rng=1)
+
+
 def gan(space: Space, **settings: Any) -> Callable[[], GAN]:
     return lambda: GAN(GANConfig(latent=3, generator=(16,), critic=(16,), **settings), space, rng=1)
 
@@ -301,6 +306,9 @@ ROWS: dict[str, Callable[[], Any]] = {
     "any_order, counted": any_order(COUNTED, orders=every_order),
     "any_order, two numbers": any_order(UNIT),
     "any_order, mixed columns": any_order(MIXED, likelihood=Flexible(components=2)),
+    "mixed_diffusion, mixed columns": mixed_diffusion(MIXED),
+    "mixed_diffusion, counted with labels": mixed_diffusion(FULL),
+    "mixed_diffusion, numbers": mixed_diffusion(NUMBERS),
     "table_gan, mixed columns": table_gan(MIXED),
     "table_gan, counted with labels": table_gan(FULL, pack=3, game=Hinge(), regularisers=()),
     "table_gan, two numbers": table_gan(UNIT, dropout=0.0, game=Relativistic()),
@@ -396,6 +404,7 @@ CAN: dict[str, set[type[Any]]] = {
     },
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
+    "mixed_diffusion": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
     "table_gan": {Learner, Fitter, Sampler, Labelled},
     "any_order": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},

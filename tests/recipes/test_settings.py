@@ -15,7 +15,7 @@ from simulacra.recipes.settings import from_json, to_json
 from simulacra.training.settings import Training
 
 OF_TOKENS = ("transformer",)  # families of sequences alone
-OF_TABLES = ("any_order", "table_gan")  # and of tables
+OF_TABLES = ("any_order", "mixed_diffusion", "table_gan")  # and of tables
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -21,6 +21,7 @@ from simulacra.families import (
     gan,
     glow,
     hvae,
+    mixed_diffusion,
     pixelcnn,
     table_gan,
     tarflow,
@@ -84,7 +85,7 @@ from simulacra.training.settings import Training
 SETTINGS = table((
     # families
     any_order, consistency, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, glow, hvae,
-    pixelcnn, table_gan, tarflow, transformer, vae, vqvae,
+    mixed_diffusion, pixelcnn, table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
     adversarial, asked, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
     noise_chain, orders, paths, preconditioning, solvers, trajectories, velocity,
@@ -166,6 +167,12 @@ def table_gan_recipe(space: Space, examples: int) -> tuple[table_gan.TableGANCon
     """Xu et al.'s networks, batch and rates."""
     steps = passes(examples, 500, epochs=300, low=1_000, high=20_000)
     return table_gan.TableGANConfig(), Training(steps=steps, batch=500)
+
+
+def mixed_diffusion_recipe(space: Space, examples: int) -> tuple[mixed_diffusion.MixedDiffusionConfig, Training]:
+    """Four residual layers, 256 wide, for long: what noise hides of a column is learnt slowly."""
+    steps = passes(examples, 256, epochs=80, low=1_000, high=20_000)
+    return mixed_diffusion.MixedDiffusionConfig(), Training(steps=steps, batch=256)
 
 
 def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Training]:
@@ -294,6 +301,11 @@ FAMILIES: dict[str, Family] = {
     "hvae": Family(config=hvae.HVAEConfig, build=hvae.HVAE, recipe=hvae_recipe),
     "vqvae": Family(config=vqvae.VQVAEConfig, build=vqvae.VQVAE, recipe=vqvae_recipe),
     "any_order": Family(config=any_order.AnyOrderConfig, build=any_order.AnyOrder, recipe=any_order_recipe),
+    "mixed_diffusion": Family(
+        config=mixed_diffusion.MixedDiffusionConfig,
+        build=mixed_diffusion.MixedDiffusion,
+        recipe=mixed_diffusion_recipe,
+    ),
     "table_gan": Family(config=table_gan.TableGANConfig, build=table_gan.TableGAN, recipe=table_gan_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=flow_recipe),
