@@ -37,7 +37,7 @@ from simulacra.mathematics.solvers import karras
 from simulacra.nets.chains import merged
 from simulacra.nets.columns import check_columns
 from simulacra.nets.continuum import Continuum
-from simulacra.nets.denoisers import Backbone, Dense, Zero
+from simulacra.nets.denoisers import Backbone, Dense
 from simulacra.nets.embeddings import class_indicator, pick
 from simulacra.nets.initialise import initialise
 from simulacra.nets.marginal import LabelMarginal
@@ -95,7 +95,8 @@ class MixedNetwork(nn.Module):
         # the symbol after the last category is the mask
         self.tables = nn.ModuleList(nn.Embedding(size + 1, width) for size, width in zip(k, widths, strict=True))
         self.body = config.backbone.build((sum(self.sizes),), 0, given)
-        self.logits = nn.ModuleList(Zero(sum(self.sizes), size) for size in k)
+        # the body starts at zero, and so do the logits; were these layers zero too, neither would have a slope
+        self.logits = nn.ModuleList(nn.Linear(sum(self.sizes), size) for size in k)
 
     def forward(self, x: Tensor, symbols: Tensor, noise: Tensor, given: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """The free output for the numbers (b, m), and logits (b, k) of each category."""
