@@ -70,13 +70,13 @@ def test_what_it_cannot_take_is_refused():
 
 @pytest.mark.slow
 def test_it_learns_a_table_that_is_known():
-    """Its bound lies below the exact value, by less than a nat; categories, numbers and completions are near."""
+    """Its bound lies below the exact value, by little; categories, numbers and completions are near."""
     data = Stored(space=SPACE, x=WORLD.sample(20_000, rng=0).x)
     model = train(small(), data, Training(steps=2500, batch=256)).averaged
     test = WORLD.sample(2000, rng=1).x
     apart = WORLD.log_likelihood(test).nats - model.log_likelihood(test, rng=0, draws=64).nats
     error = float(apart.std()) / math.sqrt(2000)
-    assert -4 * error < float(apart.mean()) < 0.9
+    assert -4 * error < float(apart.mean()) < 0.4
     drawn = model.sample(4000, rng=0).x
     exact = WORLD.sample(40_000, rng=5).x
     for job in range(3):
@@ -95,4 +95,4 @@ def test_it_learns_a_table_that_is_known():
         "home": torch.zeros(4000).long(),
     }
     ours, theirs = model.complete(x, known, rng=0).x, WORLD.complete(x, known, rng=0).x
-    assert abs(float(ours["v"].mean() - theirs["v"].mean())) < 0.15
+    assert abs(float(ours["v"].mean() - theirs["v"].mean())) < 0.3  # approximate, and labelled so
