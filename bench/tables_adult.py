@@ -158,7 +158,7 @@ def theirs(model: str, seed: int, out: str, raw: str):
     """CTGAN or TVAE of ctgan 0.12, its own settings, as many epochs as the CPU-time allows; runs in its environment."""
     import time
 
-    import ctgan
+    import ctgan  # pyright: ignore[reportMissingImports]
     import numpy as np
     import pandas as pd
     import torch
@@ -196,7 +196,8 @@ def auc(drawn: Any, test: Any, seed: int) -> float:
     from sklearn.metrics import roc_auc_score
 
     x, y = features(drawn, test)
-    chosen = HistGradientBoostingClassifier(categorical_features=x[0][1], random_state=seed)
+    columns: Any = x[0][1]
+    chosen = HistGradientBoostingClassifier(categorical_features=columns, random_state=seed)
     chosen.fit(x[0][0], y[0])
     return float(roc_auc_score(y[1], chosen.predict_proba(x[1][0])[:, 1]))
 

@@ -110,7 +110,7 @@ def _theirs(model: str, raw: str) -> tuple[Any, Any, list[str]]:
 
     frame = pd.read_csv(raw, keep_default_na=False)
     text = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
-    module = importlib.import_module(f"ctgan.synthesizers.{model.lower()}")
+    module: Any = importlib.import_module(f"ctgan.synthesizers.{model.lower()}")
     ready = module.DataTransformer()
     ready.fit(frame, text)
     array = ready.transform(frame)
