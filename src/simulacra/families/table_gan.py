@@ -11,7 +11,8 @@ The ideas are those of CTGAN (Xu et al. 2019, "Modeling tabular data using condi
 Rows for a category are found in the batch: drawn again from it with weights, wanted share over share in the data.
 Columns of several modes are best encoded by a component and a place within it, two fields of the space.
 
-What it cannot do: likelihoods, codes, gaps, and rows given anything but the class.
+What it cannot do: likelihoods, codes, gaps, and rows given anything but the class; and a column of many thousands of
+categories, which stand one-hot here, makes it slow.
 """
 
 from __future__ import annotations
