@@ -53,7 +53,7 @@ def open_table(
     name: str,
     *,
     target: str | None = None,
-    missing: Missing = "value",
+    missing: Missing | None = None,
     encode: str | None = None,
     schema: Schema | str | Path | None = None,
     share: float | None = None,
@@ -61,7 +61,7 @@ def open_table(
     """A table, or two where the second is an official test split.
 
     target   the column that is y; None: all columns are one joint.
-    missing  "value" or "unobserved" (``TableEncoding``).
+    missing  "value" (unless given) or "unobserved" (``TableEncoding``).
     encode   how numbers become fields: "quantile" (unless given), "bins", "mixture", or with their number "bins:32".
     schema   a schema, or a JSON file of one; what it says is taken as it is.
     share    held out by the hash of a row's contents where there is no test split.
@@ -80,7 +80,7 @@ def open_table(
         options = {"held_out": share}
         train, held = _split(whole, share, name)
         kept = "by the hash of their contents"
-    encoding = fit(train, found, numbers=setting(encode or "quantile"), missing=missing, target=target)
+    encoding = fit(train, found, numbers=setting(encode or "quantile"), missing=missing or "value", target=target)
     aside = [c.name for c in found.columns if not c.learnt]
     first = (
         f"{len(whole):,} rows of {len(found.columns)} columns, {len(encoding.parts)} learnt"
