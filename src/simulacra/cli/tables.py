@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from simulacra.cli.words import say
-from simulacra.modalities.tables.conditions import filled, said
+from simulacra.modalities.tables.conditions import said
 from simulacra.modalities.tables.encoding import TableEncoding
+from simulacra.modalities.tables.filling import filled
 from simulacra.modalities.tables.reading import pandas_, read_table
 from simulacra.modalities.tables.writing import check_ending, write_rows
 from simulacra.runs import Run

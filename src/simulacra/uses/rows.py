@@ -11,8 +11,10 @@ from torch import Tensor
 
 from simulacra.core.batch import Batch
 from simulacra.core.randomness import Rng
-from simulacra.modalities.tables.conditions import Held, given, holes
+from simulacra.modalities.tables.cells import missing as missing_cells
+from simulacra.modalities.tables.conditions import Held, given
 from simulacra.modalities.tables.encoding import TableEncoding
+from simulacra.modalities.tables.filling import disagreeing, holes
 from simulacra.modalities.tables.reading import Frame
 from simulacra.uses.impute import impute
 
@@ -62,9 +64,9 @@ def fill(
     held = holes(encoding, frame, rng=stream("within"))
     _needs_target(encoding, held)
     missing = {name: ~held.known[name] for name in held.known}
-    count = int(sum(int(missing[p.column.name].sum()) for p in encoding.parts))
+    count = sum(int(missing_cells(frame[name], encoding.schema[name]).sum()) for name in encoding.columns)
     lacking = torch.stack(list(missing.values())).any(0)
-    if not bool(lacking.any()):
+    if not count:
         raise ValueError("nothing is missing: every cell holds a value; expected empty cells where to fill in")
     rows = lacking.nonzero()[:, 0]
     done: list[Drawn] = []
@@ -72,7 +74,7 @@ def fill(
         left = rows
         x = {name: t.clone() for name, t in held.x.items()}
         kind: Literal["exact", "approximate"] = "exact"
-        method, rounds = "", 0
+        method, rounds = "they follow from the other columns", 0
         while len(left) and rounds < ROUNDS:
             some = impute(
                 model,
@@ -89,9 +91,12 @@ def fill(
             again = torch.zeros(len(left), dtype=torch.bool)
             for name, category in held.present.items():
                 again |= missing[name][left] & (x[name][left] == category)
+            part = Batch(x={name: t[left] for name, t in x.items()} if len(x) > 1 else next(iter(x.values()))[left])
+            rows_of = frame.iloc[left.numpy()].reset_index(drop=True)
+            again |= torch.from_numpy(disagreeing(encoding, rows_of, encoding.decode(part)))
             left = left[again]
         if rounds > 1:
-            method += ", holes that were drawn as missing drawn again"
+            method += "; rejected and drawn again: holes that stayed holes or broke a rule"
         done.append(Drawn(Batch(x=x if len(x) > 1 else next(iter(x.values())), y=held.y), kind, method))
     return done, count
 

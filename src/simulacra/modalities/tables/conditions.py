@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from simulacra.core.batch import Batch
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical
 from simulacra.modalities.tables import cells
-from simulacra.modalities.tables.columns import MISSING
-from simulacra.modalities.tables.encoding import TableEncoding
+from simulacra.modalities.tables.arrangement import AddedUp, Combined, LookedUp
+from simulacra.modalities.tables.encoding import TableEncoding, cells_of
 from simulacra.modalities.tables.reading import MISSING as WORDS
 from simulacra.modalities.tables.reading import Frame, pandas_
+from simulacra.modalities.tables.rules import AtMost, added_up
 from simulacra.modalities.tables.schema import Column, Schema
 
 
@@ -48,6 +49,7 @@ def said(words: Sequence[str], schema: Schema) -> dict[str, Any]:
         if name not in schema.names:
             near = difflib.get_close_matches(name, schema.names, n=1)
             raise ValueError(f"no column {name!r}; " + (f"did you mean {near[0]!r}?" if near else "see the schema"))
+        _learnt(schema[name])
         if name in found:
             raise ValueError(f"{name} is given twice; expected one value a column")
         found[name] = _cell(schema[name], text.strip())
@@ -60,12 +62,11 @@ def given(encoding: TableEncoding, values: Mapping[str, Any], n: int, *, rng: Rn
     ValueError for a cell that the schema does not allow, or that never stood in what was learned from.
     """
     for name in values:
-        _learnt(encoding, name)
+        _learnt(encoding.schema[name])
     frame = pandas_().DataFrame({name: pandas_().Series([value], dtype=object) for name, value in values.items()})
-    names = [part.column.name for part in encoding.parts if part.column.name in values]
-    x, known, y = _fields(encoding, frame, names)
+    x, known, y = _fields(encoding, frame, [name for name in values if name != encoding.target])
     for part in encoding.parts:
-        if part.column.name in values:
+        if bool(known[next(iter(part.fitted.fields))][0]):
             _possible(part.column, part.fitted, x)
     rows = {name: t.expand(n).clone() for name, t in x.items()}
     drawn = encoding.jitter(Batch(x=rows if len(rows) > 1 else next(iter(rows.values()))), rng)
@@ -76,38 +77,33 @@ def given(encoding: TableEncoding, values: Mapping[str, Any], n: int, *, rng: Rn
     )  # fmt: skip
 
 
-def holes(encoding: TableEncoding, frame: Frame, *, rng: Rng) -> Held:
-    """Rows whose missing cells are to be filled in by values: their fields are not known.
-
-    ValueError for a column that is not there, and a cell that the schema does not allow.
+def inferred(encoding: TableEncoding, held: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Cells with those that follow from others by a rule: the only value that goes with a settled one, the one part
+    that a total leaves.
     """
-    batch = encoding.jitter(encoding.encode(frame), rng)
-    x = dict(batch.x if isinstance(batch.x, Mapping) else {next(iter(encoding.space.fields)): batch.x})
-    known: dict[str, Tensor] = {}
-    present: dict[str, int] = {}
-    for part in encoding.parts:
-        seen = torch.from_numpy(~cells.missing(frame[part.column.name], part.column))
-        for name, f in part.fitted.fields.items():
-            known[name] = seen
-            if isinstance(f, Categorical) and f.names is not None and f.names[-1] == MISSING and f.k > 1:
-                if f.k == 2 and name != part.column.name:
-                    # a field that only says whether something stands there: something does
-                    known[name], x[name] = torch.ones_like(seen), torch.zeros_like(x[name])
-                else:
-                    present[name] = f.k - 1
-    return Held(x=x, known=known, y=batch.y if isinstance(batch.y, Tensor) else None, present=present)
-
-
-def filled(encoding: TableEncoding, frame: Frame, batch: Batch) -> Frame:
-    """Rows with their holes filled in from a batch; every cell that was there is as it was."""
-    drawn = encoding.decode(replace(batch, known=None))
-    found = frame.copy()
-    for part in encoding.parts:
-        name = part.column.name
-        gone = cells.missing(frame[name], part.column)
-        if gone.any():
-            new = drawn[name].astype(object).to_numpy()
-            found[name] = pandas_().Series(np.where(gone, new, frame[name].astype(object).to_numpy()), dtype=object)
+    found = {name: cell.copy() for name, cell in held.items()}
+    for step in encoding.arrangement.steps:
+        if isinstance(step, LookedUp) and step.column in found:
+            column = encoding.schema[step.by]
+            blank = np.full(len(found[step.column]), np.nan if column.numbers else -1)
+            by = found.get(step.by, blank).astype(np.float64)
+            gone = np.isnan(by) | ((by < 0) & (not column.numbers))
+            partners: dict[float, list[float]] = {}
+            for a, b in step.table:
+                if a is not None and b is not None and (column.numbers or a >= 0):
+                    partners.setdefault(b, []).append(a)
+            only = {b: a[0] for b, a in partners.items() if len(a) == 1}
+            told = np.array([only.get(float(v), np.nan) for v in found[step.column]])
+            by = np.where(gone & ~np.isnan(told), told, by)
+            if step.by in found or not np.isnan(told).any():
+                found[step.by] = by if column.numbers else np.nan_to_num(by, nan=-1).astype(np.int64)
+        if isinstance(step, AddedUp) and step.total in found:
+            for part in step.parts:
+                others = [found[p] for p in step.parts if p != part and p in found]
+                if len(others) == len(step.parts) - 1:
+                    rest = found[step.total] - (added_up(others) if others else 0.0)
+                    there = found.get(part, np.full(len(rest), np.nan))
+                    found[part] = np.where(np.isnan(there), rest, there)
     return found
 
 
@@ -115,11 +111,10 @@ def _fields(
     encoding: TableEncoding, frame: Frame, names: Sequence[str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor | None]:
     """One row's fields, zeros where nothing is given, which of them are known, and the label."""
-    chosen = replace(encoding, parts=tuple(p for p in encoding.parts if p.column.name in names), target=None)
-    own: Mapping[str, Tensor] = {}
-    if names:
-        batch = chosen.encode(frame)
-        own = batch.x if isinstance(batch.x, Mapping) else {next(iter(chosen.space.fields)): batch.x}
+    held = inferred(encoding, cells_of(frame, encoding.schema, list(names)))
+    _contradictions(encoding, held)
+    own, _ = encoding.fields_of(held)
+    _all_used(encoding, held, own, names)
     x: dict[str, Tensor] = {}
     for name, f in encoding.space.fields.items():
         blank = torch.zeros(1, dtype=torch.int64 if isinstance(f, Categorical) else torch.float32)
@@ -134,11 +129,45 @@ def _fields(
     return x, known, y
 
 
-def _learnt(encoding: TableEncoding, name: str) -> None:
-    if name == encoding.target or any(part.column.name == name for part in encoding.parts):
-        return
-    column = encoding.schema[name]
-    raise ValueError(f"{name} is set aside ({column.kind}), so nothing depends on it; leave it out of what is given")
+def _contradictions(encoding: TableEncoding, held: Mapping[str, np.ndarray]) -> None:
+    """ValueError where what is given breaks a rule that every row keeps."""
+    back = {}
+    for step in encoding.arrangement.steps:
+        if all(name in held for name in (*step.makes, *step.needs)) and not isinstance(step, Combined):
+            back = step.back({**held, **step.forth(held)})
+        for name, value in back.items():
+            column = encoding.schema[name]
+            if not np.array_equal(np.nan_to_num(value, nan=-1), np.nan_to_num(held[name], nan=-1)):
+                needs = ", ".join(step.needs)
+                raise ValueError(f"what is given for {name} contradicts {needs}, from which it follows in every row: "
+                                 f"probability zero; leave {column.name} out")  # fmt: skip
+    for rule in encoding.arrangement.kept:
+        if isinstance(rule, AtMost) and all(name in held for name in rule.columns) and rule.violations(held).any():
+            raise ValueError(f"{rule.told()} in every row, so what is given has probability zero; give other values")
+
+
+def _all_used(
+    encoding: TableEncoding, held: Mapping[str, np.ndarray], own: Mapping[str, Tensor], names: Sequence[str]
+) -> None:
+    """ValueError for a column whose value alone fixes nothing that is modelled."""
+    used = {of for part in encoding.parts if next(iter(part.fitted.fields)) in own for of in part.of}
+    for name in names:
+        if name in used:
+            continue
+        for step in encoding.arrangement.steps:
+            if name in step.makes and not all(need in held for need in step.needs):
+                raise ValueError(f"{name} follows from {', '.join(step.needs)}, several of whose values go with it; "
+                                 f"give {', '.join(step.needs)} too")  # fmt: skip
+            if isinstance(step, Combined) and name in step.makes:
+                raise ValueError(f"{name} is learnt together with {', '.join(n for n in step.makes if n != name)}; "
+                                 "give them too")  # fmt: skip
+
+
+def _learnt(column: Column) -> None:
+    if not column.learnt:
+        raise ValueError(
+            f"{column.name} is set aside ({column.kind}), so nothing depends on it; leave it out of what is given"
+        )
 
 
 def _possible(column: Column, fitted: Any, x: Mapping[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from simulacra.modalities import recognise
 from simulacra.modalities.loaded import Loaded
 from simulacra.modalities.names import KNOWN
 from simulacra.modalities.tables.inference import infer
-from simulacra.modalities.tables.opening import Opened, open_table, read_known
+from simulacra.modalities.tables.opening import Opened, open_table, read_known, with_rules
 from simulacra.modalities.tables.reading import Table, is_table, pandas_, read_table
 from simulacra.modalities.tables.schema import Schema, read_schema
 
@@ -40,7 +40,9 @@ def schema_of(name: str, stated: Path | None = None) -> tuple[Schema, tuple[str,
     tables = _tables(name, path)
     frames = [t.frame for t in tables]
     whole = frames[0] if len(frames) == 1 else pandas_().concat(frames, ignore_index=True)
-    return infer(Table(whole), None if stated is None else read_schema(stated)), tables[0].notes
+    if stated is not None:
+        return infer(Table(whole), read_schema(stated)), tables[0].notes
+    return with_rules(infer(Table(whole)), whole), tables[0].notes
 
 
 def _tables(name: str, path: Path) -> list[Table]:
