@@ -24,7 +24,7 @@ class Loading:
         tokens: what text is cut into: bytes, characters, bpe or bpe:SIZE; characters where there are few unless given.
         block: tokens of a block of running text; of texts of their own, the most that one may have.
         cut: what a text is: a line, a document, or a block of running text; what it looks like unless given.
-        target: of a table: the column that is to be the class; all columns are learnt as one joint unless given.
+        target_column: of a table: the column that is to be the class; all columns are learnt as one joint unless given.
         missing: of a table: whether what is missing is a value like others, or unobserved, to be summed out.
         encode: of a table: how numbers become fields: quantile, bins, mixture, or bins:32; the family's unless given.
         schema: of a table: a JSON file that says what its columns are (simulacra data TABLE --schema-out FILE).
@@ -41,7 +41,7 @@ class Loading:
     tokens: str | None = None
     block: int | None = None
     cut: Literal["lines", "documents", "blocks"] | None = None
-    target: str | None = None
+    target_column: str | None = None
     missing: Literal["value", "unobserved"] | None = None
     encode: str | None = None
     schema: str | None = None
@@ -60,7 +60,7 @@ class Loading:
             "tokens": self.tokens,
             "block": self.block,
             "cut": self.cut,
-            "target": self.target,
+            "target": self.target_column,
             "missing": self.missing,
             "encode": self.encode,
             "schema": self.schema,
