@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,10 +17,11 @@ from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Continuous, Space
 from simulacra.modalities.tables import cells as cells_
+from simulacra.modalities.tables.arrangement import Arrangement, arrange, made_column
 from simulacra.modalities.tables.columns import Fitted, Setting
 from simulacra.modalities.tables.columns import Values as AsValues
 from simulacra.modalities.tables.reading import Frame, pandas_
-from simulacra.modalities.tables.schema import NUMBERS, Column, Schema
+from simulacra.modalities.tables.schema import NUMBERS, Column, Schema, column_from_json, column_to_json
 from simulacra.modalities.tables.scores import Quantile
 from simulacra.modalities.tables.settings import fitted_from_json
 
@@ -31,10 +32,11 @@ Missing = Literal["value", "unobserved"]
 
 @dataclass(frozen=True)
 class Part:
-    """A column that is modelled, and how it was fitted to fields."""
+    """A column that is modelled, how it was fitted to fields, and the columns of the schema that it stands for."""
 
     column: Column
     fitted: Fitted
+    of: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +47,12 @@ class TableEncoding:
     missing  "value": what is missing is a category, a bin, a state, and samples have holes as the data has.
              "unobserved": it is hidden (``Batch.known``), and samples have no holes.
     target   the column that is y, or None.
+    arrangement  how the schema's rules are kept: what is modelled in place of which columns.
     """
 
     schema: Schema
     parts: tuple[Part, ...]
+    arrangement: Arrangement = field(default_factory=Arrangement)
     missing: Missing = "value"
     target: str | None = None
 
@@ -70,24 +74,36 @@ class TableEncoding:
             return OWN_UNITS
         return f"columns as {', '.join(sorted({p.fitted.to_json()['how'] for p in self.parts} - {'values'}))}"
 
+    @property
+    def columns(self) -> list[str]:
+        """The schema's columns that are learnt, but for the target."""
+        return [c.name for c in self.schema.learnt if c.name != self.target]
+
     def encode(self, frame: Frame) -> Batch:
         """Rows as a batch: x by field (float32, int64), y where there is a target, known where something is hidden.
 
         ValueError for a column that is not there, and a cell that the schema does not allow.
         """
-        found = cells_of(frame, self.schema, [p.column.name for p in self.parts])
+        x, known = self.fields_of(cells_of(frame, self.schema, self.columns))
+        y = None if self.target is None else self.labels(frame)
+        all_known = not self.space.missing
+        return Batch(x=_whole(x), y=y, known=None if all_known else _whole(known))
+
+    def fields_of(self, cells: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Fields of cells as ``cells_of`` has them, and which hold something: of those columns that are there."""
+        found = self.arrangement.forth(cells)
         x: dict[str, Tensor] = {}
         known: dict[str, Tensor] = {}
         for part in self.parts:
+            if part.column.name not in found:
+                continue
             held = found[part.column.name]
             seen = torch.from_numpy(~_gone(held))
             for name, value in part.fitted.encode(held).items():
                 kind = np.float32 if value.dtype.kind == "f" else np.int64
                 x[name] = torch.from_numpy(np.ascontiguousarray(value.astype(kind)))
                 known[name] = seen
-        y = None if self.target is None else torch.from_numpy(self._labels(frame))
-        all_known = not self.space.missing
-        return Batch(x=_whole(x), y=y, known=None if all_known else _whole(known))
+        return x, known
 
     def decode(self, batch: Batch, *, number_from: int = 1) -> Frame:
         """A batch as rows: the columns in their order and types; constants as they are, identifiers as numbers.
@@ -104,6 +120,7 @@ class TableEncoding:
                 seen = known[part.column.name].cpu().numpy()
                 held = np.where(seen, held, np.nan if part.column.numbers else -1)
             found[part.column.name] = held
+        found = self.arrangement.back(found, self.schema)
         if self.target is not None and isinstance(batch.y, Tensor):
             found[self.target] = _held(self.schema[self.target], batch.y.cpu().numpy())
         return frame_of(self.schema, found, n, number_from)
@@ -138,7 +155,11 @@ class TableEncoding:
         """A JSON value that ``TableEncoding.from_json`` turns into an equal encoding."""
         return {
             "schema": self.schema.to_json(),
-            "parts": {part.column.name: part.fitted.to_json() for part in self.parts},
+            "parts": [
+                {"column": column_to_json(part.column), "of": list(part.of), **part.fitted.to_json()}
+                for part in self.parts
+            ],
+            "arrangement": self.arrangement.to_json(),
             "missing": self.missing,
             "target": self.target,
         }
@@ -147,16 +168,24 @@ class TableEncoding:
     def from_json(value: Mapping[str, Any]) -> TableEncoding:
         """The encoding that ``to_json`` wrote."""
         schema = Schema.from_json(value["schema"])
-        parts = tuple(Part(schema[name], fitted_from_json(f, schema[name])) for name, f in value["parts"].items())
-        return TableEncoding(schema=schema, parts=parts, missing=value["missing"], target=value["target"])
+        columns = [column_from_json(part["column"]) for part in value["parts"]]
+        parts = tuple(
+            Part(c, fitted_from_json(part, c), tuple(part["of"]))
+            for c, part in zip(columns, value["parts"], strict=True)
+        )
+        arrangement = Arrangement.from_json(value["arrangement"], schema.rules)
+        return TableEncoding(
+            schema=schema, parts=parts, arrangement=arrangement, missing=value["missing"], target=value["target"]
+        )
 
-    def _labels(self, frame: Frame) -> np.ndarray:
+    def labels(self, frame: Frame) -> Tensor:
+        """The target's values, int64 (n,); ValueError where one is missing."""
         assert self.target is not None
         found = cells_.codes(frame[self.target], self.schema[self.target])
         if (found < 0).any():
             raise ValueError(f"the target {self.target!r} is missing in row {int((found < 0).argmax()) + 1}; "
                              "leave such rows out, or learn it as a column")  # fmt: skip
-        return found
+        return torch.from_numpy(found)
 
     def _by_field(self, values: Values) -> Mapping[str, Tensor]:
         return {next(iter(self.space.fields)): values} if isinstance(values, Tensor) else values
@@ -169,9 +198,11 @@ def fit(
     numbers: Setting | None = None,
     missing: Missing = "value",
     target: str | None = None,
+    whole: Frame | None = None,
 ) -> TableEncoding:
     """The encoding of a table's learnt columns, fitted to these rows.
 
+    whole    all rows, those to judge by among them, unless it is these: rules hold in them all.
     numbers  how numbers become fields: ``Bins()``, ``Quantile()`` (unless given) or ``Mixture()``.
     target   a column that is to be y. ValueError for one that has no few values.
     """
@@ -179,18 +210,37 @@ def fit(
         raise ValueError(f"missing is a value or unobserved; got {missing!r}")
     if target is not None:
         _check_target(schema[target])
-    modelled = [c for c in schema.learnt if c.name != target]
-    if not modelled:
+    learnt = [c.name for c in schema.learnt if c.name != target]
+    if not learnt:
         raise ValueError("no column is left to learn: all are constants, identifiers or texts; see the schema")
-    found = cells_of(frame, schema, [c.name for c in modelled])
+    cells = cells_of(frame, schema, learnt)
+    every = cells if whole is None else cells_of(whole, schema, learnt)
+    arrangement = arrange(schema, every, () if target is None else (target,))
+    modelled = arrangement.forth(cells)
     parts: list[Part] = []
-    for column in modelled:
+    for column, of in _modelled(schema, arrangement, arrangement.forth(every), learnt):
         setting = AsValues.fit if column.values or not column.numbers else numbers or Quantile()
-        parts.append(Part(column, setting(column, found[column.name], column.missing > 0 and missing == "value")))
+        hidden = missing == "unobserved" or not column.missing
+        parts.append(Part(column, setting(column, modelled[column.name], not hidden), of))
     names = [name for part in parts for name in part.fitted.fields]
     if double := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"the column {double[0]!r} has the name of a part of another; rename it")
-    return TableEncoding(schema=schema, parts=tuple(parts), missing=missing, target=target)
+    return TableEncoding(schema=schema, parts=tuple(parts), arrangement=arrangement, missing=missing, target=target)
+
+
+def _modelled(
+    schema: Schema, arrangement: Arrangement, cells: Mapping[str, np.ndarray], learnt: list[str]
+) -> list[tuple[Column, tuple[str, ...]]]:
+    """What is modelled, in the schema's order, and of each the schema's columns that it stands for."""
+    found: dict[str, tuple[Column, tuple[str, ...]]] = {}
+    for step in arrangement.steps:
+        column = made_column(step, schema, cells)
+        if column is not None:
+            found[step.makes[0]] = (column, step.makes)
+    made = {name for step in arrangement.steps for name in step.makes}
+    return [
+        found.get(name) or (schema[name], (name,)) for name in learnt if name in found or name not in made
+    ]  # fmt: skip
 
 
 def cells_of(frame: Frame, schema: Schema, names: list[str]) -> dict[str, np.ndarray]:

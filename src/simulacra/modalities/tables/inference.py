@@ -126,10 +126,11 @@ def _as(kind: str, cells: Any, gone: np.ndarray, column: Column) -> Column:
         words = sorted({str(v).strip() for v in cells[strange]})
         column = dataclasses.replace(column, blank=(*column.blank, *words[:1000]))
     like = cells.dtype if cells.dtype == np.float32 else np.float64
-    return _range(dataclasses.replace(column, kind=kind), held, 1.0 if kind == "integer" else step_of(held, like))
+    return as_numbers(dataclasses.replace(column, kind=kind), held, 1.0 if kind == "integer" else step_of(held, like))
 
 
-def _range(column: Column, held: np.ndarray, step: float | None) -> Column:
+def as_numbers(column: Column, held: np.ndarray, step: float | None) -> Column:
+    """A column of numbers with its range, its peaks, or its values where they are few; NaN is missing."""
     held = held[~np.isnan(held)]
     finite = held[np.isfinite(held)]
     values, counts = np.unique(held, return_counts=True)
@@ -172,7 +173,7 @@ def _dates(cells: Any, gone: np.ndarray, column: Column) -> Column:
     days = bool((held % SECONDS["days"] == 0).all()) and "%H" not in column.format
     column = dataclasses.replace(column, unit="days" if days else "seconds")
     seconds = seconds / SECONDS[column.unit]
-    return _range(column, seconds, step_of(seconds))
+    return as_numbers(column, seconds, step_of(seconds))
 
 
 def _date_format(distinct: list[Any]) -> dict[str, Any] | None:

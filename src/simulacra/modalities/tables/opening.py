@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from simulacra.core.batch import Batch, Stored
 from simulacra.core.randomness import Rng
 from simulacra.modalities.split import enough
-from simulacra.modalities.tables.encoding import Missing, TableEncoding, fit
+from simulacra.modalities.tables.constraints import found_rules
+from simulacra.modalities.tables.encoding import Missing, TableEncoding, cells_of, fit
 from simulacra.modalities.tables.inference import infer
 from simulacra.modalities.tables.reading import Frame, Table, pandas_, read_table
 from simulacra.modalities.tables.schema import Schema, read_schema
@@ -53,7 +54,7 @@ def open_table(
     name: str,
     *,
     target: str | None = None,
-    missing: Missing = "value",
+    missing: Missing | None = None,
     encode: str | None = None,
     schema: Schema | str | Path | None = None,
     share: float | None = None,
@@ -61,7 +62,7 @@ def open_table(
     """A table, or two where the second is an official test split.
 
     target   the column that is y; None: all columns are one joint.
-    missing  "value" or "unobserved" (``TableEncoding``).
+    missing  "value" (unless given) or "unobserved" (``TableEncoding``).
     encode   how numbers become fields: "quantile" (unless given), "bins", "mixture", or with their number "bins:32".
     schema   a schema, or a JSON file of one; what it says is taken as it is.
     share    held out by the hash of a row's contents where there is no test split.
@@ -70,7 +71,7 @@ def open_table(
     notes = [note for table in tables[:1] for note in table.notes]
     whole = frames[0] if len(frames) == 1 else pandas_().concat(frames, ignore_index=True)
     stated = read_schema(schema) if isinstance(schema, str | Path) else schema
-    found = infer(Table(whole), stated)
+    found = with_rules(infer(Table(whole), stated), whole) if stated is None else infer(Table(whole), stated)
     options: dict[str, Any] = {}
     if len(frames) == 2:
         train, held = frames
@@ -80,13 +81,17 @@ def open_table(
         options = {"held_out": share}
         train, held = _split(whole, share, name)
         kept = "by the hash of their contents"
-    encoding = fit(train, found, numbers=setting(encode or "quantile"), missing=missing, target=target)
+    encoding = fit(
+        train, found, numbers=setting(encode or "quantile"), missing=missing or "value", target=target, whole=whole
+    )
+    broken = [rule.told() for rule in found.rules if rule not in encoding.arrangement.kept]
     aside = [c.name for c in found.columns if not c.learnt]
     first = (
         f"{len(whole):,} rows of {len(found.columns)} columns, {len(encoding.parts)} learnt"
         f"{'' if target is None else f' given {target}'}; {len(held):,} held out, {kept}"
     )
     said = [f"set aside: {', '.join(aside[:8])}{f' and {len(aside) - 8} more' if len(aside) > 8 else ''}"] * bool(aside)
+    said += [f"not kept by construction, so counted: {'; '.join(broken)}"] * bool(broken)
     return Opened(
         train=stored(train, encoding, name),
         held_out=stored(held, encoding, f"{name} (held out)", fixed=True),
@@ -94,6 +99,12 @@ def open_table(
         notes=(first, *notes, *found.lines(), *said),
         options={**options, "encode": encode or "quantile"},
     )
+
+
+def with_rules(schema: Schema, frame: Frame) -> Schema:
+    """A schema with the rules that its table keeps (``constraints``)."""
+    cells = cells_of(frame, schema, [c.name for c in schema.learnt])
+    return replace(schema, rules=found_rules(schema, cells))
 
 
 def stored(frame: Frame, encoding: TableEncoding, name: str, *, fixed: bool = False) -> Stored:

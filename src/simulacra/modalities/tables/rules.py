@@ -95,9 +95,9 @@ class Settled:
         return f"{self.column} follows from {self.by}"
 
     def violations(self, cells: Cells) -> np.ndarray:
-        by, column = cells[self.by], cells[self.column]
+        by, column = (np.unique(cells[n], return_inverse=True)[1] for n in (self.by, self.column))
         # judged by the commonest partner of each value: what differs from it breaks the rule
-        return column != _commonest(by, column)[by + 1]
+        return column != _commonest(by, column)[by]
 
     def to_json(self) -> dict[str, Any]:
         return {"settled": self.column, "by": self.by}
@@ -124,7 +124,7 @@ def rule_from_json(value: Any) -> Rule:
     match value:
         case {"at_most": [str(lower), str(upper)]}:
             return AtMost(lower=lower, upper=upper)
-        case {"sum": str(total), "parts": [_, _, *_] as parts}:
+        case {"sum": str(total), "parts": [_, *_] as parts}:
             return Sum(total=total, parts=tuple(map(str, parts)))
         case {"settled": str(column), "by": str(by)}:
             return Settled(column=column, by=by)
@@ -145,9 +145,9 @@ def added_up(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _commonest(by: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """For each value of ``by``, from -1 on, the value of ``column`` that comes with it most often."""
+    """For each number of ``by`` the number of ``column`` that comes with it most often."""
     pairs, counts = np.unique(np.stack([by, column]), axis=1, return_counts=True)
     order = np.argsort(counts, kind="stable")
-    found = np.full(int(by.max(initial=-1)) + 2, -1)
-    found[pairs[0, order] + 1] = pairs[1, order]
+    found = np.zeros(int(by.max(initial=0)) + 1, dtype=np.int64)
+    found[pairs[0, order]] = pairs[1, order]
     return found

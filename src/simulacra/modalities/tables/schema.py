@@ -133,12 +133,7 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value that ``Schema.from_json`` turns into an equal schema; what is usual is left out."""
-        columns = []
-        for c in self.columns:
-            value = dataclasses.asdict(c)
-            usual = {f.name: f.default for f in dataclasses.fields(Column)}
-            kept = {k: [*map(_finite, v)] if isinstance(v, tuple) else v for k, v in value.items() if v != usual[k]}
-            columns.append(kept)
+        columns = [column_to_json(c) for c in self.columns]
         return {"format": FORMAT, "columns": columns, "rules": [rule.to_json() for rule in self.rules]}
 
     @staticmethod
@@ -148,19 +143,31 @@ class Schema:
             raise ValueError('no schema: expected {"columns": [{"name": ..., "kind": ...}, ...]}')
         if value.get("format", FORMAT) > FORMAT:
             raise ValueError(f"a schema of format {value['format']}; this version reads up to {FORMAT}")
-        known = {f.name for f in dataclasses.fields(Column)}
-        columns: list[Column] = []
-        for given in value["columns"]:
-            if not isinstance(given, Mapping) or "name" not in given or "kind" not in given:
-                raise ValueError(f"a column of a schema needs a name and a kind; got {json.dumps(given)[:120]}")
-            if strange := set(given) - known:
-                raise ValueError(f"column {given['name']!r}: nothing is called {sorted(strange)[0]!r}; "
-                                 f"expected {', '.join(sorted(known))}")  # fmt: skip
-            told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-            if "peaks" in told:
-                told["peaks"] = tuple(map(float, told["peaks"]))
-            columns.append(Column(**told))
+        columns = [column_from_json(given) for given in value["columns"]]
         return Schema(columns=tuple(columns), rules=tuple(rule_from_json(r) for r in value.get("rules", ())))
+
+
+def column_to_json(column: Column) -> dict[str, Any]:
+    """A column as JSON; what is usual is left out."""
+    usual = {f.name: f.default for f in dataclasses.fields(Column)}
+    return {
+        k: [*map(_finite, v)] if isinstance(v, tuple) else v for k, v in vars(column).items() if v != usual[k]
+    }  # fmt: skip
+
+
+def column_from_json(value: Any) -> Column:
+    """The column that ``column_to_json`` or a person wrote; ValueError where it is none."""
+    known = {f.name for f in dataclasses.fields(Column)}
+    if not isinstance(value, Mapping) or "name" not in value or "kind" not in value:
+        raise ValueError(f"a column of a schema needs a name and a kind; got {json.dumps(value)[:120]}")
+    if strange := set(value) - known:
+        raise ValueError(
+            f"column {value['name']!r}: nothing is called {sorted(strange)[0]!r}; expected {', '.join(sorted(known))}"
+        )
+    told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    if "peaks" in told:
+        told["peaks"] = tuple(map(float, told["peaks"]))
+    return Column(**told)
 
 
 def read_schema(path: Path | str) -> Schema:
