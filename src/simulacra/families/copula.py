@@ -228,14 +228,16 @@ class Copula(nn.Module):
             if self.sizes:
                 nats = self._estimates(some, rng("z").rows(int(at[0])), draws)[0].logsumexp(1) - math.log(draws)
             else:
-                nats = Dense(self.mean[None], self.covariance[None]).log_prob(z, seen, torch.zeros_like(self.mean))[:, 0]
+                nats = Dense(self.mean[None], self.covariance[None]).log_prob(z, seen, torch.zeros_like(self.mean))[
+                    :, 0
+                ]
             found.append(nats + slope)
         return torch.cat(found)
 
     # -- drawing ----------------------------------------------------------------------------------------------------
 
     def label_log_prob(self) -> Tensor:
-        """log p(y) of every class, nats (classes,): the share of its interval, which is that of the rows learnt from."""
+        """log p(y) of every class, nats (classes,): the share of its interval, that of the rows learnt from."""
         if self.classes is None:
             raise ValueError("this model knows no classes; fit data with labels")
         at = slice(self.offsets[-1], None)

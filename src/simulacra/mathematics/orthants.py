@@ -1,6 +1,6 @@
-"""Probabilities of boxes under a normal, drawn one coordinate after another: Geweke, Hajivassiliou and Keane's simulator.
+"""Probabilities of boxes under a normal, one coordinate after another: Geweke, Hajivassiliou and Keane's simulator.
 
-With z = mean + L e and L lower triangular, the box of coordinate j is an interval of e_j once those before it are drawn.
+With z = mean + L e and L lower triangular, the box of coordinate j is an interval of e_j once those before are drawn.
 The product of the intervals' probabilities is an unbiased estimate of the box's (Train 2009, section 5.6.3); with
 coordinates that are known exactly among those before, of the density times the probability.
 """

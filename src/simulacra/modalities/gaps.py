@@ -1,8 +1,8 @@
 """Holes made on purpose: which entries of a table are hidden, completely at random, at random, and not at random.
 
 Rubin 1976, "Inference and missing data": entries are missing completely at random where the holes know nothing of the
-values; at random where they know only what stays visible; not at random where they depend on what they hide. A mask is a
-function (columns (n, d), rng) -> known, bool (n, d).
+values; at random where they know only what stays visible; not at random where they depend on what they hide. A mask is
+a function (columns (n, d), rng) -> known, bool (n, d).
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def hide(data: Stored, mask: Mask, rng: Rng | int = 0) -> Stored:
     A mask sees all columns of the space side by side; categories by their numbers.
     """
     fields = data.space.fields
-    values = data.x if isinstance(data.x, dict) else {next(iter(fields)): data.x}
+    values = {next(iter(fields)): data.x} if isinstance(data.x, Tensor) else data.x
     flat = torch.cat([values[name].reshape(len(data), -1).double() for name in fields], 1)
     parts = mask(flat, Rng.of(rng)).split([math.prod(f.shape) for f in fields.values()], 1)
     known = {n: part.reshape(len(data), *f.shape) for (n, f), part in zip(fields.items(), parts, strict=True)}

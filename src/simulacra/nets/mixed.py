@@ -82,7 +82,7 @@ class Mixed:
         self.charts: dict[str, Chart] = {}
         self.k: list[int] = []
         cells: list[Tensor] = []
-        self.symbols = {n for n, f in space.fields.items() if isinstance(f, Categorical) or f.levels and counted(f)}
+        self.symbols = {n for n, f in space.fields.items() if isinstance(f, Categorical) or (f.levels and counted(f))}
         for name, f in space.fields.items():
             size = math.prod(f.shape)
             if name in self.symbols or isinstance(f, Categorical):

@@ -1,4 +1,4 @@
-"""Normal scores: each column taken through its own quantile function onto the normal's, piecewise linear and invertible.
+"""Normal scores: each column taken through its own quantile function onto the normal's, by straight lines.
 
 g(x) = Phi^-1(F(x)) at knots of the observed values' distribution function F, straight lines between them and beyond: a
 bijection of the whole line, so that densities in the column's own units are exact, log p(x) = log p(g(x)) + log g'(x).
@@ -17,7 +17,7 @@ TAIL = 0.05  # share of the values whose average slope goes on beyond the outerm
 class NormalScores(nn.Module):
     """The columns' bijections, as buffers: knots (columns, count) and their scores. The identity before ``fit``.
 
-    knots  at most, of each column; a column of fewer different values has as many of its own.
+    knots  at most, of each column: no more than twice the root of the number of values, so that slopes stay densities.
     """
 
     at: Tensor
@@ -46,7 +46,9 @@ class NormalScores(nn.Module):
                 continue
             # the middle of each value's own stretch of the distribution function
             share = (counts.cumsum(0) - 0.5 * counts) / counts.sum()
-            place = torch.linspace(0, len(values) - 1, knots, device=u.device).round().long()
+            used = min(knots, math.ceil(2 * math.sqrt(len(values))))
+            place = torch.linspace(0, len(values) - 1, used, device=u.device).round().long()
+            place = torch.cat([place, place[-1:].expand(knots - used)])
             x, z = values[place], torch.special.ndtri(share.double())[place]
             self.at[j], self.score[j] = x, z
             few = max(1, math.ceil(TAIL * (len(values) - 1)))
@@ -73,7 +75,7 @@ class NormalScores(nn.Module):
         rise = (y1 - y0) / (x1 - x0)
         value = y0 + rise * (x.T - x0)
         low, high = at[:, :1], at[:, -1:]
-        below, above = x.T < low, x.T > high
+        below, above = low > x.T, high < x.T
         value = torch.where(below, to[:, :1] + slope[:, :1] * (x.T - low), value)
         value = torch.where(above, to[:, -1:] + slope[:, 1:] * (x.T - high), value)
         rise = torch.where(below, slope[:, :1], torch.where(above, slope[:, 1:], rise))
