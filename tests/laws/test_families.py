@@ -33,7 +33,9 @@ from simulacra.core.capabilities import (
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.any_order import AnyOrder, AnyOrderConfig
+from simulacra.families.bayesian_network import BayesianNetwork, BayesianNetworkConfig
 from simulacra.families.consistency import Consistency, ConsistencyConfig, FromTeacher
+from simulacra.families.copula import Copula, CopulaConfig
 from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.families.diffusion import DiffusionConfig
 from simulacra.families.diffusion import build as build_diffusion
@@ -76,6 +78,7 @@ from simulacra.mathematics.covariances import Factors, Independent, Shared
 from simulacra.mathematics.discrete_paths import Straight, Uniform
 from simulacra.mathematics.ladder import FreeBits
 from simulacra.mathematics.orders import any_order as every_order
+from simulacra.mathematics.structures import ChowLiu, Greedy
 from simulacra.mathematics.trajectories import Refining
 from simulacra.nets import denoisers
 from simulacra.nets.activations import steep_tanh
@@ -194,6 +197,14 @@ BOXED = Space(
 
 def mixture(space: Space, **settings: Any) -> Callable[[], GaussianMixture]:
     return lambda: GaussianMixture(GaussianMixtureConfig(**{"components": (3,), **settings}), space, rng=1)
+
+
+def copula(space: Space) -> Callable[[], Copula]:
+    return lambda: Copula(CopulaConfig(iterations=6, draws=4, knots=8), space, rng=1)
+
+
+def network(space: Space, structure: Any) -> Callable[[], BayesianNetwork]:
+    return lambda: BayesianNetwork(BayesianNetworkConfig(structure=structure, bins=5, knots=8), space, rng=1)
 
 
 def kernels(space: Space) -> Callable[[], KernelDensity]:
@@ -428,6 +439,15 @@ ROWS: dict[str, Callable[[], Any]] = {
     "gaussian_mixture, boxed": mixture(BOXED, components=(1,)),
     "gaussian_mixture, pictures with labels": mixture(PICTURES, covariances=Factors(rank=2)),
     "gaussian_mixture, tiles": mixture(MOSAIC),
+    "gaussian_mixture, normal scores": mixture(PLANE, knots=8),
+    "copula, plane": copula(PLANE),
+    "copula, table with labels": copula(TABLE),
+    "copula, register": copula(REGISTER),
+    "copula, tiles": copula(MOSAIC),
+    "bayesian_network, plane": network(PLANE, ChowLiu()),
+    "bayesian_network, table with labels": network(TABLE, ChowLiu()),
+    "bayesian_network, register": network(REGISTER, Greedy(parents=2)),
+    "bayesian_network, codes with labels": network(CHOSEN_CODES, Greedy(parents=3)),
     "kernel_density, plane": kernels(PLANE),
     "kernel_density, table with labels": kernels(TABLE),
     "kernel_density, register": kernels(REGISTER),
@@ -485,6 +505,8 @@ CAN: dict[str, set[type[Any]]] = {
     "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
     "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},
+    "copula": {Fitter, Sampler, Likelihood, Completer, Labelled},
+    "bayesian_network": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "kernel_density": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "naive_bayes": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "smote": {Fitter, Sampler, Labelled},

@@ -30,6 +30,7 @@ from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.heads import elements
 from simulacra.nets.latent_classes import LatentClasses
 from simulacra.nets.mixed import Mixed, Parts, everything, labels_of
+from simulacra.nets.scores import NormalScores
 
 Criterion = Callable[
     [float, int, int], float
@@ -50,6 +51,8 @@ def aic(log_likelihood: float, parameters: int, n: int) -> float:
 class GaussianMixtureConfig:
     """A Gaussian mixture.
 
+    knots        of each real column's quantile function, by which it is first taken to normal scores (``nets.scores``):
+                 skewed columns then need no components of their own. 0: columns as they are.
     components   how many; of several numbers the one that the criterion prefers: (1, 2, 4, 8, 16).
     criterion    ``bic`` or ``aic``, where there is a choice.
     covariances  ``Full``, ``Shared``, ``Independent`` or ``Factors`` (``mathematics.covariances``).
@@ -57,6 +60,7 @@ class GaussianMixtureConfig:
     rows         examples learnt from, at most; of more, so many are chosen at random.
     """
 
+    knots: int = 0
     components: tuple[int, ...] = (8,)
     criterion: Criterion = bic
     covariances: Covariances = field(default_factory=Full)
@@ -79,6 +83,7 @@ class GaussianMixture(nn.Module):
         super().__init__()
         self.config, self.space, self.rng = config, space, Rng.of(rng)("fit")
         self.mixed = Mixed(space, "a Gaussian mixture")
+        self.scores = NormalScores(self.mixed.d, config.knots) if config.knots else None
         self.classes = self.mixed.classes
         sizes = self.mixed.k + ([] if self.classes is None else [len(self.classes)])
         self.mixture = LatentClasses(
@@ -96,9 +101,10 @@ class GaussianMixture(nn.Module):
     def fit(self, data: Data) -> None:
         """EM from k-means, for each number of components; the one that the criterion prefers is kept."""
         batch = everything(data, self.config.rows, self.rng)
-        parts = self._labelled(
-            self.mixed.inward(batch.x, batch.known, self.mixture.means), labels_of(batch, self.classes)
-        )
+        parts = self.mixed.inward(batch.x, batch.known, self.mixture.means)
+        if self.scores is not None:  # a cell must keep its shape: columns on levels stay as they are
+            self.scores.fit(parts.u, parts.seen & (self.mixed.cells == 0).to(parts.seen.device))
+        parts = self._labelled(self._scored(parts), labels_of(batch, self.classes))
         best, kept = math.inf, {}
         for k in self.config.components:
             k = min(k, len(parts))
@@ -128,6 +134,17 @@ class GaussianMixture(nn.Module):
                 break
         return nats
 
+    def _scored(self, parts: Parts) -> Parts:
+        """Parts with real columns as normal scores, where they are wanted."""
+        if self.scores is None:
+            return parts
+        u, slope = self.scores.inward(parts.u)
+        log_det = parts.log_det + torch.where(parts.seen, slope, 0.0)
+        return Parts(torch.where(parts.seen, u, 0.0), parts.seen, log_det, parts.index, parts.marked)
+
+    def _outward(self, u: Tensor) -> Tensor:
+        return u if self.scores is None else self.scores.outward(u)
+
     def _labelled(self, parts: Parts, y: Tensor | None) -> Parts:
         """Parts with the label as the last category; unseen where there is none."""
         if self.classes is None:
@@ -156,7 +173,7 @@ class GaussianMixture(nn.Module):
         u, index = self.mixture.draw(rng("component").categorical(logits), rng)
         if self.classes is not None and y is None:
             y = index[:, -1]
-        return Batch(x=self.mixed.outward(u, index), y=y)
+        return Batch(x=self.mixed.outward(self._outward(u), index), y=y)
 
     @torch.no_grad()
     def complete(self, x: Values, known: Values, *, y: Values | None = None, rng: Rng | int) -> Batch:
@@ -167,7 +184,7 @@ class GaussianMixture(nn.Module):
         u, index = self.mixture.complete(parts, which, rng)
         if self.classes is not None and y is None:
             y = index[:, -1]
-        return Batch(x=self.mixed.completed(x, known, u, index), y=y)
+        return Batch(x=self.mixed.completed(x, known, self._outward(u), index), y=y)
 
     # -- scoring ----------------------------------------------------------------------------------------------------
 
@@ -202,7 +219,7 @@ class GaussianMixture(nn.Module):
     def _given(self, x: Values, known: Values | None, y: Values | None) -> Parts:
         if y is not None:
             class_indicator(y, self.classes, torch.float64)  # type: ignore[arg-type]
-        parts = self.mixed.inward(x, known, self.mixture.means)
+        parts = self._scored(self.mixed.inward(x, known, self.mixture.means))
         return self._labelled(parts, y if isinstance(y, Tensor) else None)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Batch, Data, Values, rows
+from simulacra.core.indices import choices
 from simulacra.core.likelihood import Kind
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
@@ -44,6 +45,16 @@ class Parts:
         return Parts(self.u[at], self.seen[at], self.log_det[at], self.index[at], self.marked[at])
 
 
+def none_of_them(f: Continuous) -> bool:
+    """No field on levels is taken as categories."""
+    return False
+
+
+def all_of_them(f: Continuous) -> bool:
+    """Every field on levels is taken as categories."""
+    return True
+
+
 class Mixed:
     """A space of fields of fixed extent as ``Parts``, and back.
 
@@ -51,11 +62,18 @@ class Mixed:
     cells   (d,) float64: variance of a place within a level's cell, 0 where values are real.
     kind    of the likelihoods that come of it: "bound" where values lie on levels, else "exact".
 
-    chart   of a real field without levels; those with levels are standardised, so that cells keep their shape.
+    chart    of a real field without levels; those with levels are standardised, so that cells keep their shape.
+    counted  which fields on levels are taken as categories, in their order, instead.
     Raises ValueError, naming its ``user``, for fields that vary in length and for a y that is a space.
     """
 
-    def __init__(self, space: Space, user: str, chart: Callable[[Continuous], Chart] = by_range) -> None:
+    def __init__(
+        self,
+        space: Space,
+        user: str,
+        chart: Callable[[Continuous], Chart] = by_range,
+        counted: Callable[[Continuous], bool] = none_of_them,
+    ) -> None:
         if isinstance(space.y, Space):
             raise ValueError(f"{user} is conditional on classes only; expected a space whose y is Classes or None")
         if varying := [name for name, f in space.fields.items() if f.varying]:
@@ -64,10 +82,11 @@ class Mixed:
         self.charts: dict[str, Chart] = {}
         self.k: list[int] = []
         cells: list[Tensor] = []
+        self.symbols = {n for n, f in space.fields.items() if isinstance(f, Categorical) or (f.levels and counted(f))}
         for name, f in space.fields.items():
             size = math.prod(f.shape)
-            if isinstance(f, Categorical):
-                self.k += [f.k] * size
+            if name in self.symbols or isinstance(f, Categorical):
+                self.k += [choices(f)] * size
                 continue
             single = replace(f, shape=(), varying=False)
             self.charts[name] = chart(single) if f.levels is None else Standardised(single)
@@ -89,8 +108,9 @@ class Mixed:
         for name, f in self.space.fields.items():
             value, mask = pick(x, name).to(device).reshape(n, -1), pick(known, name)
             mask = torch.ones_like(value, dtype=torch.bool) if mask is None else mask.to(device).reshape(n, -1)
-            if isinstance(f, Categorical):
-                indices.append(torch.where(mask, value.long(), 0))
+            if name in self.symbols or isinstance(f, Categorical):
+                number = f.index(value.nan_to_num(f.low)) if isinstance(f, Continuous) else value
+                indices.append(torch.where(mask, number.long(), 0))
                 marks.append(mask)
                 continue
             value = torch.where(mask, value.double(), f.centre if f.low <= f.centre <= f.high else f.low)
@@ -115,8 +135,9 @@ class Mixed:
         real = symbol = 0
         for name, f in self.space.fields.items():
             size = math.prod(f.shape)
-            if isinstance(f, Categorical):
-                found[name] = index[:, symbol : symbol + size].reshape(-1, *f.shape)
+            if name in self.symbols or isinstance(f, Categorical):
+                number = index[:, symbol : symbol + size].reshape(-1, *f.shape)
+                found[name] = f.value(number.to(torch.get_default_dtype())) if isinstance(f, Continuous) else number
                 symbol += size
                 continue
             value = self.charts[name].outward(u[:, real : real + size]).reshape(-1, *f.shape)

@@ -11,7 +11,9 @@ from simulacra.core import optimisers
 from simulacra.core.space import Classes, Space
 from simulacra.families import (
     any_order,
+    bayesian_network,
     consistency,
+    copula,
     dcgan,
     diffusion,
     discrete_diffusion,
@@ -49,6 +51,7 @@ from simulacra.mathematics import (
     paths,
     preconditioning,
     solvers,
+    structures,
     trajectories,
     velocity,
 )
@@ -89,12 +92,12 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    any_order, consistency, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan,
-    gaussian_mixture, glow, hvae, kernel_density, mixed_diffusion, naive_bayes, pixelcnn, smote, table_gan, tarflow,
-    transformer, vae, vqvae,
+    any_order, bayesian_network, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow,
+    flow_matching, gan, gaussian_mixture, glow, hvae, kernel_density, mixed_diffusion, naive_bayes, pixelcnn, smote,
+    table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
     adversarial, asked, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder,
-    latent_draws, noise_chain, orders, paths, preconditioning, solvers, trajectories, velocity,
+    latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
@@ -317,6 +320,18 @@ def gaussian_mixture_recipe(space: Space, examples: int) -> tuple[gaussian_mixtu
     return config, CLOSED_FORM
 
 
+def copula_recipe(space: Space, examples: int) -> tuple[copula.CopulaConfig, Training]:
+    """A full covariance."""
+    return copula.CopulaConfig(), CLOSED_FORM
+
+
+def bayesian_network_recipe(space: Space, examples: int) -> tuple[bayesian_network.BayesianNetworkConfig, Training]:
+    """Two parents a column where there are few columns; a tree beyond, whose search is exact and soon done."""
+    few = space.size <= 24
+    structure = structures.Greedy(parents=2) if few else structures.ChowLiu()
+    return bayesian_network.BayesianNetworkConfig(structure=structure), CLOSED_FORM
+
+
 def kernel_density_recipe(space: Space, examples: int) -> tuple[kernel_density.KernelDensityConfig, Training]:
     """All rows up to 5,000."""
     return kernel_density.KernelDensityConfig(rows=max(2, min(examples, 5_000))), CLOSED_FORM
@@ -366,6 +381,12 @@ FAMILIES: dict[str, Family] = {
         config=gaussian_mixture.GaussianMixtureConfig,
         build=gaussian_mixture.GaussianMixture,
         recipe=gaussian_mixture_recipe,
+    ),
+    "copula": Family(config=copula.CopulaConfig, build=copula.Copula, recipe=copula_recipe),
+    "bayesian_network": Family(
+        config=bayesian_network.BayesianNetworkConfig,
+        build=bayesian_network.BayesianNetwork,
+        recipe=bayesian_network_recipe,
     ),
     "kernel_density": Family(
         config=kernel_density.KernelDensityConfig,
