@@ -204,6 +204,12 @@ class Columns(nn.Module):
         return self.sample(len(x["age"]), rng=rng).x
 
 
+class SureColumns(Columns):
+    """The same, and it says that what it completes is drawn exactly."""
+
+    completion = "exact"
+
+
 class Words(nn.Module):
     """Sequences of independent letters, their length uniform on 1 .. 5; learnt by its exact likelihood a letter."""
 
@@ -415,6 +421,6 @@ class ScoredStretch(Stretch):
 
 
 RIGHT: tuple[type, ...] = (
-    Mixture, LinearCodec, InTurn, Columns, Words, Coins, Turned, Tosses, Flips, CoinsByCode, Captions, Stretch,
-    ScoredStretch, Duel,
+    Mixture, LinearCodec, InTurn, Columns, SureColumns, Words, Coins, Turned, Tosses, Flips, CoinsByCode, Captions,
+    Stretch, ScoredStretch, Duel,
 )  # fmt: skip

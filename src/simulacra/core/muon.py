@@ -27,8 +27,8 @@ def orthogonalised(x: Tensor) -> Tensor:
     x = x.bfloat16()
     tall = x.shape[1] > x.shape[2]
     x = x.transpose(1, 2) if tall else x
-    size = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)  # no singular value lies above it
-    x = x / size.clamp(min=1e-7)
+    size = x.float().square().sum((1, 2), keepdim=True).sqrt()  # no singular value lies above it
+    x = x / size.clamp(min=1e-7).to(x.dtype)
     for _ in range(ROUNDS):
         gram = x @ x.transpose(1, 2)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

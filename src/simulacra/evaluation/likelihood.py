@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -157,8 +158,8 @@ def resting(model: object) -> Iterator[None]:
 
 
 def device_of(model: object) -> torch.device:
-    """Where a model's parameters are; the CPU for one without any."""
+    """Where a model's parameters are, or its buffers; the CPU for one without any."""
     if isinstance(model, torch.nn.Module):
-        for parameter in model.parameters():
-            return parameter.device
+        for tensor in itertools.chain(model.parameters(), model.buffers()):
+            return tensor.device
     return torch.device("cpu")

@@ -11,13 +11,14 @@ from typing import Any
 from simulacra.core.batch import Data
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
-from simulacra.laws import annealing, invertible, latent, learning, likelihood, sampling, stepwise
+from simulacra.laws import annealing, conditionals, invertible, latent, learning, likelihood, sampling, stepwise
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Result, Subject
 
 LAWS: tuple[Law, ...] = (
     *sampling.LAWS,
     *likelihood.LAWS,
+    *conditionals.LAWS,
     *stepwise.LAWS,
     *latent.LAWS,
     *invertible.LAWS,

@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from simulacra.core import optimisers
-from simulacra.core.space import Space
+from simulacra.core.space import Classes, Space
 from simulacra.families import (
+    any_order,
+    bayesian_network,
     consistency,
+    copula,
     dcgan,
     diffusion,
     discrete_diffusion,
@@ -18,9 +21,15 @@ from simulacra.families import (
     flow,
     flow_matching,
     gan,
+    gaussian_mixture,
     glow,
     hvae,
+    kernel_density,
+    mixed_diffusion,
+    naive_bayes,
     pixelcnn,
+    smote,
+    table_gan,
     tarflow,
     transformer,
     vae,
@@ -28,17 +37,21 @@ from simulacra.families import (
 )
 from simulacra.mathematics import (
     adversarial,
+    asked,
     bounds,
     couplings,
+    covariances,
     discrete_chains,
     discrete_paths,
     flow_likelihood,
     ladder,
     latent_draws,
     noise_chain,
+    orders,
     paths,
     preconditioning,
     solvers,
+    structures,
     trajectories,
     velocity,
 )
@@ -57,6 +70,7 @@ from simulacra.nets import (
     decoder,
     decoder_steps,
     denoisers,
+    density_heads,
     dequantise,
     fourier,
     heads,
@@ -78,15 +92,16 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    consistency, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan, glow, hvae, pixelcnn,
-    tarflow, transformer, vae, vqvae,
+    any_order, bayesian_network, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow,
+    flow_matching, gan, gaussian_mixture, glow, hvae, kernel_density, mixed_diffusion, naive_bayes, pixelcnn, smote,
+    table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
-    adversarial, bounds, couplings, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
-    noise_chain, paths, preconditioning, solvers, trajectories, velocity,
+    adversarial, asked, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder,
+    latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, dequantise, duels,
-    fourier, heads, lora, magnitude_preserving, picture_flow, residual_unet, spreading, text_encoder, tokens,
+    attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
+    duels, fourier, heads, lora, magnitude_preserving, picture_flow, residual_unet, spreading, text_encoder, tokens,
     transforms,
     # how they learn
     optimisers, training_settings,
@@ -149,6 +164,24 @@ def gan_recipe(space: Space, examples: int) -> tuple[gan.GANConfig, Training]:
     """Relativistic pairing with R1 and R2, dense networks."""
     steps = passes(examples, 128, epochs=100, low=3_000, high=20_000)
     return gan.GANConfig(), Training(steps=steps, batch=128)
+
+
+def any_order_recipe(space: Space, examples: int) -> tuple[any_order.AnyOrderConfig, Training]:
+    """Three blocks, 96 wide, Muon for their matrices; half of the rows in the order their columns stand."""
+    steps = passes(examples, 256, epochs=15, low=1_000, high=20_000)
+    return any_order.AnyOrderConfig(), Training(steps=steps, batch=256)
+
+
+def table_gan_recipe(space: Space, examples: int) -> tuple[table_gan.TableGANConfig, Training]:
+    """Xu et al.'s networks, batch and rates."""
+    steps = passes(examples, 500, epochs=300, low=1_000, high=20_000)
+    return table_gan.TableGANConfig(), Training(steps=steps, batch=500)
+
+
+def mixed_diffusion_recipe(space: Space, examples: int) -> tuple[mixed_diffusion.MixedDiffusionConfig, Training]:
+    """Four residual layers, 256 wide, for long: what noise hides of a column is learnt slowly."""
+    steps = passes(examples, 256, epochs=80, low=1_000, high=20_000)
+    return mixed_diffusion.MixedDiffusionConfig(), Training(steps=steps, batch=256)
 
 
 def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Training]:
@@ -271,11 +304,61 @@ def transformer_recipe(space: Space, examples: int) -> tuple[transformer.Transfo
     return transformer.TransformerConfig(optimiser=muon), Training(steps=steps, batch=32)
 
 
+# what is learnt in closed form, or by its own iteration, takes no steps; a budget must be named and is never looked at
+CLOSED_FORM = Training(steps=1)
+
+
+def gaussian_mixture_recipe(space: Space, examples: int) -> tuple[gaussian_mixture.GaussianMixtureConfig, Training]:
+    """Full covariances and as many components as BIC likes up to 32 numbers; factors and a few a class beyond."""
+    if space.size <= 32:
+        return gaussian_mixture.GaussianMixtureConfig(components=(1, 2, 4, 8, 16, 24)), CLOSED_FORM
+    classes = len(space.y.names) if isinstance(space.y, Classes) else 5
+    config = gaussian_mixture.GaussianMixtureConfig(
+        components=(max(1, min(3 * classes, examples // 40)),),
+        covariances=covariances.Factors(rank=6) if space.size <= 1024 else covariances.Independent(),
+    )
+    return config, CLOSED_FORM
+
+
+def copula_recipe(space: Space, examples: int) -> tuple[copula.CopulaConfig, Training]:
+    """A full covariance."""
+    return copula.CopulaConfig(), CLOSED_FORM
+
+
+def bayesian_network_recipe(space: Space, examples: int) -> tuple[bayesian_network.BayesianNetworkConfig, Training]:
+    """Two parents a column where there are few columns; a tree beyond, whose search is exact and soon done."""
+    few = space.size <= 24
+    structure = structures.Greedy(parents=2) if few else structures.ChowLiu()
+    return bayesian_network.BayesianNetworkConfig(structure=structure), CLOSED_FORM
+
+
+def kernel_density_recipe(space: Space, examples: int) -> tuple[kernel_density.KernelDensityConfig, Training]:
+    """All rows up to 5,000."""
+    return kernel_density.KernelDensityConfig(rows=max(2, min(examples, 5_000))), CLOSED_FORM
+
+
+def naive_bayes_recipe(space: Space, examples: int) -> tuple[naive_bayes.NaiveBayesConfig, Training]:
+    """As it comes."""
+    return naive_bayes.NaiveBayesConfig(), CLOSED_FORM
+
+
+def smote_recipe(space: Space, examples: int) -> tuple[smote.SMOTEConfig, Training]:
+    """All rows up to 20,000, five neighbours each."""
+    return smote.SMOTEConfig(rows=max(2, min(examples, 20_000))), CLOSED_FORM
+
+
 FAMILIES: dict[str, Family] = {
     "vae": Family(config=vae.VAEConfig, build=vae.VAE, recipe=vae_recipe),
     "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
     "hvae": Family(config=hvae.HVAEConfig, build=hvae.HVAE, recipe=hvae_recipe),
     "vqvae": Family(config=vqvae.VQVAEConfig, build=vqvae.VQVAE, recipe=vqvae_recipe),
+    "any_order": Family(config=any_order.AnyOrderConfig, build=any_order.AnyOrder, recipe=any_order_recipe),
+    "mixed_diffusion": Family(
+        config=mixed_diffusion.MixedDiffusionConfig,
+        build=mixed_diffusion.MixedDiffusion,
+        recipe=mixed_diffusion_recipe,
+    ),
+    "table_gan": Family(config=table_gan.TableGANConfig, build=table_gan.TableGAN, recipe=table_gan_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
@@ -294,6 +377,24 @@ FAMILIES: dict[str, Family] = {
         recipe=discrete_diffusion_recipe,
     ),
     "transformer": Family(config=transformer.TransformerConfig, build=transformer.build, recipe=transformer_recipe),
+    "gaussian_mixture": Family(
+        config=gaussian_mixture.GaussianMixtureConfig,
+        build=gaussian_mixture.GaussianMixture,
+        recipe=gaussian_mixture_recipe,
+    ),
+    "copula": Family(config=copula.CopulaConfig, build=copula.Copula, recipe=copula_recipe),
+    "bayesian_network": Family(
+        config=bayesian_network.BayesianNetworkConfig,
+        build=bayesian_network.BayesianNetwork,
+        recipe=bayesian_network_recipe,
+    ),
+    "kernel_density": Family(
+        config=kernel_density.KernelDensityConfig,
+        build=kernel_density.KernelDensity,
+        recipe=kernel_density_recipe,
+    ),
+    "naive_bayes": Family(config=naive_bayes.NaiveBayesConfig, build=naive_bayes.NaiveBayes, recipe=naive_bayes_recipe),
+    "smote": Family(config=smote.SMOTEConfig, build=smote.SMOTE, recipe=smote_recipe),
     "flow_matching": Family(
         config=flow_matching.FlowMatchingConfig,
         build=flow_matching.build,

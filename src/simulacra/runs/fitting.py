@@ -11,6 +11,7 @@ from typing import Any
 
 from simulacra.core import across
 from simulacra.core.batch import Data
+from simulacra.core.capabilities import Learner
 from simulacra.core.checkpoint import digest as sha256
 from simulacra.core.checkpoint import save_tensors, told, write_json
 from simulacra.core.space import Space
@@ -99,6 +100,8 @@ def fit(
     )  # fmt: skip
     started = start(settle(folder, replace(recipe, adapter=adapter), budget, resume), folder, above)
     recipe, model = started.recipe, started.model
+    if not isinstance(model, Learner):
+        _takes_no_steps(family, budget, above)
     if not resume:
         begin(model)
     said = [*describe(recipe, loaded, model, codec), *started.said]
@@ -136,6 +139,14 @@ def fit(
         across.wait()
         return load(folder)
     return Run(folder, recipe, join_codec(trained.averaged), trained)
+
+
+def _takes_no_steps(family: str, budget: dict[str, Any], above: Run | None) -> None:
+    """Raise ValueError where a model that learns in closed form is told how long, or from where."""
+    if told := [name for name, value in budget.items() if value is not None]:
+        raise ValueError(f"{family} learns in closed form, not by steps; leave --{told[0]} out")
+    if above is not None:
+        raise ValueError(f"{family} learns in closed form and forgets what it was; leave --from out")
 
 
 def _stands_on(
@@ -290,6 +301,14 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any, codec: Coded | None = N
     budget = " or ".join(f"{v:g} {n}" for n, v in wanted.items() if v is not None)
     # weights, gradients, Adam's two moments and the average: five numbers a parameter
     memory = 5 * 4 * parameters(model) / 2**20
+    cost = [
+        f"{parameters(model):,} parameters, about {memory:.1f} MB with optimiser and average",
+        f"{budget}, {training.batch} examples a step, seed {training.seed};"
+        f" expected: {expected_time(recipe, (loaded if codec is None else codec.codes).train)}",
+    ] if isinstance(model, Learner) else [
+        f"{sum(t.numel() for t in model.buffers()):,} numbers, learnt in closed form or by the family's own iteration;"
+        f" seed {training.seed}"
+    ]  # fmt: skip
     return [
         f"{recipe.family} on {recipe.data['name']}: {loaded.modality}, {shapes}{labels}",
         *loaded.notes,
@@ -302,9 +321,7 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any, codec: Coded | None = N
             ]
         ),
         f"{counts['train']:,} examples to learn from, {counts['held_out']:,} held out to judge by",
-        f"{parameters(model):,} parameters, about {memory:.1f} MB with optimiser and average",
-        f"{budget}, {training.batch} examples a step, seed {training.seed};"
-        f" expected: {expected_time(recipe, (loaded if codec is None else codec.codes).train)}",
+        *cost,
     ]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Data
-from simulacra.core.capabilities import Codec, ConditionalSampler, Decoder, Likelihood, Prompted, Sampler
+from simulacra.core.capabilities import Codec, ConditionalSampler, Decoder, Learner, Likelihood, Prompted, Sampler
 from simulacra.core.checkpoint import read_json, write, write_json
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
@@ -161,7 +161,7 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
             cpu_seconds=cost.get("cpu_seconds"),
             steps=_whole(cost.get("steps")),
             examples=_whole(cost.get("examples")),
-            steps_per_second=cost["steps"] / cost["seconds"] if cost.get("seconds") else None,
+            steps_per_second=cost["steps"] / cost["seconds"] if cost.get("seconds") and cost["steps"] else None,
             parameters=_whole(cost.get("parameters")),
             seconds_per_sample=_seconds_per_sample(run.model),
             machine=machine(),
@@ -184,6 +184,7 @@ def command(run: Run) -> str:
     """The line that fits this run again, budget and seed stated; other settings stand in its recipe.json."""
     training = run.recipe.training
     budget = [f"--{n} {v:g}" for n in ("steps", "minutes", "examples") if (v := getattr(training, n)) is not None]
+    budget = budget if isinstance(run.model, Learner) else []
     given = run.recipe.data["options"]
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []

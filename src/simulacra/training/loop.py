@@ -93,10 +93,11 @@ def train(
             stack.enter_context(going_on.lock(home))
         engine.wait()
         # what was learnt in closed form lies in the model's buffers, so a resumed run has it
+        began = time.perf_counter()
         if not (resume and home and going_on.latest(home)):
             begin(model, data)
         if not isinstance(model, Learner):
-            return Trained(model=model, averaged=model)
+            return Trained(model=model, averaged=model, seconds=time.perf_counter() - began)
         session = Session(model, data, training, hooks=hooks, engine=engine, folder=home)
         session.begin(resume)
         return _finish(session, _steps(session, stack.enter_context(_interrupts())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ def space_of(model: object, use: str) -> Space:
 
 
 def device_of(model: object) -> torch.device:
-    """Where a model's parameters are; the CPU for one without."""
-    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    """Where a model's parameters are, or its buffers; the CPU for one without."""
+    first = next(itertools.chain(model.parameters(), model.buffers()), None) if isinstance(model, nn.Module) else None
     return torch.device("cpu") if first is None else first.device
 
 
