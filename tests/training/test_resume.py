@@ -15,7 +15,7 @@ import pytest
 import torch
 from small_models import Mean, SmallGAN, SmallVAE, ring
 
-from simulacra.core.optimisers import AdamW, Muon
+from simulacra.core.optimisers import AdamW, Muon, Warmup
 from simulacra.nets.norm import BatchNorm
 from simulacra.training import resume
 from simulacra.training.hooks import Verdict
@@ -58,18 +58,26 @@ def rows(trained):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in trained.log]
 
 
-def marked_for_muon():
+def stepped_by(optimiser):
     model = SmallVAE()
     model.decoder[0].weight.muon = True
     player = model.players()["vae"]
-    model.players = lambda: {"vae": type(player)(module=model, optimiser=Muon(rest=AdamW(weight_decay=0.1)))}
+    model.players = lambda: {"vae": type(player)(module=model, optimiser=optimiser)}
     return model
+
+
+def marked_for_muon():
+    return stepped_by(Muon(rest=AdamW(weight_decay=0.1)))
+
+
+def on_a_schedule():
+    return stepped_by(Muon(rest=AdamW(weight_decay=0.1), schedule=Warmup(steps=5, decay=0.8, final=0.01)))
 
 
 @pytest.mark.parametrize(
     "make",
-    [Mean, SmallVAE, lambda: SmallGAN(norm=BatchNorm, gamma=1.0), marked_for_muon],
-    ids=["mean", "vae", "gan", "muon"],
+    [Mean, SmallVAE, lambda: SmallGAN(norm=BatchNorm, gamma=1.0), marked_for_muon, on_a_schedule],
+    ids=["mean", "vae", "gan", "muon", "schedule"],
 )
 def test_ctrl_c_and_resume_change_nothing_at_all(tmp_path, make):
     plain_hook, first, second = At(0, interrupt), At(12, interrupt), At(0, interrupt)

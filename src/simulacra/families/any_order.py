@@ -160,15 +160,13 @@ class AnyOrder(nn.Module):
         h = self.network(x, seen, order, given)
         place = order.argsort(dim=1)  # where in the order each column stands
         h = h.gather(1, place[..., None].expand(-1, -1, h.shape[2]))
-        total: Tensor | None = None
+        nats: list[Tensor] = []
         for i, name in enumerate(self.space.fields):
             value = pick(x, name)
             value = torch.where(seen[:, i], value, self.network.values.filler(i, value))
             each = self.network.heads(i, h[:, i]).log_prob(value)
-            each = torch.where(seen[:, i], each, torch.zeros((), dtype=each.dtype, device=each.device))
-            total = each if total is None else total + each
-        assert total is not None
-        return total
+            nats.append(torch.where(seen[:, i], each, torch.zeros((), dtype=each.dtype, device=each.device)))
+        return torch.stack(nats).sum(0)
 
     # -- scoring ----------------------------------------------------------------------------------------------------
 
@@ -245,7 +243,7 @@ class AnyOrder(nn.Module):
             told = self._likely(x, seen, rng("y"))
         named = {name: pick(x, name) for name in self.space.fields}
         found = self._walked(named, seen, self._given(told), rng("x"), temperature)
-        return Batch(x=found if len(found) > 1 else next(iter(found.values())), y=y)
+        return Batch(x=found if len(found) > 1 else next(iter(found.values())), y=told)
 
     def _likely(self, x: Values, seen: Tensor, rng: Rng) -> Tensor:
         """Classes drawn given what is seen, int64 (b,)."""

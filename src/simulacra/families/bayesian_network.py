@@ -32,7 +32,7 @@ from simulacra.mathematics.orthants import truncated
 from simulacra.mathematics.structures import ChowLiu, Scores, Structure, ordered
 from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.heads import elements
-from simulacra.nets.mixed import Mixed, Parts, all_of_them, everything, labels_of
+from simulacra.nets.mixed import Mixed, Parts, all_of_them, everything, labelled, labels_of
 from simulacra.nets.scores import NormalScores
 
 NUMBERS = 1 << 22  # the largest product that is summed over, and rows times that taken at a time
@@ -142,15 +142,11 @@ class BayesianNetwork(nn.Module):
         z, slope = self.scores.inward(parts.u)
         bins = self.config.bins
         share = torch.special.ndtr(z)
-        values = [(share * bins).long().clamp(0, bins - 1), parts.index]
-        seen = [parts.seen, parts.marked]
-        if self.classes is not None:
-            label = torch.zeros(len(parts), 1, dtype=torch.int64, device=z.device)
-            values.append(label if y is None else y.to(z.device)[:, None])
-            seen.append(torch.full_like(label, y is not None, dtype=torch.bool))
+        parts = labelled(parts, self.classes, y)
+        values = torch.cat([(share * bins).long().clamp(0, bins - 1), parts.index], 1)
+        there = torch.cat([parts.seen, parts.marked], 1)
         within = -0.5 * (z.square() + math.log(2 * math.pi)) + math.log(bins) + slope + parts.log_det
-        there = torch.cat(seen, 1)
-        return torch.where(there, torch.cat(values, 1), 0), there, torch.where(parts.seen, within, 0.0).sum(1)
+        return torch.where(there, values, 0), there, torch.where(parts.seen, within, 0.0).sum(1)
 
     def _split(self, values: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """Columns' values as coordinates, drawn within their bins, and categories."""

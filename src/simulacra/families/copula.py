@@ -28,7 +28,7 @@ from simulacra.mathematics.gaussians import Dense
 from simulacra.mathematics.orthants import boxes, truncated
 from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.heads import elements
-from simulacra.nets.mixed import Mixed, Parts, all_of_them, everything, labels_of
+from simulacra.nets.mixed import Mixed, Parts, all_of_them, everything, labelled, labels_of
 from simulacra.nets.scores import NormalScores
 
 NUMBERS = 1 << 22  # of the matrices of rows taken at a time
@@ -98,9 +98,8 @@ class Copula(nn.Module):
     def fit(self, data: Data) -> None:
         """Quantiles and shares of each column, then EM for mean and covariance of the scores."""
         batch = everything(data, self.config.rows, self.rng)
-        parts = self._labelled(
-            self.mixed.inward(batch.x, batch.known, self.mean), labels_of(batch, self.classes)
-        )  # fmt: skip
+        inward = self.mixed.inward(batch.x, batch.known, self.mean)
+        parts = labelled(inward, self.classes, labels_of(batch, self.classes))
         self.scores.fit(parts.u, parts.seen)
         score = torch.where(parts.seen, self.scores.inward(parts.u)[0], 0.0)
         for j, size in enumerate(self.sizes):
@@ -179,15 +178,6 @@ class Copula(nn.Module):
         self.low[at][order], self.high[at][order], self.order[at] = low.to(self.low), high.to(self.low), order
 
     # -- scores -----------------------------------------------------------------------------------------------------
-
-    def _labelled(self, parts: Parts, y: Tensor | None) -> Parts:
-        """Parts with the label as the last category; unseen where there is none."""
-        if self.classes is None:
-            return parts
-        one = torch.zeros(len(parts), 1, dtype=torch.int64, device=parts.u.device)
-        label = one if y is None else y.to(one.device)[:, None]
-        marked = torch.cat([parts.marked, torch.full_like(one, y is not None, dtype=torch.bool)], 1)
-        return Parts(parts.u, parts.seen, parts.log_det, torch.cat([parts.index, label], 1), marked)
 
     def _known(self, parts: Parts) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Scores that are known (b, width), what is seen, what exactly, intervals' ends, which, and log slopes (b,)."""
@@ -314,4 +304,5 @@ class Copula(nn.Module):
     def _given(self, x: Values, known: Values | None, y: Values | None) -> Parts:
         if y is not None:
             class_indicator(y, self.classes, torch.float64)  # type: ignore[arg-type]
-        return self._labelled(self.mixed.inward(x, known, self.mean), y if isinstance(y, Tensor) else None)
+        parts = self.mixed.inward(x, known, self.mean)
+        return labelled(parts, self.classes, y if isinstance(y, Tensor) else None)

@@ -29,7 +29,7 @@ from simulacra.mathematics.covariances import Covariances, Full
 from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.heads import elements
 from simulacra.nets.latent_classes import LatentClasses
-from simulacra.nets.mixed import Mixed, Parts, everything, labels_of
+from simulacra.nets.mixed import Mixed, Parts, everything, labelled, labels_of
 from simulacra.nets.scores import NormalScores
 
 Criterion = Callable[
@@ -104,7 +104,7 @@ class GaussianMixture(nn.Module):
         parts = self.mixed.inward(batch.x, batch.known, self.mixture.means)
         if self.scores is not None:  # a cell must keep its shape: columns on levels stay as they are
             self.scores.fit(parts.u, parts.seen & (self.mixed.cells == 0).to(parts.seen.device))
-        parts = self._labelled(self._scored(parts), labels_of(batch, self.classes))
+        parts = labelled(self._scored(parts), self.classes, labels_of(batch, self.classes))
         best, kept = math.inf, {}
         for k in self.config.components:
             k = min(k, len(parts))
@@ -144,16 +144,6 @@ class GaussianMixture(nn.Module):
 
     def _outward(self, u: Tensor) -> Tensor:
         return u if self.scores is None else self.scores.outward(u)
-
-    def _labelled(self, parts: Parts, y: Tensor | None) -> Parts:
-        """Parts with the label as the last category; unseen where there is none."""
-        if self.classes is None:
-            return parts
-        none = y is None
-        one = torch.zeros(len(parts), 1, dtype=torch.int64, device=parts.u.device)
-        label = one if y is None else y.to(one.device)[:, None]
-        marked = torch.cat([parts.marked, torch.full_like(one, not none, dtype=torch.bool)], 1)
-        return Parts(parts.u, parts.seen, parts.log_det, torch.cat([parts.index, label], 1), marked)
 
     # -- drawing ----------------------------------------------------------------------------------------------------
 
@@ -220,7 +210,7 @@ class GaussianMixture(nn.Module):
         if y is not None:
             class_indicator(y, self.classes, torch.float64)  # type: ignore[arg-type]
         parts = self._scored(self.mixed.inward(x, known, self.mixture.means))
-        return self._labelled(parts, y if isinstance(y, Tensor) else None)
+        return labelled(parts, self.classes, y if isinstance(y, Tensor) else None)
 
 
 def nearest_centres(parts: Parts, k: int, rng: Rng) -> Tensor:

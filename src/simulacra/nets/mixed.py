@@ -77,7 +77,7 @@ class Mixed:
         if isinstance(space.y, Space):
             raise ValueError(f"{user} is conditional on classes only; expected a space whose y is Classes or None")
         if varying := [name for name, f in space.fields.items() if f.varying]:
-            raise ValueError(f"{user} needs fields of fixed extent; {varying[0]!r} varies, use hidden_markov for it")
+            raise ValueError(f"{user} needs fields of fixed extent; {varying[0]!r} varies, cut it to one extent")
         self.space, self.classes = space, space.y if isinstance(space.y, Classes) else None
         self.charts: dict[str, Chart] = {}
         self.k: list[int] = []
@@ -169,6 +169,16 @@ def labels_of(batch: Batch, classes: Classes | None) -> Tensor | None:
     if not isinstance(batch.y, Tensor):
         raise ValueError(f"this model expects labels of {len(classes)} classes; the data has none")
     return batch.y
+
+
+def labelled(parts: Parts, classes: Classes | None, y: Tensor | None) -> Parts:
+    """Parts with the label int64 (b,) as their last category, unseen where y is None; as they are without classes."""
+    if classes is None:
+        return parts
+    one = torch.zeros(len(parts), 1, dtype=torch.int64, device=parts.u.device)
+    label = one if y is None else y.to(one.device)[:, None]
+    marked = torch.cat([parts.marked, torch.full_like(one, y is not None, dtype=torch.bool)], 1)
+    return replace(parts, index=torch.cat([parts.index, label], 1), marked=marked)
 
 
 def _joined(parts: list[Tensor], none: Tensor) -> Tensor:

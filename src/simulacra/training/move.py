@@ -42,7 +42,8 @@ class Seat:
         self.matrices = [whole for whole in self.matrices if whole.pairs]
         for optimiser in self.optimisers:
             _split_groups(optimiser)
-        self.rates = [(group, group["lr"]) for optimiser in self.optimisers for group in optimiser.param_groups]
+        # by place, not by group: an optimiser that takes up a saved state has new groups afterwards
+        self.rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in self.optimisers]
         self.schedule = player.optimiser.schedule
         self.factor = 1.0
         self.active = True
@@ -69,8 +70,9 @@ class Seat:
             factor = self.schedule(fraction, step)
             if factor != self.factor:
                 self.factor = factor
-                for group, rate in self.rates:
-                    group["lr"] = rate * factor
+                for optimiser, rates in zip(self.optimisers, self.rates, strict=True):
+                    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                        group["lr"] = rate * factor
 
 
 class Move:

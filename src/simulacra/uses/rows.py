@@ -97,6 +97,8 @@ def fill(
             left = left[again]
         if rounds > 1:
             method += "; rejected and drawn again: holes that stayed holes or broke a rule"
+        if rounds == ROUNDS and len(left):
+            kind, method = "approximate", f"{method}; {len(left)} rows still so after {ROUNDS} rounds"
         done.append(Drawn(Batch(x=x if len(x) > 1 else next(iter(x.values())), y=held.y), kind, method))
     return done, count
 
