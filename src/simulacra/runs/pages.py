@@ -216,7 +216,7 @@ def _sentence(run: Run) -> str:
     given = " and their class" if hasattr(space.y, "names") else ""
     if isinstance(space.y, Space):
         given = f", each given its {'caption' if is_captions(space.y) else space.y.measure or 'condition'}"
-    kind = "texts" if run.encoding is not None else run.recipe.data["modality"]
+    kind = "texts" if run.encoding is not None else "rows" if run.table is not None else run.recipe.data["modality"]
     what = f"{counts['train']:,} {kind}{given}, as {space.measure}"
     return f"A {run.recipe.family} that learnt the distribution of {what}."
 
