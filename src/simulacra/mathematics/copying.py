@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from scipy import stats
+from scipy import stats as scipy_stats  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from simulacra.core.randomness import Rng
+
+stats: Any = scipy_stats
 
 TAIL = 0.02  # of the pooled values: the nearest ones, among which copies would stand
 LEAST = 20  # samples, and held-out examples, of a cell that counts (Meehan et al. 2020, section 4.2)
@@ -85,7 +88,7 @@ def data_copying(
     """
     weights: list[float] = []
     scores: list[float] = []
-    for cell in torch.cat([fake_cell, held_cell]).unique().tolist():
+    for cell in sorted(set(torch.cat([fake_cell, held_cell]).tolist())):
         a, b = fake[fake_cell == cell], held[held_cell == cell]
         if min(len(a), len(b)) >= least:
             weights.append(float(len(b)))
@@ -110,8 +113,9 @@ def mann_whitney(a: Float[Tensor, " n"], b: Float[Tensor, " m"]) -> float:
     """
     n, m = len(a), len(b)
     pooled = torch.cat([a.double(), b.double()])
-    _, place, sizes = pooled.unique(return_inverse=True, return_counts=True)
-    sizes = sizes.double()
+    unique: Any = torch.unique
+    _, place, counts = unique(pooled, return_inverse=True, return_counts=True)
+    sizes: Tensor = counts.double()
     ranks = (sizes.cumsum(0) - (sizes - 1) / 2)[place]
     u = float(ranks[:n].sum()) - n * (n + 1) / 2
     total = n + m
