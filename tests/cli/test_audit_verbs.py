@@ -24,7 +24,7 @@ def test_an_audit_says_what_was_measured_and_writes_page_and_cards(capsys, runs,
     before = (run / "card.md").read_text()
     assert "Not measured: `simulacra evaluate RUN` does." in before
     assert "`simulacra audit RUN` measures them" in before
-    main(["audit", str(run), "-n", "150"])
+    main(["audit", str(run)])
     said = capsys.readouterr().out
     for name in ("copying, nearest neighbours", "copying, C_T", "membership by likelihood", "shares of groups"):
         assert re.search(rf"^(pass|attention) +{name}", said, re.M), (name, said)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from simulacra.core.randomness import Rng
+from simulacra.responsibility.conditions import condition_gap
 from simulacra.responsibility.fairness import (
     Labelled,
     amplification,
@@ -60,7 +61,7 @@ def test_amplification_holds_nothing_where_there_is_none_and_the_dose_where_ther
         seen = saw(draw(share, 3000, "fake"), Rng(0)("seen"))
         (found,) = amplification(seen, labelled(), target, ["a", "b"])
         assert found.verdict == verdict
-        low, high = found.figures[1].interval
+        low, high = found.figures[1].interval  # pyright: ignore[reportGeneralTypeIssues]
         assert low <= share - 0.4 <= high
 
 
@@ -115,3 +116,15 @@ def test_balanced_numbers_have_every_group_alike():
     chosen = balanced(groups, 31)
     assert torch.bincount(groups[chosen])[[0, 1, 4]].tolist() == [11, 10, 10]
     assert set(chosen[groups[chosen] == 1].tolist()) == {50, 51, 52}
+
+
+def test_the_condition_that_is_not_kept_is_named_and_one_kept_better_than_real_is_no_fault():
+    truth = torch.arange(300) % 3
+    known = Labelled(truth=truth, seen=torch.where(torch.arange(300) < 60, (truth + 1) % 3, truth))
+    assert condition_gap(truth, truth, known, ["a", "b", "c"]).verdict == "pass"
+    wrong = torch.where((truth == 2) & (torch.arange(300) < 200), 0, truth)
+    found = condition_gap(truth, wrong, known, ["a", "b", "c"])
+    assert found.verdict == "attention"
+    assert "class: c" in found.why
+    few = condition_gap(truth[:60], truth[:60], known, ["a", "b", "c"])
+    assert few.verdict == "not measured"

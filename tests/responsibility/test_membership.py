@@ -43,7 +43,7 @@ def test_kernels_about_other_data_give_nothing_away():
     train, held = points("train", 300), points("held", 300)
     (found,) = membership(Kernels(points("elsewhere", 300).x, 0.3), train, held)
     assert found.verdict == "pass"
-    low, high = found.figures[0].interval
+    low, high = found.figures[0].interval  # pyright: ignore[reportGeneralTypeIssues]
     assert low < 0.5 < high
     # of 300 held-out examples no threshold of 0.1 % can be had
     assert len(found.figures) == 1

@@ -88,7 +88,7 @@ def data_copying(
     """
     weights: list[float] = []
     scores: list[float] = []
-    for cell in sorted(set(torch.cat([fake_cell, held_cell]).tolist())):
+    for cell in range(int(torch.cat([fake_cell, held_cell]).max()) + 1):
         a, b = fake[fake_cell == cell], held[held_cell == cell]
         if min(len(a), len(b)) >= least:
             weights.append(float(len(b)))
@@ -113,12 +113,11 @@ def mann_whitney(a: Float[Tensor, " n"], b: Float[Tensor, " m"]) -> float:
     """
     n, m = len(a), len(b)
     pooled = torch.cat([a.double(), b.double()])
-    unique: Any = torch.unique
-    _, place, counts = unique(pooled, return_inverse=True, return_counts=True)
-    sizes: Tensor = counts.double()
-    ranks = (sizes.cumsum(0) - (sizes - 1) / 2)[place]
+    ordered = pooled.sort().values
+    below, upto = torch.searchsorted(ordered, pooled), torch.searchsorted(ordered, pooled, right=True)
+    ranks, sizes = (below + upto + 1).double() / 2, (upto - below).double()
     u = float(ranks[:n].sum()) - n * (n + 1) / 2
     total = n + m
-    ties = float((sizes**3 - sizes).sum()) / (total * (total - 1))
+    ties = float((sizes**2 - 1).sum()) / (total * (total - 1))  # each of a tie's t values holds t^2 - 1 of it
     variance = n * m * (total + 1 - ties) / 12
     return (u - n * m / 2) / math.sqrt(variance) if variance > 1e-12 else 0.0

@@ -21,8 +21,8 @@ def condition_gap(
     """Share of each condition's samples that show it, less the same share of real examples of that class.
 
     wanted, seen  int64 (n,): the classes asked for and those the classifier sees in the samples.
-    A class that the classifier knows badly is low on both sides. p is Fisher's exact two-sided test of samples against
-    real examples in the class where it is smallest, times the number of classes (Bonferroni).
+    A class that the classifier knows badly is low on both sides. p is Fisher's exact test that fewer samples than real
+    examples show their class, in the class where it is smallest, times the number of classes (Bonferroni).
     """
     figures: list[Figure] = []
     worst: tuple[float, str, float] | None = None
@@ -33,7 +33,7 @@ def condition_gap(
             continue
         kept, known = int(ours.sum()), int(real.sum())
         table = np.array([[kept, n - kept], [known, m - known]])
-        p = float(stats.fisher_exact(table)[1])  # pyright: ignore[reportIndexIssue, reportArgumentType]
+        p = float(stats.fisher_exact(table, alternative="less")[1])  # pyright: ignore[reportIndexIssue, reportArgumentType]
         share = intervals.of_share(kept, n)
         figures.append(
             origin.figure(f"labels kept, condition {name}", kept / n, "higher", share, n=n, n_real=m,
@@ -44,6 +44,6 @@ def condition_gap(
     if worst is None:
         return unmeasured("gaps between conditions", f"no condition has {SMALLEST} samples and as many real examples")
     p = min(1.0, worst[0] * len(figures))
-    why = f"farthest from real data of its class: {worst[1]}, {worst[2]:+.3f} of labels kept (p = {p:.2g} over all)"
+    why = f"farthest below real data of its class: {worst[1]}, {worst[2]:+.3f} of labels kept (p = {p:.2g} over all)"
     verdict = "attention" if p < ALARM else "pass"
     return Finding(name="gaps between conditions", verdict=verdict, why=why, figures=tuple(figures), p=p)
