@@ -25,6 +25,7 @@ GROUPS = {
     "study": "human evaluation: coverage of its intervals, exposures in a browser",
     "compression": "files of MNIST and CIFAR-10 against the model's own bound, PNG and WebP; a quarter of an hour",
     "versus": "generative against discriminative classifiers, in full; a quarter of an hour, goes on where it was",
+    "responsibility_audits": "audits against planted faults: copying, membership, groups; minutes",
     "house": "what a user waits for: the first answers, the quickstart",
 }
 

@@ -35,7 +35,9 @@ def test_an_audit_says_what_was_measured_and_writes_page_and_cards(capsys, runs,
     assert page.count("data:image/png") >= 24
     card, data = (run / "card.md").read_text(), (run / "data_card.md").read_text()
     assert card.startswith("---\nlibrary_name: simulacra\n")
-    assert "[membership by likelihood](audit.html)" in card
+    anchors = re.findall(r"audit\.html#([a-z0-9-]+)", card)
+    assert "membership-by-likelihood" in anchors
+    assert all(f'id="{a}"' in page for a in anchors)
     assert "- differential privacy: " in card
     assert str(tmp_path) not in card + data
     assert "training examples have another" in data

@@ -12,7 +12,7 @@ from typing import Any
 
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report.figures import interval_text, value_text
-from simulacra.responsibility.finding import Finding
+from simulacra.responsibility.finding import Finding, anchor
 
 UNSTATED = "not stated"
 
@@ -56,38 +56,13 @@ def model_card(subject: Subject, figures: Sequence[Figure], findings: Sequence[F
         "",
     ]
     lines += [
-        "## Uses", "",
-        "It draws new examples like its training data. What it draws is not real, shows no real person or record by"
-        " intent, and should be said to be generated wherever it is shown.", "",
-    ]  # fmt: skip
-    lines += ["## Training data", "", *_pairs(_about_data(s)), "", "More stands in [the data card](data_card.md).", ""]
-    lines += ["## Evaluation", ""]
-    if figures:
-        lines += [f"On examples held out from training; each figure stands in [the report]({s.report}).", ""]
-        lines += ["| figure | value | interval | rests on |", "|---|---|---|---|"]
-        lines += [_row(f, s.report) for f in figures]
-    else:
-        lines += ["Not measured: `simulacra evaluate RUN` does."]
-    lines += ["", "## Risks and limits", ""]
-    if findings:
-        lines += [
-            "Pass means that a test did not find what it looks for, not that there is none."
-            f" The figures behind each finding stand in [the audit]({s.audit}).", "",
-            "| question | verdict | why |", "|---|---|---|",
-        ]  # fmt: skip
-        lines += [
-            f"| [{_plain(f.name)}]({s.audit}) | {f.verdict} | {_plain(f.why)} |"
-            for f in findings
-            if f.verdict != "not measured"
-        ]
-        lines += ["", "## Not measured", ""]
-        lines += [f"- {_plain(f.name)}: {_plain(f.why)}" for f in findings if f.verdict == "not measured"]
-    else:
-        lines += [
-            "## Not measured",
-            "",
-            "- copying, membership, fairness, privacy: `simulacra audit RUN` measures them",
-        ]
+        "## Uses",
+        "",
+        "It draws new examples like its training data. What it draws should be said to be generated wherever it is shown;"
+        " whether single examples come back in it stands under risks.",
+        "",
+        "- copying, membership, fairness, privacy: `simulacra audit RUN` measures them",
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -111,7 +86,7 @@ def data_card(subject: Subject, findings: Sequence[Finding] | None) -> str:
     elif found.verdict == "not measured":
         lines += [f"Not measured: {_plain(found.why)}."]
     else:
-        lines += [f"{_plain(found.why[:1].upper() + found.why[1:])} ([the audit]({s.audit}))."]
+        lines += [f"{_plain(found.why[:1].upper() + found.why[1:])} ([the audit]({s.audit}#{anchor(found.name)}))."]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -60,3 +60,8 @@ def asked(name: str, question: Callable[[], list[Finding]]) -> list[Finding]:
         return question()
     except ValueError as error:
         return [unmeasured(name, " ".join(str(error).split()))]
+
+
+def anchor(name: str) -> str:
+    """Where a finding stands on the audit's page: "copying-c-t"."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.casefold()).split())

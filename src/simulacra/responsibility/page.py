@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from simulacra.evaluation.report.contents import Picture, picture
 from simulacra.evaluation.report.page import render_template, row
-from simulacra.responsibility.finding import Finding
+from simulacra.responsibility.finding import Finding, anchor
 
 KINDS = {"pass": "good", "attention": "attention", "not measured": "note"}
 ORDER = ("attention", "pass", "not measured")
