@@ -58,8 +58,8 @@ def model_card(subject: Subject, figures: Sequence[Figure], findings: Sequence[F
     lines += [
         "## Uses",
         "",
-        "It draws new examples like its training data. What it draws should be said to be generated wherever it is shown;"
-        " whether single examples come back in it stands under risks.",
+        "It draws new examples like its training data. What it draws should be said to be generated wherever it is"
+        " shown; whether single examples come back in it stands under risks.",
         "",
         "- copying, membership, fairness, privacy: `simulacra audit RUN` measures them",
     ]

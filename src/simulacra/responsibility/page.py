@@ -45,14 +45,16 @@ def render_audit(
         f" {counts['not measured']} questions were not measured.",
         facts=list(facts),
         verdicts=[
-            {"kind": KINDS[f.verdict], "name": f.name, "text": f.why, "step": ""}
+            {"kind": KINDS[f.verdict], "name": f.name, "text": f.why, "word": word}
             for word in ORDER[:2]
             for f in measured
             if f.verdict == word
         ],
         pairs=shown,
         tables=[
-            (f.name[:1].upper() + f.name[1:], [row(figure) for figure in f.figures]) for f in measured if f.figures
+            (anchor(f.name), f.name[:1].upper() + f.name[1:], [row(figure) for figure in f.figures])
+            for f in measured
+            if f.figures
         ],
         unmeasured=[(f.name, f.why) for f in findings if f.verdict == "not measured"],
         date=date,
