@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from simulacra.cli.main import main
@@ -51,3 +53,17 @@ def test_an_audit_needs_a_run(capsys, tmp_path):
         main(["audit", str(tmp_path)])
     assert caught.value.code == 2
     assert "is not a run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_rows_of_a_table_are_audited_in_their_own_way(capsys, tmp_path):
+    r = np.random.default_rng(0)
+    age = r.integers(18, 80, 400)
+    table = pd.DataFrame({"age": age, "pay": age * 100 + r.integers(0, 900, 400), "sex": r.choice(["f", "m"], 400)})
+    table.to_csv(tmp_path / "people.csv", index=False)
+    main(["fit", "copula", str(tmp_path / "people.csv"), "--out", str(tmp_path / "run")])
+    main(["audit", str(tmp_path / "run"), "-n", "200"])
+    said = capsys.readouterr().out
+    for name in ("nearer to training rows than to held-out ones", "membership by distance", "singling out risk"):
+        assert re.search(rf"^(pass|attention) +{name}", said, re.M), said
+    assert not re.search(r"^\S.* copying ", said, re.M)

@@ -9,22 +9,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from simulacra.core.capabilities import Sampler
 from simulacra.core.checkpoint import read_json, write, write_json
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
 from simulacra.evaluation.streaming import of_model
+from simulacra.evaluation.tables.rows import rows_of
 from simulacra.modalities import grids
 from simulacra.modalities.images import to_uint8
 from simulacra.modalities.samples import is_pictures
+from simulacra.modalities.tables.encoding import TableEncoding
 from simulacra.responsibility.audit import MOST, Audit, audit
 from simulacra.responsibility.card import Subject, data_card, model_card
 from simulacra.responsibility.finding import Finding
 from simulacra.responsibility.page import Pair, render_audit
+from simulacra.responsibility.rows import findings_of_rows
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.pages import sentence, stored_figures
 from simulacra.runs.run import Run
+from simulacra.runs.tables import frame_of
 
 FINDINGS = "audit.json"
+OF_VALUES = ("copying",)  # asked of rows in their own way
 PAGE, CARD, DATA_CARD = "audit.html", "card.md", "data_card.md"
 
 
@@ -45,6 +51,8 @@ def audit_run(run: Run, *, references: Sequence[Run] = (), n: int = MOST, seed: 
         rng=rng,
     )
     findings = list(found.findings)
+    if loaded.table is not None and isinstance(run.model, Sampler):
+        findings = [*_of_rows(run, loaded.table, n, rng), *(f for f in findings if f.name not in OF_VALUES)]
     write_json(run.path / FINDINGS, [f.to_json() for f in findings])
     counts = run.recipe.data["counts"]
     facts = [
@@ -73,6 +81,14 @@ def write_cards(run: Run) -> list[Path]:
     for name, text in texts.items():
         write(run.path / name, text.encode())
     return [run.path / name for name in texts]
+
+
+def _of_rows(run: Run, table: TableEncoding, n: int, rng: Rng) -> list[Finding]:
+    loaded = run.data()
+    with torch.no_grad():
+        fake = table.decode(run.model.sample(n, rng=rng("rows")))
+    frames = (fake, frame_of(loaded.held_out, table), frame_of(loaded.train, table))
+    return findings_of_rows(*(rows_of(frame, table.schema) for frame in frames), rng=rng("attacks"))
 
 
 def _subject(run: Run) -> Subject:
