@@ -19,11 +19,14 @@ GROUPS = {
     "diffusion": "diffusion: training against diffusers and denoising-diffusion-pytorch, orders of the solvers",
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
     "sequences": "a small transformer against nanoGPT's recipe, and what generating costs",
+    "tables_adult": "Adult: train on drawn rows, test on real ones, against ctgan at equal CPU-time; hours",
+    "tables_speed": "tables: training steps and rows drawn against ctgan, memory of a column of 20,000 categories",
     "training": "one process against two, and a stop against none",
     "study": "human evaluation: coverage of its intervals, exposures in a browser",
     "compression": "files of MNIST and CIFAR-10 against the model's own bound, PNG and WebP; a quarter of an hour",
     "tables_imputation": "breast cancer, half of it hidden, against Gaussian EM, trees and ridge; minutes",
     "tables_rare": "tables: rows of a rare group a CPU-second, drawn given it and by rejection",
+    "versus": "generative against discriminative classifiers, in full; a quarter of an hour, goes on where it was",
     "house": "what a user waits for: the first answers, the quickstart",
 }
 

@@ -138,7 +138,7 @@ def test_families_can_what_their_models_can():
     """The list is read from the sources; it must say what the capabilities of a model of each would."""
     from simulacra.cli.families import catalogue
     from simulacra.core.capabilities import CAPABILITIES, capabilities
-    from simulacra.core.space import Categorical, Space
+    from simulacra.core.space import Categorical, Continuous, Space
     from simulacra.modalities.sources import open_data
     from simulacra.recipes.families import FAMILIES
 
@@ -147,9 +147,12 @@ def test_families_can_what_their_models_can():
     assert set(words) <= {c.__name__ for c in CAPABILITIES}
     pictures = open_data("digits").train.space
     tokens = Space(fields={"x": Categorical(k=5, shape=(8,))}, y=pictures.y, measure="tokens")
+    table = Space(fields={"a": Categorical(k=5), "b": Continuous(low=0, high=1)}, y=pictures.y, measure="columns")
+    # families that learn one kind of data alone
+    alone = {"transformer": tokens, **dict.fromkeys(("any_order", "mixed_diffusion", "table_gan"), table)}
     for row in catalogue():
         family = FAMILIES[row["family"]]
-        space = tokens if row["family"] == "transformer" else pictures  # it learns sequences alone
+        space = alone.get(row["family"], pictures)
         model = family.build(family.recipe(space, 100)[0], space)
         has = {words[c.__name__] for c in capabilities(model) if c.__name__ in words}
         assert has == set(row["can"]) & set(words.values()), row["family"]

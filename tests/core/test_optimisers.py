@@ -4,13 +4,15 @@ import pytest
 import torch
 from torch import nn
 
+from simulacra.core.muon import Orthogonal, orthogonalised
 from simulacra.core.optimisers import AdamW, Muon, Optimiser, Warmup, constant
+from simulacra.core.randomness import Rng
 
 
 def network() -> nn.Sequential:
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(16, 8), nn.Linear(8, 3))
     net[3].weight.muon = True
-    net[3].bias.muon = True  # only matrices qualify
+    net[3].bias.muon = True  # only matrices and kernels qualify
     net[0].weight.muon = True
     return net
 
@@ -28,14 +30,61 @@ def test_every_parameter_is_stepped_by_exactly_one_optimiser(settings):
     assert sorted(taken) == sorted(id(p) for p in net.parameters() if p.requires_grad)
 
 
-def test_muon_takes_the_marked_matrices_and_no_others():
+def test_muon_takes_the_marked_matrices_and_kernels_and_no_others():
     net = network()
     built = Muon(lr=0.3, momentum=0.8, weight_decay=0.2, rest=AdamW(lr=0.01)).build(net)
-    assert [p is net[3].weight for o, _, p in groups(built) if isinstance(o, torch.optim.Muon)] == [True]
-    (muon,) = (o for o in built if isinstance(o, torch.optim.Muon))
+    (muon,) = (o for o in built if isinstance(o, Orthogonal))
+    taken = {id(p) for o, _, p in groups(built) if o is muon}
+    assert taken == {id(net[0].weight), id(net[3].weight)}
     assert {muon.param_groups[0][k] for k in ("lr", "momentum", "weight_decay")} == {0.3, 0.8, 0.2}
     assert {g["lr"] for o, g, _ in groups(built) if isinstance(o, torch.optim.AdamW)} == {0.01}
     assert all(isinstance(o, torch.optim.AdamW) for o in Muon().build(nn.Linear(2, 2)))
+
+
+def pair(*shape: int) -> tuple[nn.Parameter, nn.Parameter]:
+    values = Rng(0)("w", *shape).normal(shape)
+    return nn.Parameter(values.clone()), nn.Parameter(values.clone())
+
+
+def test_muon_steps_matrices_as_torch_does():
+    pairs = [pair(6, 4), pair(6, 4), pair(3, 9)]
+    ours = Orthogonal([a for a, _ in pairs], lr=0.1, momentum=0.8, weight_decay=0.2)
+    theirs = torch.optim.Muon(
+        [b for _, b in pairs], lr=0.1, momentum=0.8, weight_decay=0.2, adjust_lr_fn="match_rms_adamw"
+    )
+    for step in range(3):
+        for number, (a, b) in enumerate(pairs):
+            a.grad = Rng(1)("g", step, number).normal(a.shape)
+            b.grad = a.grad.clone()
+        ours.step()
+        theirs.step()
+    for a, b in pairs:  # both orthogonalise in bfloat16, 8 bits of mantissa, in sums of another order
+        torch.testing.assert_close(a.detach(), b.detach(), atol=3 * 0.1 * 2**-6, rtol=0)
+
+
+def test_a_kernel_is_stepped_as_the_matrix_of_its_output_channels():
+    kernel, matrix = nn.Parameter(torch.zeros(8, 3, 2, 2)), nn.Parameter(torch.zeros(8, 12))
+    kernel.grad = Rng(2)("g").normal((8, 3, 2, 2))
+    matrix.grad = kernel.grad.flatten(1)
+    for p in (kernel, matrix):
+        Orthogonal([p], lr=1.0).step()
+    torch.testing.assert_close(kernel.detach().flatten(1), matrix.detach(), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (20, 20)])
+def test_muon_s_directions_are_orthogonal_factors(shape):
+    # singular vectors stay, singular values go to between about 0.7 and 1.2 (Jordan et al. 2024)
+    x = Rng(3)("x", *shape).normal(shape).double()
+    u, values, vh = torch.linalg.svd(x, full_matrices=False)
+    found = u.mT @ orthogonalised(x[None])[0].double() @ vh.mT
+    large = values > 0.1 * values.max()
+    assert (found - torch.diag(found.diagonal())).abs().max() < 0.05
+    assert ((found.diagonal() > 0.6) & (found.diagonal() < 1.3))[large].all()
+
+
+def test_muon_refuses_vectors():
+    with pytest.raises(ValueError, match=r"matrices or kernels; got a parameter of shape \(3,\)"):
+        Orthogonal([nn.Parameter(torch.zeros(3))], lr=0.1)
 
 
 def test_weight_decay_acts_on_matrices_alone():

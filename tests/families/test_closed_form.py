@@ -180,6 +180,7 @@ def test_masks_hide_their_share_and_follow_their_cause():
 def test_hidden_data_say_so():
     data = hide(points(correlated(50)), CompletelyAtRandom(share=0.5), rng=1)
     assert data.space.missing == ("x",)
+    assert isinstance(data.known, torch.Tensor)
     assert bool((data.x[~data.known] == 0).all())
     with pytest.raises(ValueError, match="share of hidden entries"):
         CompletelyAtRandom(share=1.2)

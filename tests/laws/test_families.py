@@ -32,6 +32,7 @@ from simulacra.core.capabilities import (
 )
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
+from simulacra.families.any_order import AnyOrder, AnyOrderConfig
 from simulacra.families.bayesian_network import BayesianNetwork, BayesianNetworkConfig
 from simulacra.families.consistency import Consistency, ConsistencyConfig, FromTeacher
 from simulacra.families.copula import Copula, CopulaConfig
@@ -57,10 +58,12 @@ from simulacra.families.gaussian_mixture import GaussianMixture, GaussianMixture
 from simulacra.families.glow import Glow, GlowConfig
 from simulacra.families.hvae import HVAE, HVAEConfig
 from simulacra.families.kernel_density import KernelDensity, KernelDensityConfig
+from simulacra.families.mixed_diffusion import MixedDiffusion, MixedDiffusionConfig
 from simulacra.families.naive_bayes import NaiveBayes, NaiveBayesConfig
 from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
 from simulacra.families.smote import SMOTE, SMOTEConfig
+from simulacra.families.table_gan import TableGAN, TableGANConfig
 from simulacra.families.tarflow import TarFlow, TarFlowConfig
 from simulacra.families.transformer import Sequences, TransformerConfig
 from simulacra.families.transformer import build as build_transformer
@@ -69,11 +72,12 @@ from simulacra.families.vqvae import VQVAE, VQVAEConfig
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
 from simulacra.mathematics import couplings, preconditioning
-from simulacra.mathematics.adversarial import NonSaturating, Wasserstein, gradient_penalty, r1
+from simulacra.mathematics.adversarial import Hinge, NonSaturating, Relativistic, Wasserstein, gradient_penalty, r1
 from simulacra.mathematics.bounds import iwae
 from simulacra.mathematics.covariances import Factors, Independent, Shared
 from simulacra.mathematics.discrete_paths import Straight, Uniform
 from simulacra.mathematics.ladder import FreeBits
+from simulacra.mathematics.orders import any_order as every_order
 from simulacra.mathematics.structures import ChowLiu, Greedy
 from simulacra.mathematics.trajectories import Refining
 from simulacra.nets import denoisers
@@ -88,6 +92,7 @@ from simulacra.nets.codebooks import FSQ, VQ
 from simulacra.nets.codegrids import CodesByLayout, Grid, Places
 from simulacra.nets.decoder import Decoder as DecoderSettings
 from simulacra.nets.decoder import recomputed
+from simulacra.nets.density_heads import Flexible
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
@@ -137,6 +142,16 @@ COUNTED = Space(
     missing=("job",),
     measure="columns",
 )
+MIXED = Space(
+    fields={
+        "share": Continuous(low=0, high=1, centre=0.5, scale=0.3),
+        "job": Categorical(k=70),
+        "wage": Continuous(low=-INFINITE, high=INFINITE, centre=2, scale=3),
+        "home": Categorical(k=2),
+    },
+    measure="columns",
+)
+FULL = Space(fields=COUNTED.fields, y=KINDS, measure="columns")
 NINE = Space(fields={"picture": Continuous(low=0, high=2, levels=3, shape=(2, 9, 8))}, y=KINDS, measure="three greys")
 CHOSEN = Space(fields={"point": PLANE.only}, y=KINDS, measure="plane")
 UNIT = Space(
@@ -210,6 +225,19 @@ def vae(space: Space, **settings: Any) -> Callable[[], VAE]:
 
 def factor_vae(space: Space, **settings: Any) -> Callable[[], FactorVAE]:
     return lambda: FactorVAE(FactorVAEConfig(latent=3, discriminator=(16,), **settings), space, rng=1)
+
+
+def any_order(space: Space, **settings: Any) -> Callable[[], AnyOrder]:
+    return lambda: AnyOrder(AnyOrderConfig(width=16, depth=2, heads=2, **settings), space, rng=1)
+
+
+def table_gan(space: Space, **settings: Any) -> Callable[[], TableGAN]:
+    small: dict[str, Any] = {"latent": 4, "generator": (16,), "critic": (16,), "pack": 2}
+    return lambda: TableGAN(TableGANConfig(**{**small, **settings}), space, rng=1)
+
+
+def mixed_diffusion(space: Space) -> Callable[[], MixedDiffusion]:
+    return lambda: MixedDiffusion(MixedDiffusionConfig(backbone=denoisers.Dense(width=16, depth=1)), space, rng=1)
 
 
 def gan(space: Space, **settings: Any) -> Callable[[], GAN]:
@@ -306,6 +334,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "vae, plane": vae(PLANE),
     "vae, words": vae(WORDS),
     "vae, table with labels": vae(TABLE),
+    "vae, mixed columns": vae(MIXED, likelihood=Flexible(components=3)),
     "vae, importance weighted": vae(BITS, objective=iwae, draws=3),
     "factor_vae, pictures with labels": factor_vae(PICTURES),
     "factor_vae, plane": factor_vae(PLANE),
@@ -320,6 +349,16 @@ ROWS: dict[str, Callable[[], Any]] = {
     "vqvae, words": vqvae(WORDS),
     "vqvae, table with labels": vqvae(TABLE),
     "vqvae, plane": vqvae(PLANE, codebook=FSQ(levels=(3, 3))),
+    "any_order, table with labels": any_order(TABLE),
+    "any_order, counted": any_order(COUNTED, orders=every_order),
+    "any_order, two numbers": any_order(UNIT),
+    "any_order, mixed columns": any_order(MIXED, likelihood=Flexible(components=2)),
+    "mixed_diffusion, mixed columns": mixed_diffusion(MIXED),
+    "mixed_diffusion, counted with labels": mixed_diffusion(FULL),
+    "mixed_diffusion, numbers": mixed_diffusion(NUMBERS),
+    "table_gan, mixed columns": table_gan(MIXED),
+    "table_gan, counted with labels": table_gan(FULL, pack=3, game=Hinge(), regularisers=()),
+    "table_gan, two numbers": table_gan(UNIT, dropout=0.0, game=Relativistic()),
     "gan, plane": gan(PLANE),
     "gan, pictures with labels": gan(PICTURES),
     "gan, table": gan(NUMBERS),
@@ -439,6 +478,9 @@ CAN: dict[str, set[type[Any]]] = {
     },
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
+    "mixed_diffusion": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
+    "table_gan": {Learner, Fitter, Sampler, Labelled},
+    "any_order": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
     "diffusion": {Learner, Fitter, Sampler, Likelihood, Decoder, Completer, Denoiser, Labelled},
     "consistency": {Learner, Fitter, Sampler, Decoder, Completer, Labelled},
     "discrete_diffusion": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},

@@ -101,7 +101,7 @@ def test_binarised_pictures(tmp_path, how):
         ("digits", {"channels": 2}, "channels must be 1"),
         ("digits", {"skip": 1.5}, "may be skipped"),
         ("digits", {"held_out": 1.5}, "between 0 and 1"),
-        ("digits", {"modality": "music"}, "expected pictures, points or text"),
+        ("digits", {"modality": "music"}, "expected pictures, points, text or tables"),
         ("digits", {"modality": "points"}, "these are pictures"),
         ("digits", {"binarise": "often"}, "expected dynamic or threshold"),
         ("digits", {"binarise": "dynamic"}, "needs 256 grey levels; got 17"),

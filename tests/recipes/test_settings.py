@@ -15,6 +15,7 @@ from simulacra.recipes.settings import from_json, to_json
 from simulacra.training.settings import Training
 
 OF_TOKENS = ("transformer",)  # families of sequences alone
+OF_TABLES = ("any_order", "mixed_diffusion", "table_gan")  # and of tables
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -69,6 +70,8 @@ def test_every_recipe_builds_a_model_of_a_small_example_and_survives_json(family
     space = Space(fields={"x": Continuous(low=-1.0, high=1.0, levels=4, shape=(1, 8, 8))}, measure="pixels")
     if family in OF_TOKENS:
         space = Space(fields={"x": Categorical(k=5, shape=(8,))}, measure="tokens")
+    if family in OF_TABLES:
+        space = Space(fields={"a": Categorical(k=5), "b": Continuous(low=0, high=1)}, measure="columns")
     config, training = FAMILIES[family].recipe(space, 100)
     assert from_json(json.loads(json.dumps(to_json(config))), SETTINGS) == config
     assert training.steps

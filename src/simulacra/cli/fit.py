@@ -16,6 +16,7 @@ from simulacra.core.space import Space
 from simulacra.modalities.captions import is_captions
 from simulacra.modalities.sources import open_data
 from simulacra.nets.lora import Adapter
+from simulacra.recipes.encodings import preferred
 from simulacra.recipes.families import FAMILIES, SETTINGS
 from simulacra.runs import Run, load
 from simulacra.runs.fitting import fit, home, kept_codec
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     # twice: how the data is read must be known before the recipe for it, and that before the settings' defaults
     first = parse(_arguments(entry.config, entry.config()), rest, verb=f"fit {family} DATA", functions=SETTINGS)
     parent = None if first.options.parent is None else load(first.options.parent)
-    loaded = open_data(source[0], **{**_as_its(parent), **first.loading.options()})
+    loaded = open_data(source[0], prefer=preferred(family), **{**_as_its(parent), **first.loading.options()})
     codec = first.options.codec
     if first.options.resume and (own := kept_codec(first.options.out or home(family, loaded))) is not None:
         codec = own
@@ -130,15 +131,19 @@ def _drawing(run: Run) -> str:
     y = run.recipe.space.y
     if isinstance(y, Space) and not is_captions(y):
         return f"simulacra translate {run.path} INPUT --out translated.png"
-    kind = "png" if run.encoding is None else "txt"
+    kind = "csv" if run.table is not None else "png" if run.encoding is None else "txt"
     caption = ' --y "A CAPTION"' if isinstance(y, Space) else ""
     return f"simulacra sample {run.path} -n 64{caption} --out samples.{kind}"
+
+
+# how a parent's data was read, that its child's has to be read likewise
+AS_ITS = ("size", "channels", "binarise", "target", "missing", "encode", "schema")
 
 
 def _as_its(parent: Run | None) -> dict[str, Any]:
     """How a parent's data was read, where data of another kind may have to be read likewise to fit its weights."""
     options = {} if parent is None else parent.recipe.data.get("options", {})
-    return {name: options[name] for name in ("size", "channels", "binarise") if name in options}
+    return {name: options[name] for name in AS_ITS if name in options}
 
 
 def _arguments(kind: type[Any], default: Any) -> Any:

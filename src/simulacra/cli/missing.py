@@ -11,6 +11,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from simulacra.cli import tables
 from simulacra.cli.inputs import classes_needed, examples, holes
 from simulacra.cli.parse import Count, parse, positionals
 from simulacra.cli.words import say
@@ -28,7 +29,8 @@ class Imputing:
     """How often, and where to.
 
     Attributes:
-        out: FILE.npy or FILE.npz: an array, all examples completed once, then all of them again ...
+        out: FILE.npy or FILE.npz: an array, all examples completed once, then all of them again ...; of a table,
+            FILE.csv or FILE.parquet, each draw's rows after the last one's, numbered in a column "draw".
         n: draws for each example.
         y: the class of the examples, by name or number, where the model was fitted with labels.
         seed: of what is drawn.
@@ -62,12 +64,16 @@ class Inpainting:
 
 
 def main_impute(arguments: Sequence[str]) -> None:
-    """Fill in the NaN of an array."""
+    """Fill in the NaN of an array, or the empty cells of a table."""
     found, rest = positionals(arguments, ("RUN", "INPUT"), "impute")
     options = parse(Imputing, rest, verb="impute RUN INPUT")
+    run = load(found[0])
+    if run.table is not None:
+        out = Path("imputed.csv") if options.out == Imputing().out else options.out
+        tables.impute(run, Path(found[1]), out, draws=options.n, seed=options.seed)
+        return
     if options.out.suffix not in (".npy", ".npz"):
         raise ValueError(f"{options.out}: completed examples are written as an array; expected .npy or .npz")
-    run = load(found[0])
     x, known = holes(Path(found[1]), run)
     y = run.labels(options.y, len(x))
     classes_needed(run, y, "impute")

@@ -37,9 +37,10 @@ class Options:
     Attributes:
         n: how many examples.
         out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures; texts go to
-            FILE.txt, FILE.smi or FILE.jsonl. samples.png, or samples.txt, unless given.
+            FILE.txt, FILE.smi or FILE.jsonl, rows to FILE.csv or FILE.parquet. samples.png, .txt or .csv unless given.
         y: a class, by its name or number; drawn from the labels' marginal unless given. Of a run of captions, a
             caption (--caption is the same), or "held-out" for those of its held-out part, one each.
+        given: of a table: columns that every row is to have, as age=40 sex=Female.
         average: width of the weights' average, made of those a run fitted with --snapshots has stored: 0.05, 0.1 ...
         guide: another run, of a weaker model of the same data, to be guided away from (with --guidance 2, say).
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
@@ -50,6 +51,7 @@ class Options:
     n: AtMost = None
     out: Path | None = None
     y: Annotated[str | None, tyro.conf.arg(aliases=["--caption"])] = None
+    given: tuple[str, ...] = ()
     average: float | None = None
     guide: Path | None = None
     seed: int = 0
@@ -71,6 +73,14 @@ def main(arguments: Sequence[str]) -> None:
     options, own = with_own(Options(), method, ("n", "y", "y_length", "rng", "guide"), rest, "sample RUN")
     run = run if options.average is None else run.averaged(options.average)
     guide = None if options.guide is None else load(options.guide)
+    if options.given and run.table is None:
+        raise ValueError(f"columns are given to runs of tables, and this is one of {run.recipe.space.measure}")
+    if run.table is not None:
+        from simulacra.cli import tables
+
+        tables.draw(run, 64 if options.n is None else options.n, options.out or Path("samples.csv"),
+                    given=options.given, y=options.y, seed=options.seed, own=own)  # fmt: skip
+        return
     if options.prompt is not None:
         _continue(run, options, own)
         return

@@ -20,10 +20,14 @@ class Loading:
         held_out: share held out by content hash, where the data has no official test split.
         skip: largest share of unreadable pictures, or texts, that is skipped rather than refused.
         labels: a file of labels, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
-        modality: what the data is, where that is not recognised: pictures, points or text.
+        modality: what the data is, where that is not recognised: pictures, points, text or tables.
         tokens: what text is cut into: bytes, characters, bpe or bpe:SIZE; characters where there are few unless given.
         block: tokens of a block of running text; of texts of their own, the most that one may have.
         cut: what a text is: a line, a document, or a block of running text; what it looks like unless given.
+        target_column: of a table: the column that is to be the class; all columns are learnt as one joint unless given.
+        missing: of a table: whether what is missing is a value like others, or unobserved, to be summed out.
+        encode: of a table: how numbers become fields: quantile, bins, mixture, or bins:32; the family's unless given.
+        schema: of a table: a JSON file that says what its columns are (simulacra data TABLE --schema-out FILE).
     """
 
     size: str | None = None
@@ -37,6 +41,10 @@ class Loading:
     tokens: str | None = None
     block: int | None = None
     cut: Literal["lines", "documents", "blocks"] | None = None
+    target_column: str | None = None
+    missing: Literal["value", "unobserved"] | None = None
+    encode: str | None = None
+    schema: str | None = None
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of ``open_data``; those not given are left out."""
@@ -52,6 +60,10 @@ class Loading:
             "tokens": self.tokens,
             "block": self.block,
             "cut": self.cut,
+            "target": self.target_column,
+            "missing": self.missing,
+            "encode": self.encode,
+            "schema": self.schema,
         }
         return {name: value for name, value in given.items() if value is not None}
 

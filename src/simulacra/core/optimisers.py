@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from simulacra.core.muon import Orthogonal
+
 
 @runtime_checkable
 class Optimiser(Protocol):
@@ -62,9 +64,9 @@ class AdamW:
 
 @dataclass(frozen=True, kw_only=True)
 class Muon:
-    """Muon (Jordan et al. 2024) for the hidden matrices a module names, AdamW for everything else.
+    """Muon (Jordan et al. 2024, ``core.muon``) for the hidden matrices a module names, AdamW for everything else.
 
-    A module marks a parameter for Muon by ``parameter.muon = True``; only two-dimensional ones qualify.
+    A module marks a parameter for Muon by ``parameter.muon = True``: matrices, and kernels of convolutions.
     """
 
     lr: float = 0.02
@@ -76,20 +78,12 @@ class Muon:
     def build(self, module: nn.Module) -> list[torch.optim.Optimizer]:
         """Muon over the marked matrices and AdamW over the rest."""
         parameters = [p for p in module.parameters() if p.requires_grad]
-        matrices = [p for p in parameters if p.ndim == 2 and getattr(p, "muon", False)]
+        matrices = [p for p in parameters if p.ndim >= 2 and getattr(p, "muon", False)]
         chosen = {id(p) for p in matrices}
         others = [p for p in parameters if id(p) not in chosen]
         built: list[torch.optim.Optimizer] = []
         if matrices:
-            built.append(
-                torch.optim.Muon(
-                    matrices,
-                    lr=self.lr,
-                    momentum=self.momentum,
-                    weight_decay=self.weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
+            built.append(Orthogonal(matrices, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay))
         if others:
             built.append(_adamw(others, self.rest))
         return built

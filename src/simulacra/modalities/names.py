@@ -17,13 +17,13 @@ class Known:
     """A data set known by name.
 
     what      one line: what it is, how much of it, licence.
-    modality  "pictures" | "points" | "text".
+    modality  "pictures" | "points" | "text" | "tables".
     folder    its folder's name under SIMULACRA_DATA or the cache; None where it is made, not read.
     classes   the names of its classes, in their order; () where it has none or they are read from the files.
     url       what is fetched where the folder is missing: file name -> address. Empty where it cannot be fetched.
     sha256    file name -> SHA-256 of the file; of its unpacked contents for .gz, which mirrors pack differently.
     by_hand   how to get what cannot be fetched.
-    files     of text: the file to learn from, and that of the official test split where there is one.
+    files     of text and tables: the file to learn from, and that of the official test split where there is one.
     cut       of text: "lines" or "blocks", where its looks would not tell.
     binarise  "dynamic" | "threshold" where the pictures are made black and white.
     licence   as its source states it.
@@ -151,6 +151,24 @@ KNOWN: dict[str, Known] = {
         by_hand="copy WikiText-2's valid and test parts there as wikitext2.valid.txt and wikitext2.test.txt",
         licence="CC BY-SA",
         consent="articles about people among others; written by volunteers under that licence",
+    ),
+    "adult": Known(
+        what="48,842 people of the US census of 1994, 15 columns: age, work, income; official test split (CC BY 4.0)",
+        modality="tables",
+        folder="tables",
+        files=("adult.train.csv", "adult.test.csv"),
+        by_hand="copy adult.data and adult.test of archive.ics.uci.edu there as adult.train.csv, adult.test.csv",
+        licence="CC BY 4.0",
+        consent="a public sample of a census, nobody named; consent to this use not stated",
+    ),
+    "compas": Known(
+        what="7,214 people judged by a risk score in Florida, 2013-14, 53 columns (ProPublica; public records)",
+        modality="tables",
+        folder="tables",
+        files=("compas-scores-two-years.csv",),
+        by_hand="copy compas-scores-two-years.csv of github.com/propublica/compas-analysis there",
+        licence="not stated; public records",
+        consent="named people, from court records; they were not asked",
     ),
     "ring": Known(what="8 Gaussians on a circle of radius 1, sigma 0.01 (PacGAN's 2D-ring); exact", modality="points"),
     "grid": Known(what="25 Gaussians on {-4,-2,0,2,4}^2, sigma 0.05 (PacGAN's 2D-grid); exact", modality="points"),

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from simulacra.core.batch import Data, Stored
+from simulacra.core.batch import Stored
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
 from simulacra.modalities import arrays, images, raster, recognise, sprites, text, toys, worlds
 from simulacra.modalities.given import Caption, Given, given_by
+from simulacra.modalities.loaded import Loaded
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
 from simulacra.modalities.split import enough, split
-from simulacra.modalities.tokens import Encoding
+from simulacra.modalities.tables.source import from_frame, table, table_path
 
 HELD_OUT_POINTS = 10_000  # drawn once from an endless world, to judge by
 HELD_OUT_SPRITES = 2_000
@@ -31,31 +32,8 @@ TOYS: dict[str, Callable[[], worlds.World]] = {
 BINARISE = {"dynamic": images.dynamic_binarisation, "threshold": images.threshold_binarisation}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """Data ready to learn from.
-
-    train, held_out  the part to learn from and the part to judge by; their spaces are equal.
-    modality         "pictures" | "points" | "text".
-    encoding         of text: what cut it into tokens, and puts them together again.
-    notes            what was recognised, chosen, ignored and skipped: plain lines for a person.
-    source, options  what opens the same data again: ``open_data(source, **options)``; options are JSON values.
-    licence          of the data, as its source states it; consent: of the people in it, where it is known.
-    """
-
-    train: Data
-    held_out: Stored
-    modality: str
-    notes: tuple[str, ...] = ()
-    source: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    licence: str = "not stated"
-    consent: str = "not stated"
-    encoding: Encoding | None = None
-
-
 def open_data(
-    text: str,
+    text: str | Any,
     *,
     size: int | Sequence[int] | None = None,
     channels: int | None = None,
@@ -68,12 +46,17 @@ def open_data(
     tokens: str | None = None,
     block: int | None = None,
     cut: str | None = None,
+    target: str | None = None,
+    missing: Literal["value", "unobserved"] | None = None,
+    encode: str | None = None,
+    schema: str | Path | None = None,
+    prefer: str = "quantile",
 ) -> Loaded:
-    """The data that ``text`` names: a known name, a path, or OWNER/NAME on the hub.
+    """The data that ``text`` names: a known name, a path, or OWNER/NAME on the hub; or a pandas DataFrame.
 
     size      side, or (h, w), that pictures are cropped and resized to.
     channels  1 grey, 3 RGB, 4 RGBA.
-    modality  "pictures", "points" or "text", where what is recognised is not what is meant.
+    modality  "pictures", "points", "text" or "tables", where what is recognised is not what is meant.
     labels    a label file, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
     binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
     given     what each picture comes with, to be learnt from: "caption", or "grey", "sketch", "low_resolution:2" made
@@ -82,6 +65,9 @@ def open_data(
     skip      largest share of unreadable pictures, or texts, that is skipped rather than refused.
     tokens, block, cut  of text: what it is cut into ("bytes", "characters", "bpe", "bpe:SIZE"), tokens of a block,
               and what a text is: "lines", "documents", or "blocks" of running text (``modalities.text``).
+    target, missing, encode, schema  of tables: the column that is y; whether what is missing is a "value" or
+              "unobserved"; how numbers become fields ("quantile", "bins", "mixture", or "bins:32"); the JSON file of a
+              schema (``modalities.tables``). prefer: the same as encode, where that is not given.
 
     Raises ValueError, in one line, for everything that is wrong with the text, the files or the choices.
     """
@@ -97,22 +83,30 @@ def open_data(
         "tokens": tokens,
         "block": block,
         "cut": cut,
+        "target": target,
+        "missing": missing,
+        "encode": encode,
+        "schema": None if schema is None else str(Path(schema).expanduser().resolve()),
     }
-    if modality not in (None, "pictures", "points", "text"):
-        raise ValueError(f"no modality {modality!r}; expected pictures, points or text")
+    if modality not in (None, "pictures", "points", "text", "tables"):
+        raise ValueError(f"no modality {modality!r}; expected pictures, points, text or tables")
     if binarise not in (None, *BINARISE):
         raise ValueError(f"no way to binarise {binarise!r}; expected {' or '.join(BINARISE)}")
     file = None if labels == "none" else labels
     by = None if given is None else given_by(given)
     options = Options(size=_extent(size), channels=channels, skip=skip, labels=file, captions=isinstance(by, Caption))
-    of_text = _text_path(text, modality)
-    if of_text is not None:
-        _refuse_choices(text, options, binarise, by, size=False)
-        loaded = _text(text, of_text, options, tokens=tokens, block=block, cut=cut, held_out=held_out)
+    of_text, of_table = {"tokens": tokens, "block": block, "cut": cut}, {"target": target, "encode": encode}
+    of_table |= {"missing": missing, "schema": schema}
+    if not isinstance(text, str):
+        return from_frame(text, {**of_table, "encode": encode or prefer}, held_out)
+    if (path := table_path(text, modality)) is not None:
+        _refuse_choices(text, options, binarise, by, size=False, others=of_text)
+        loaded = table(text, path, {**of_table, "encode": encode or prefer}, held_out)
+    elif (path := _text_path(text, modality)) is not None:
+        _refuse_choices(text, options, binarise, by, size=False, others=of_table)
+        loaded = _text(text, path, options, tokens=tokens, block=block, cut=cut, held_out=held_out)
     else:
-        for what, value in (("tokens", tokens), ("block", block), ("cut", cut)):
-            if value is not None:
-                raise ValueError(f"{text}: {what} means nothing for this data; leave it out")
+        _refuse(text, {**of_text, **of_table})
         loaded = _open(text, options, modality, binarise, held_out, by)
     if labels == "none" and given is None:
         loaded = replace(loaded, train=_unlabelled(loaded.train), held_out=_unlabelled(loaded.held_out))
@@ -173,7 +167,15 @@ def _open(
     return _finish(read, text, known, options, how, held_out, given)
 
 
-def _refuse_choices(text: str, options: Options, binarise: str | None, given: Given | None, *, size: bool) -> None:
+def _refuse_choices(
+    text: str,
+    options: Options,
+    binarise: str | None,
+    given: Given | None,
+    *,
+    size: bool,
+    others: Mapping[str, Any] | None = None,
+) -> None:
     """ValueError for choices that would change nothing here: a person who makes one expects something else."""
     asked = {
         "size": None if size else options.size,
@@ -182,6 +184,10 @@ def _refuse_choices(text: str, options: Options, binarise: str | None, given: Gi
         "binarise": binarise,
         "given": given,
     }
+    _refuse(text, {**asked, **(others or {})})
+
+
+def _refuse(text: str, asked: Mapping[str, Any]) -> None:
     for name, value in asked.items():
         if value is not None:
             raise ValueError(f"{text}: {name} means nothing for this data; leave it out")

@@ -3,6 +3,8 @@
 A ``Stacks`` is the setting; ``gated``, ``plus_plus`` and ``snail`` give those of three papers. Along the raster a
 network is ``Cached`` (each pixel costs its own column of work) or ``Recomputed`` (each pixel costs a whole pass, as
 most published code has it): whichever a caller passes in, the outputs are equal but for rounding.
+
+Kernels and matrices of the layers are marked for Muon (``core.optimisers``); the first convolutions are not.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from simulacra.core.randomness import Rng
 from simulacra.nets.causal_attention import Attention, Places
 from simulacra.nets.causal_layers import CausalLayer, CausalModule, Gated, Residual, check_kernel
-from simulacra.nets.masked import Above, Left, Rows, Taps
+from simulacra.nets.masked import Above, Causal, Left, Rows, Taps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,9 @@ class CausalNetwork(nn.Module):
         self.above = Above(inputs, s.width, rows=half, columns=s.first, strict=True)
         self.left = Left(inputs, s.width, columns=half, strict=True)
         self.layers = nn.ModuleList(layer.build(s.width, size, given) for layer in s.layers)
+        for module in self.layers.modules():
+            if isinstance(module, Causal | nn.Linear):
+                module.weight.muon = True  # type: ignore[attr-defined]
 
     def forward(
         self, x: Float[Tensor, "b c h w"], given: Tensor | None = None, rng: Rng | None = None

@@ -33,11 +33,11 @@ class Embed(nn.Module):
         super().__init__()
         self.space = space
         self.layout = space.layout
-        self.tables = nn.ModuleDict({
-            name: nn.Embedding(f.k, ONE_HOT)
-            for name, f in space.fields.items()
-            if isinstance(f, Categorical) and f.k > ONE_HOT
-        })  # fmt: skip
+        many = [name for name, f in space.fields.items() if isinstance(f, Categorical) and f.k > ONE_HOT]
+        self._keys = {name: module_key(name, i) for i, name in enumerate(many)}
+        self.tables = nn.ModuleDict(
+            {self._keys[name]: nn.Embedding(_categories(space, name), ONE_HOT) for name in many}
+        )
         widths = {name: self._width(name) for name in space.fields}
         if self.layout == "grid":
             channels, height, width = space.only.shape
@@ -84,8 +84,8 @@ class Embed(nn.Module):
             )  # an unobserved NaN is dropped
         if isinstance(f, Continuous):
             entries = ((x - f.centre) / f.scale if (f.centre, f.scale) != (0.0, 1.0) else x)[..., None]
-        elif name in self.tables:
-            entries = self.tables[name](x)
+        elif name in self._keys:
+            entries = self.tables[self._keys[name]](x)
         else:
             entries = one_hot(x, f.k, torch.get_default_dtype())
         if name in self.space.missing:
@@ -95,6 +95,17 @@ class Embed(nn.Module):
         if f.varying and length is not None:
             entries = entries * present.reshape(*present.shape, *[1] * (entries.ndim - 2))
         return entries, present
+
+
+def module_key(name: str, number: int) -> str:
+    """The name of a field as one of a module's parts: itself, but for what no part may be called ("a.b", "keys")."""
+    return f"field {number}" if not name or "." in name or hasattr(nn.ModuleDict, name) else name
+
+
+def _categories(space: Space, name: str) -> int:
+    f = space.fields[name]
+    assert isinstance(f, Categorical)
+    return f.k
 
 
 def pick(values: Values | None, name: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from simulacra.core import optimisers
 from simulacra.core.space import Classes, Space
 from simulacra.families import (
+    any_order,
     bayesian_network,
     consistency,
     copula,
@@ -24,9 +25,11 @@ from simulacra.families import (
     glow,
     hvae,
     kernel_density,
+    mixed_diffusion,
     naive_bayes,
     pixelcnn,
     smote,
+    table_gan,
     tarflow,
     transformer,
     vae,
@@ -34,6 +37,7 @@ from simulacra.families import (
 )
 from simulacra.mathematics import (
     adversarial,
+    asked,
     bounds,
     couplings,
     covariances,
@@ -43,6 +47,7 @@ from simulacra.mathematics import (
     ladder,
     latent_draws,
     noise_chain,
+    orders,
     paths,
     preconditioning,
     solvers,
@@ -65,6 +70,7 @@ from simulacra.nets import (
     decoder,
     decoder_steps,
     denoisers,
+    density_heads,
     dequantise,
     fourier,
     heads,
@@ -86,15 +92,16 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    bayesian_network, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow, flow_matching, gan,
-    gaussian_mixture, glow, hvae, kernel_density, naive_bayes, pixelcnn, smote, tarflow, transformer, vae, vqvae,
+    any_order, bayesian_network, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow,
+    flow_matching, gan, gaussian_mixture, glow, hvae, kernel_density, mixed_diffusion, naive_bayes, pixelcnn, smote,
+    table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
-    adversarial, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder, latent_draws,
-    noise_chain, paths, preconditioning, solvers, structures, trajectories, velocity,
+    adversarial, asked, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder,
+    latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, dequantise, duels,
-    fourier, heads, lora, magnitude_preserving, picture_flow, residual_unet, spreading, text_encoder, tokens,
+    attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
+    duels, fourier, heads, lora, magnitude_preserving, picture_flow, residual_unet, spreading, text_encoder, tokens,
     transforms,
     # how they learn
     optimisers, training_settings,
@@ -157,6 +164,24 @@ def gan_recipe(space: Space, examples: int) -> tuple[gan.GANConfig, Training]:
     """Relativistic pairing with R1 and R2, dense networks."""
     steps = passes(examples, 128, epochs=100, low=3_000, high=20_000)
     return gan.GANConfig(), Training(steps=steps, batch=128)
+
+
+def any_order_recipe(space: Space, examples: int) -> tuple[any_order.AnyOrderConfig, Training]:
+    """Three blocks, 96 wide, Muon for their matrices; half of the rows in the order their columns stand."""
+    steps = passes(examples, 256, epochs=15, low=1_000, high=20_000)
+    return any_order.AnyOrderConfig(), Training(steps=steps, batch=256)
+
+
+def table_gan_recipe(space: Space, examples: int) -> tuple[table_gan.TableGANConfig, Training]:
+    """Xu et al.'s networks, batch and rates."""
+    steps = passes(examples, 500, epochs=300, low=1_000, high=20_000)
+    return table_gan.TableGANConfig(), Training(steps=steps, batch=500)
+
+
+def mixed_diffusion_recipe(space: Space, examples: int) -> tuple[mixed_diffusion.MixedDiffusionConfig, Training]:
+    """Four residual layers, 256 wide, for long: what noise hides of a column is learnt slowly."""
+    steps = passes(examples, 256, epochs=80, low=1_000, high=20_000)
+    return mixed_diffusion.MixedDiffusionConfig(), Training(steps=steps, batch=256)
 
 
 def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Training]:
@@ -327,6 +352,13 @@ FAMILIES: dict[str, Family] = {
     "factor_vae": Family(config=factor_vae.FactorVAEConfig, build=factor_vae.FactorVAE, recipe=factor_vae_recipe),
     "hvae": Family(config=hvae.HVAEConfig, build=hvae.HVAE, recipe=hvae_recipe),
     "vqvae": Family(config=vqvae.VQVAEConfig, build=vqvae.VQVAE, recipe=vqvae_recipe),
+    "any_order": Family(config=any_order.AnyOrderConfig, build=any_order.AnyOrder, recipe=any_order_recipe),
+    "mixed_diffusion": Family(
+        config=mixed_diffusion.MixedDiffusionConfig,
+        build=mixed_diffusion.MixedDiffusion,
+        recipe=mixed_diffusion_recipe,
+    ),
+    "table_gan": Family(config=table_gan.TableGANConfig, build=table_gan.TableGAN, recipe=table_gan_recipe),
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),

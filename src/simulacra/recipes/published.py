@@ -257,7 +257,7 @@ PUBLISHED: dict[str, Published] = {
         cost="30 minutes of two cores with bfloat16 matrix units",
     ),
     "pixelcnn-mnist-blocks": Published(
-        what="exact negative log-likelihood of dynamically binarised MNIST, 2x2 blocks of pixels under a softmax of 16",
+        what="exact negative log-likelihood of dynamically binarised MNIST, 4x2 blocks of pixels, a softmax of 256",
         published={
             "PixelSNAIL, pytorch-generative's table, dynamically binarised": "78.61 nats",
             "PixelRNN (diagonal BiLSTM), van den Oord et al. 2016, table 4, binarised once": "79.20 nats",
@@ -267,13 +267,15 @@ PUBLISHED: dict[str, Published] = {
         family="pixelcnn",
         data="mnist-binary",
         options={"labels": "none"},
+        # half as many cells as of 2x2, each a choice of 256: nats fall faster in the time of two cores, and faster
+        # again with first convolutions that see most of what is above and with Muon for the layers' kernels
         config=PixelCNNConfig(
-            network=Stacks(layers=(Places(), *(Gated(),) * 6), width=48, first=5),
-            output=Together(hidden=128),
-            block=(2, 2),
-            optimiser=FALLING,
+            network=Stacks(layers=(Places(), *(Gated(),) * 6), width=64, first=13),
+            output=Together(hidden=256),
+            block=(4, 2),
+            optimiser=Muon(lr=6e-3, rest=FALLING, schedule=FALLING.schedule),
         ),
-        training=BY_THE_CLOCK,
+        training=replace(BY_THE_CLOCK, minutes=None, steps=28_000),
         score=exact,
         cost="30 minutes of two cores with bfloat16 matrix units",
     ),

@@ -17,11 +17,12 @@ from simulacra.core.checkpoint import save_tensors, told, write_json
 from simulacra.core.space import Space
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.nets.lora import Adapter
+from simulacra.recipes.encodings import preferred
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs import adapting, transfer
 from simulacra.runs.latent import Coded, coded
 from simulacra.runs.recipe import NAME, Recipe, read, replace
-from simulacra.runs.run import ENCODING, PARTS, WEIGHTS, Run, load, parent_of
+from simulacra.runs.run import ENCODING, PARTS, TABLE, WEIGHTS, Run, load, parent_of
 from simulacra.runs.snapshots import Snapshots
 from simulacra.runs.starting import start
 from simulacra.training.engine import Distribute, join, replicate
@@ -45,7 +46,7 @@ def as_it_is(model: Any) -> None:
 
 def fit(
     family: str,
-    data: str | Loaded,
+    data: str | Loaded | Any,
     *,
     out: str | Path | None = None,
     config: Any = None,
@@ -66,7 +67,7 @@ def fit(
     """Learn the distribution of data, and write the run directory. Under ``torchrun`` all processes fit one run.
 
     family    a name in ``simulacra families``.
-    data      a path or a known name, or what ``open_data`` returned.
+    data      a path, a known name or a DataFrame, or what ``open_data`` returned.
     out       the run directory; runs/FAMILY-DATA unless given. One that holds a run already is refused unless resume.
     config, training  settings; the parent's and the family's recipe for this data where they are None.
     steps, minutes, examples  the budget, whichever comes first; the recipe's where all are None.
@@ -88,7 +89,7 @@ def fit(
     if adapter is not None and parent is None and not resume:
         raise ValueError("an adapter is learnt beside a trained run's weights; give that run as parent= (--from)")
     join()
-    loaded = open_data(data) if isinstance(data, str) else data
+    loaded = data if isinstance(data, Loaded) else open_data(data, prefer=preferred(family))
     folder = Path(out) if out is not None else home(family, loaded)
     budget = {"steps": steps, "minutes": minutes, "examples": examples}
     above, codec = _stands_on(folder, loaded, parent, codec, resume)
@@ -162,6 +163,7 @@ def _stands_on(
         raise ValueError("a model of codes starts from nothing so far; give a parent (--from) or a codec, not both")
     if above is not None:
         transfer.same_encoding(above, loaded)
+        transfer.same_table(above, loaded)
     return above, codec if codec is None or isinstance(codec, Coded) else coded(codec, loaded)
 
 
@@ -247,14 +249,15 @@ def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) 
 
 
 def keep_encoding(folder: Path, recipe: Recipe, loaded: Loaded) -> Recipe:
-    """Write what cuts text into tokens; the recipe that names its hash, the same where there is nothing to write."""
-    if loaded.encoding is None:
-        return recipe
-    path = folder / ENCODING
-    with told(f"make {path.parent}"):
-        path.parent.mkdir(exist_ok=True)
-    write_json(path, loaded.encoding.to_json())
-    return replace(recipe, files={**recipe.files, ENCODING: sha256(path)})
+    """Write what cuts text into tokens, or makes fields of a table's columns; the recipe that names its hash."""
+    for name, encoding in ((ENCODING, loaded.encoding), (TABLE, loaded.table)):
+        if encoding is not None:
+            path = folder / name
+            with told(f"make {path.parent}"):
+                path.parent.mkdir(exist_ok=True)
+            write_json(path, encoding.to_json())
+            recipe = replace(recipe, files={**recipe.files, name: sha256(path)})
+    return recipe
 
 
 def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> Recipe:
@@ -290,6 +293,8 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any, codec: Coded | None = N
     """What a run is about to do, in plain lines."""
     counts, space = recipe.data["counts"], recipe.space
     shapes = ", ".join(f"{name} {'x'.join(map(str, f.shape)) or 'number'}" for name, f in space.fields.items())
+    if loaded.table is not None:
+        shapes = f"{len(loaded.table.parts)} columns in {len(space.fields)} fields ({space.measure})"
     labels = f", {len(space.classes)} classes" if hasattr(space.y, "names") else ""
     training = recipe.training
     wanted = {"steps": training.steps, "minutes": training.minutes, "examples": training.examples}

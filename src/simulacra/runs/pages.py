@@ -186,7 +186,8 @@ def command(run: Run) -> str:
     given = run.recipe.data["options"]
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
-    others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality", "tokens", "block", "cut")
+    others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality", "tokens", "block", "cut",
+              "target", "missing", "encode", "schema")  # fmt: skip
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     options += [f"--codec {run.path / PARTS / 'codec'}"] if "codec" in run.recipe.parts else []
     what = [run.recipe.family, run.recipe.data["source"], *options, *budget]

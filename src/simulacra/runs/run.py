@@ -23,6 +23,8 @@ from simulacra.evaluation.judge import judge
 from simulacra.evaluation.texts import figures_of_texts
 from simulacra.modalities import captions
 from simulacra.modalities.sources import Loaded, open_data
+from simulacra.modalities.tables.encoding import TableEncoding
+from simulacra.modalities.tables.reading import Frame
 from simulacra.modalities.text import Blocks, texts_of
 from simulacra.modalities.tokens import Encoding, encoding_from_json
 from simulacra.nets.through import Through, through
@@ -39,6 +41,7 @@ WEIGHTS = "model.safetensors"
 MISSED = 0.1  # largest share of an average's profile that may be missing from one that is made afterwards
 PARTS = "parts"
 ENCODING = "space/encoding.json"
+TABLE = "space/table.json"
 TEXTS = 200  # drawn and held-out texts that are compared, where nobody says how many
 
 
@@ -54,6 +57,7 @@ class Run:
     def __init__(self, path: Path, recipe: Recipe, model: Any, trained: Trained | None = None) -> None:
         self.path, self.recipe, self.model, self.trained = path, recipe, model, trained
         self._loaded: Loaded | None = None
+        self._table: TableEncoding | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, family={self.recipe.family!r}, data={self.recipe.data.get('name')!r})"
@@ -178,6 +182,24 @@ class Run:
         if digest(path) != self.recipe.files[ENCODING]:
             raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
         return encoding_from_json(read_json(path))
+
+    @property
+    def table(self) -> TableEncoding | None:
+        """What makes rows of this run's examples; None where it is not of a table."""
+        if TABLE not in self.recipe.files:
+            return None
+        if self._table is None:
+            path = self.path / TABLE
+            if digest(path) != self.recipe.files[TABLE]:
+                raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
+            self._table = TableEncoding.from_json(read_json(path))
+        return self._table
+
+    def rows(self, batch: Batch) -> Frame:
+        """The rows of a batch of this run's examples, a DataFrame; ValueError for a run that is not of a table."""
+        if self.table is None:
+            raise ValueError(f"{self.path} is a run of {self.recipe.space.measure}, which is no table")
+        return self.table.decode(batch)
 
     def texts(self, batch: Batch) -> list[str]:
         """The texts of a batch of this run's tokens; ValueError for a run that is not of text."""

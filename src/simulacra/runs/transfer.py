@@ -52,6 +52,14 @@ def same_encoding(parent: Run, loaded: Loaded) -> None:
         raise ValueError(f"{parent.path} knows other tokens than this text is cut into; cut both into bytes or letters")
 
 
+def same_table(parent: Run, loaded: Loaded) -> None:
+    """ValueError where a parent's columns became other fields than these: its weights would mean others."""
+    theirs, ours = parent.table, loaded.table
+    if (None if theirs is None else theirs.to_json()) != (None if ours is None else ours.to_json()):
+        raise ValueError(f"{parent.path} knows its columns by other values than this table has; fit it anew, or give "
+                         "the same table")  # fmt: skip
+
+
 def grown(recipe: Recipe) -> Axes:
     """What of a recipe's model belongs to classes; nothing where its condition is another space."""
     if isinstance(recipe.space.y, Space):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Batch, Loss
+from simulacra.core.muon import Orthogonal
 from simulacra.core.optimisers import constant
 from simulacra.core.randomness import Rng
 from simulacra.core.turns import Player, Turn
@@ -37,7 +38,7 @@ class Seat:
         if not self.parameters:
             raise ValueError(f"player {name!r} has no parameter that needs a gradient; nothing could be learnt")
         self.optimisers = player.optimiser.build(player.module)
-        self.matrices = [WholeMatrices(o) for o in self.optimisers if isinstance(o, torch.optim.Muon)]
+        self.matrices = [WholeMatrices(o) for o in self.optimisers if isinstance(o, Orthogonal)]
         self.matrices = [whole for whole in self.matrices if whole.pairs]
         for optimiser in self.optimisers:
             _split_groups(optimiser)

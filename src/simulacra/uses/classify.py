@@ -8,7 +8,6 @@ networks"), which changes no decision.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +21,10 @@ from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation import intervals
 from simulacra.evaluation.likelihood import resting
+from simulacra.mathematics.calibration import reliability, temperature
 from simulacra.uses.checks import check_examples, check_labels, device_of, space_of
 
 ROWS = 256  # examples scored at a time
-BINS = 15  # of confidence, as in Guo et al. 2017
-LARGEST = 100.0  # of temperatures tried, and its inverse the smallest
 
 
 @dataclass(frozen=True)
@@ -46,28 +44,37 @@ class Scores:
 
 
 @torch.no_grad()
-def scores(model: object, x: Values, *, rng: Rng | int = 0, options: Mapping[str, Any] | None = None) -> Scores:
-    """log p(x | y) + log p(y) of every class for each example.
+def scores(
+    model: object,
+    x: Values,
+    *,
+    known: Values | None = None,
+    rng: Rng | int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> Scores:
+    """log p(x | y) + log p(y) of every class for each example, or of the known part of each.
 
     What a likelihood draws is drawn alike for every class, so that its noise hardly decides between them.
+    known    bool like x, True where it is to be looked at; what is not known may hold anything.
     options  of the model's own ``log_likelihood``, such as k.
     Raises ValueError for a model without likelihoods or without classes, and examples that are not of its space.
     """
     scorer, labelled = require(model, Likelihood, "classify"), require(model, Labelled, "classify")
     space = space_of(model, "classify")
     classes = space.classes
-    n = check_examples(space, x)
+    n = check_examples(space, x, known)
     prior = labelled.label_log_prob().double().cpu()
-    batch, device, stream = Batch(x=x), device_of(model), Rng.of(rng)("classify")
+    batch, device, stream = Batch(x=x, known=known), device_of(model), Rng.of(rng)("classify")
     found: list[Tensor] = []
     kind = "exact"
     with resting(model):
         for first in range(0, n, ROWS):
             part = batch.rows(slice(first, first + ROWS)).to(device)
+            given = dict(options or {}) if part.known is None else {**(options or {}), "known": part.known}
             each = []
             for c in range(len(classes)):
                 y = torch.full((len(part),), c, dtype=torch.int64, device=device)
-                scored = scorer.log_likelihood(part.x, y=y, rng=stream.rows(first), **dict(options or {}))
+                scored = scorer.log_likelihood(part.x, y=y, rng=stream.rows(first), **given)
                 kind = scored.kind
                 each.append(scored.nats.double().cpu())
             found.append(torch.stack(each, dim=1) + prior)
@@ -78,50 +85,8 @@ def scores(model: object, x: Values, *, rng: Rng | int = 0, options: Mapping[str
 
 
 def fit_temperature(found: Scores, y: Tensor) -> float:
-    """The temperature that makes held-out labels likeliest, in 1/100 .. 100; y int64 (n,).
-
-    Minimises the mean of -log p(y | x), which is convex in 1 / temperature, by bisection of its slope.
-    """
-    nats = found.nats - found.nats.max(1, keepdim=True).values
-    own = nats.gather(1, y[:, None])[:, 0]
-
-    def slope(inverse: float) -> float:
-        weights = (nats * inverse).softmax(1)
-        return float(((weights * nats).sum(1) - own).mean())
-
-    low, high = 1 / LARGEST, LARGEST
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return 1 / math.sqrt(low * high)
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """Confidence against accuracy: rows of (least, most, count, mean confidence, share right), empty bins left out."""
-
-    rows: tuple[tuple[float, float, int, float, float], ...]
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error: the mean distance of the two, weighted by count (Guo et al. 2017)."""
-        total = sum(row[2] for row in self.rows)
-        return sum(count * abs(sure - right) for _, _, count, sure, right in self.rows) / total
-
-
-def reliability(log_probs: Tensor, y: Tensor, bins: int = BINS) -> Reliability:
-    """How often the classifier is right where it is how sure; log_probs (n, classes), y int64 (n,)."""
-    sure, chosen = log_probs.exp().max(1)
-    right = (chosen == y).double()
-    place = (sure * bins).ceil().long().clamp(1, bins) - 1  # bins are open below, closed above
-    found = []
-    for b in range(bins):
-        inside = place == b
-        if bool(inside.any()):
-            found.append((
-                b / bins, (b + 1) / bins, int(inside.sum()), float(sure[inside].mean()), float(right[inside].mean())
-            ))  # fmt: skip
-    return Reliability(tuple(found))
+    """The temperature that makes held-out labels likeliest, in 1/100 .. 100; y int64 (n,)."""
+    return temperature(found.nats, y)
 
 
 def figures_of_classes(log_probs: Tensor, y: Tensor, *, kind: str, seed: int | None = None) -> list[Figure]:
