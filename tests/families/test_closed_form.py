@@ -12,6 +12,7 @@ from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.bayesian_network import BayesianNetwork, BayesianNetworkConfig
 from simulacra.families.copula import Copula, CopulaConfig
 from simulacra.families.gaussian_mixture import GaussianMixture, GaussianMixtureConfig
+from simulacra.families.hidden_markov import HiddenMarkov, HiddenMarkovConfig
 from simulacra.families.kernel_density import KernelDensity, KernelDensityConfig
 from simulacra.families.naive_bayes import NaiveBayes, NaiveBayesConfig
 from simulacra.families.smote import SMOTE, SMOTEConfig
@@ -160,6 +161,29 @@ def test_a_network_knows_what_its_arcs_say():
     given = {"a": torch.full((3000,), 1), "b": torch.zeros(3000, dtype=torch.int64), "age": torch.zeros(3000)}
     drawn = model.complete(given, known, rng=3).x["b"]
     assert abs(float((drawn == 1).double().mean() - (b[a == 1] == 1).double().mean())) < 0.04
+
+
+def test_a_hidden_markov_model_finds_the_states_that_made_the_sequences():
+    # two states that last, each with a letter it mostly writes: what is read tells the state, nine times in ten
+    n, t = 300, 30
+    stay = Rng(0)("stay").uniform((n, t)) < 0.9
+    state = torch.zeros(n, t, dtype=torch.int64)
+    state[:, 0] = Rng(0)("first").integers(2, (n,))
+    for step in range(1, t):
+        state[:, step] = torch.where(stay[:, step], state[:, step - 1], 1 - state[:, step - 1])
+    x = torch.where(Rng(0)("slip").uniform((n, t)) < 0.85, state, 2)
+    length = 10 + Rng(0)("length").integers(t - 9, (n,))
+    x = x * (torch.arange(t) < length[:, None])
+    space = Space(fields={"letter": Categorical(k=3, shape=(t,), varying=True)}, measure="letters")
+    model = HiddenMarkov(HiddenMarkovConfig(states=2), space)
+    model.fit(Stored(space=space, x=x, length=length))
+    assert torch.allclose(model.transition.diagonal(), torch.full((2,), 0.9).double(), atol=0.03)
+    path, _ = model.viterbi(x, length=length)
+    there = torch.arange(t) < length[:, None]
+    right = float((path == state)[there].double().mean())
+    assert max(right, 1 - right) > 0.97
+    # a path and what it says are together no likelier than what it says
+    assert bool((model.viterbi(x, length=length)[1] <= model.log_likelihood(x, length=length).nats).all())
 
 
 def test_masks_hide_their_share_and_follow_their_cause():
