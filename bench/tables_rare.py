@@ -1,4 +1,4 @@
-"""A rare group drawn: widowed women with a bachelor's degree on Adult, about one row in a thousand.
+"""A rare group drawn: unmarried women with a doctorate on Adult, one row in a thousand.
 
 Rows of the group a CPU-second: drawn given the group (``complete`` with three columns known, exact in both families),
 and by drawing whole rows and keeping those of the group. What is drawn is held against the exact conditional of every
@@ -38,7 +38,7 @@ WORDS = {
     "country": 13,
     "income": 14,
 }
-GROUP = {"education": "Bachelors", "marital": "Widowed", "sex": "Female"}
+GROUP = {"education": "Doctorate", "marital": "Never-married", "sex": "Female"}  # 35 of 32,561 rows
 ROWS, WHOLE, ROUNDS = 20_000, 100_000, 3
 LEVEL = 0.99
 
@@ -80,7 +80,7 @@ def rows_of(name: str, model: Any, space: Space) -> list[Row]:
     allowed = int(stats.binom.ppf(0.999, values, 1 - LEVEL))
     return [
         Row(
-            what=f"{name}: rows of a group of {share:.2%} a CPU-second, drawn given the group and by rejection",
+            what=f"{name}: rows of a group of {share:.2%} a CPU-second, drawn given the group and by rejection (0.11 % of the data)",
             unit="rows / CPU-s",
             ours=middle["given"],
             peer=middle["rejected"],

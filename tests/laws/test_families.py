@@ -97,6 +97,7 @@ from simulacra.nets.density_heads import Flexible
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
+from simulacra.nets.missingness import SelfMasking
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
 from simulacra.nets.text_encoder import Convolved
@@ -346,6 +347,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "vae, table with labels": vae(TABLE),
     "vae, mixed columns": vae(MIXED, likelihood=Flexible(components=3)),
     "vae, importance weighted": vae(BITS, objective=iwae, draws=3),
+    "vae, register that hides itself": vae(REGISTER, objective=iwae, draws=3, missingness=SelfMasking()),
     "factor_vae, pictures with labels": factor_vae(PICTURES),
     "factor_vae, plane": factor_vae(PLANE),
     "factor_vae, words": factor_vae(WORDS),

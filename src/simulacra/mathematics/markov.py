@@ -1,8 +1,8 @@
 """Hidden Markov chains: filtering, smoothing, the likeliest path and drawn paths (Rabiner 1989, section III).
 
 States are s; initial (b, s) weights of the first, which need not sum to 1, transition (s, s) from row to column,
-emission (b, t, s) log p(step | state), present (b, t): the steps of each row that there are, from the first on. Filtered
-weights are normalised at every step, so that nothing underflows, and the logarithms of what they were are summed.
+emission (b, t, s) log p(step | state), present (b, t): the steps of each row that there are, from the first on.
+Filtered weights are normalised at every step, so that nothing underflows, and the logarithms of their sums are added.
 """
 
 from __future__ import annotations

@@ -77,6 +77,7 @@ from simulacra.nets import (
     heads,
     lora,
     magnitude_preserving,
+    missingness,
     picture_flow,
     residual_unet,
     spreading,
@@ -102,7 +103,8 @@ SETTINGS = table((
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
-    duels, fourier, heads, lora, magnitude_preserving, picture_flow, residual_unet, spreading, text_encoder, tokens,
+    duels, fourier, heads, lora, magnitude_preserving, missingness, picture_flow, residual_unet, spreading,
+    text_encoder, tokens,
     transforms,
     # how they learn
     optimisers, training_settings,
