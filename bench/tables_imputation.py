@@ -27,6 +27,7 @@ from simulacra.core.batch import Stored
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Continuous, Space
 from simulacra.families.gaussian_mixture import GaussianMixture, GaussianMixtureConfig
+from simulacra.mathematics.calibration import central_coverage, rank_histogram
 from simulacra.mathematics.covariances import Full, Shared
 from simulacra.modalities.gaps import CompletelyAtRandom
 from simulacra.uses.impute import impute
@@ -155,12 +156,10 @@ def iterative(estimator: Any, x: Tensor, known: Tensor, rounds: int) -> dict[str
 
 def measured(drawn: Tensor, x: Tensor, known: Tensor) -> dict[str, Any]:
     """Squared error of the draws' mean on what is hidden, and the share of it inside their central intervals."""
-    low, high = torch.quantile(drawn[:, ~known], torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2]).to(drawn), dim=0)
-    hidden = x[~known]
-    inside = (hidden >= low) & (hidden <= high)
     return {
         "mse": float((drawn.mean(0) - x)[~known].square().mean()),
-        "covered": float(inside.double().mean()),
+        "covered": central_coverage(drawn[:, ~known], x[~known], LEVEL),
+        "ranks": rank_histogram(drawn[:, ~known], x[~known]).tolist(),
     }
 
 

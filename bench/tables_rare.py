@@ -80,7 +80,8 @@ def rows_of(name: str, model: Any, space: Space) -> list[Row]:
     allowed = int(stats.binom.ppf(0.999, values, 1 - LEVEL))
     return [
         Row(
-            what=f"{name}: rows of a group of {share:.2%} a CPU-second, drawn given the group and by rejection (0.11 % of the data)",
+            what=f"{name}: rows of a group a CPU-second, drawn given the group and by rejection",
+            note=f"0.11 % of the data, {share:.2%} of the model",
             unit="rows / CPU-s",
             ours=middle["given"],
             peer=middle["rejected"],

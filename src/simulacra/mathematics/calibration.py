@@ -1,58 +1,35 @@
-"""Whether probabilities of classes mean what they say: confidence against accuracy, and a temperature that mends it."""
+"""Whether draws are as spread as they should be: how often their intervals hold the truth, and where it ranks.
+
+Both need truths that were hidden from whoever drew. Where draws are from the truth's own conditional an interval of
+level p holds it with probability p, and its rank among k draws is uniform on 0 .. k (Gneiting et al. 2007).
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
+import torch
 from torch import Tensor
 
-BINS = 15  # of confidence, as in Guo et al. 2017
-LARGEST = 100.0  # of temperatures tried, and its inverse the smallest
 
+def central_coverage(draws: Tensor, truth: Tensor, level: float = 0.9) -> float:
+    """Share of the truths (n,) inside the central intervals of their draws (k, n), between empirical quantiles.
 
-def temperature(nats: Tensor, y: Tensor) -> float:
-    """The temperature that makes labels likeliest, in 1/100 .. 100; nats (n, classes) unnormalised, y int64 (n,).
-
-    Minimises the mean of -log p(y | x), which is convex in 1 / temperature, by bisection of its slope.
+    level  of the intervals, in (0, 1); of few draws the intervals are a little too short: by about 1 / k.
     """
-    nats = nats - nats.max(1, keepdim=True).values
-    own = nats.gather(1, y[:, None])[:, 0]
-
-    def slope(inverse: float) -> float:
-        weights = (nats * inverse).softmax(1)
-        return float(((weights * nats).sum(1) - own).mean())
-
-    low, high = 1 / LARGEST, LARGEST
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return 1 / math.sqrt(low * high)
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie strictly between 0 and 1; got {level}")
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype, device=draws.device)
+    low, high = torch.quantile(draws, ends, dim=0)
+    return float(((truth >= low) & (truth <= high)).double().mean())
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """Confidence against accuracy: rows of (least, most, count, mean confidence, share right), empty bins left out."""
+def rank_histogram(draws: Tensor, truth: Tensor, bins: int = 10) -> Tensor:
+    """How many truths (n,) rank in each of ``bins`` equal parts of their draws (k, n), int64 (bins,).
 
-    rows: tuple[tuple[float, float, int, float, float], ...]
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error: the mean distance of the two, weighted by count (Guo et al. 2017)."""
-        total = sum(row[2] for row in self.rows)
-        return sum(count * abs(sure - right) for _, _, count, sure, right in self.rows) / total
-
-
-def reliability(log_probs: Tensor, y: Tensor, bins: int = BINS) -> Reliability:
-    """How often the classifier is right where it is how sure; log_probs (n, classes), y int64 (n,)."""
-    sure, chosen = log_probs.exp().max(1)
-    right = (chosen == y).double()
-    place = (sure * bins).ceil().long().clamp(1, bins) - 1  # bins are open below, closed above
-    found: list[tuple[float, float, int, float, float]] = []
-    for b in range(bins):
-        inside = place == b
-        if bool(inside.any()):
-            found.append((
-                b / bins, (b + 1) / bins, int(inside.sum()), float(sure[inside].mean()), float(right[inside].mean())
-            ))  # fmt: skip
-    return Reliability(tuple(found))
+    A truth equal to some draws ranks in their middle. Flat where draws are right; high at both ends where they are too
+    narrow, in the middle where they are too wide, at one end where they are biased.
+    """
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1; got {bins}")
+    below, equal = (draws < truth).sum(0).double(), (draws == truth).sum(0).double()
+    share = (below + 0.5 * equal + 0.5) / (len(draws) + 1)
+    return torch.bincount((share * bins).long().clamp(0, bins - 1), minlength=bins)

@@ -1,8 +1,8 @@
 """Why entries are missing: p(mask | x), a setting of models that learn from rows with gaps.
 
 Where entries are missing at random the mask says nothing of x, and what was observed is all there is to learn from.
-Where they hide themselves the mask's probability belongs into the bound (Ipsen, Mattei & Frellsen 2021, "not-MIWAE", eq. 6),
-under an explicit model: no data can tell which one is right.
+Where they hide themselves the mask's probability belongs into the bound (Ipsen, Mattei & Frellsen 2021, "not-MIWAE",
+eq. 6), under an explicit model: no data can tell which one is right.
 """
 
 from __future__ import annotations
