@@ -9,12 +9,9 @@ is kept in ``bench/.state``, so that a run that was stopped goes on.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from bench.harness import Row
+from bench.harness import Row, kept
 from simulacra.core.batch import Stored
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Continuous, Space
@@ -32,7 +29,6 @@ from simulacra.mathematics.covariances import Full, Shared
 from simulacra.modalities.gaps import CompletelyAtRandom
 from simulacra.uses.impute import impute
 
-STATE = Path(__file__).parent / ".state" / "tables_imputation"
 MASKS, HIDDEN, DRAWS = 10, 0.5, 200
 LEVEL = 0.90
 CANDIDATES = {k: GaussianMixtureConfig(knots=200, components=(k,), covariances=Shared(prior=3.0)) for k in (1, 2, 4, 6)}
@@ -47,7 +43,9 @@ def run() -> list[Row]:
     for mask in range(MASKS):
         known = CompletelyAtRandom(share=HIDDEN)(x, Rng(mask)("mask"))
         for name, method in METHODS.items():
-            found[name].append(kept(f"{name}-{mask}", lambda method=method, known=known: method(x, known)))
+            found[name].append(
+                kept("tables_imputation", f"{name}-{mask}", lambda method=method, known=known: method(x, known))
+            )
     ours = found["mixture of normal scores"]
     rows = [against(ours, found[name], name) for name in METHODS if name != "mixture of normal scores"]
     covered = statistics.mean(r["covered"] for r in ours)
@@ -161,17 +159,3 @@ def measured(drawn: Tensor, x: Tensor, known: Tensor) -> dict[str, Any]:
         "covered": central_coverage(drawn[:, ~known], x[~known], LEVEL),
         "ranks": rank_histogram(drawn[:, ~known], x[~known]).tolist(),
     }
-
-
-def kept(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What ``work`` returns, with its CPU-seconds; of an earlier run where there was one."""
-    path = STATE / f"{name.replace(' ', '-')}.json"
-    if path.is_file():
-        return json.loads(path.read_text())
-    began = time.process_time()
-    found = work()
-    found["cpu_s"] = time.process_time() - began
-    STATE.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found))
-    print(name, {k: v for k, v in found.items() if k != "validation"}, flush=True)
-    return found
