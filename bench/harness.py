@@ -32,7 +32,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,22 @@ def environment(name: str, requirements: Sequence[str], *, bare: Sequence[str] =
         _quietly([*pip, "--no-deps", *bare])
     stamp.write_text(wanted)  # last: a half-made environment is made again
     return python
+
+
+def kept(group: str, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What ``work`` returns, with its CPU-seconds unless it says them; of an earlier run of the group where there was
+    one, from ``bench/.state``: hours of work that was stopped goes on. Delete the folder to measure anew.
+    """
+    path = HERE / ".state" / group / f"{name.replace(' ', '-')}.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    began = time.process_time()
+    found = work()
+    found.setdefault("cpu_s", time.process_time() - began)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found))
+    print(f"{name}: {found}", flush=True)
+    return found
 
 
 def compare(ours: Side, peer: Side, *, rounds: int = 5, warm_up: int = 1, timeout: float = 600) -> Comparison:
