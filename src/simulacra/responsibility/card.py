@@ -61,8 +61,35 @@ def model_card(subject: Subject, figures: Sequence[Figure], findings: Sequence[F
         "It draws new examples like its training data. What it draws should be said to be generated wherever it is"
         " shown; whether single examples come back in it stands under risks.",
         "",
-        "- copying, membership, fairness, privacy: `simulacra audit RUN` measures them",
     ]
+    lines += ["## Training data", "", *_pairs(_about_data(s)), "", "More stands in [the data card](data_card.md).", ""]
+    lines += ["## Evaluation", ""]
+    if figures:
+        lines += [f"On examples held out from training; each figure stands in [the report]({s.report}).", ""]
+        lines += ["| figure | value | interval | rests on |", "|---|---|---|---|"]
+        lines += [_row(f, s.report) for f in figures]
+    else:
+        lines += ["Not measured: `simulacra evaluate RUN` does."]
+    lines += ["", "## Risks and limits", ""]
+    if findings:
+        lines += [
+            "Pass means that a test did not find what it looks for, not that there is none."
+            f" The figures behind each finding stand in [the audit]({s.audit}).", "",
+            "| question | verdict | why |", "|---|---|---|",
+        ]  # fmt: skip
+        lines += [
+            f"| [{_plain(f.name)}]({s.audit}#{anchor(f.name)}) | {f.verdict} | {_plain(f.why)} |"
+            for f in findings
+            if f.verdict != "not measured"
+        ]
+        lines += ["", "## Not measured", ""]
+        lines += [f"- {_plain(f.name)}: {_plain(f.why)}" for f in findings if f.verdict == "not measured"]
+    else:
+        lines += [
+            "## Not measured",
+            "",
+            "- copying, membership, fairness, privacy: `simulacra audit RUN` measures them",
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 
