@@ -52,6 +52,11 @@ class Key:
         stream = hashlib.shake_256(self._derived(purpose) + about).digest((count + 7) // 8)
         return np.unpackbits(np.frombuffer(stream, np.uint8), count=count).astype(bool)
 
+    def shares(self, purpose: str, count: int) -> np.ndarray:
+        """So many independent uniform numbers in [0, 1), float64 (count,), a function of key and purpose."""
+        stream = hashlib.shake_256(self._derived(purpose)).digest(4 * count)
+        return np.frombuffer(stream, "<u4") * 2.0**-32
+
     def order(self, purpose: str, count: int) -> np.ndarray:
         """A random order of 0 .. count-1, a function of key and purpose."""
         stream = hashlib.shake_256(self._derived(purpose)).digest(8 * count)

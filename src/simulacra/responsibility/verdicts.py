@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from scipy import stats as stats_
 
 from simulacra.mathematics.significance import binomial_p
 
-stats = stats_
+stats: Any = stats_  # its functions carry no types
 ABSENCE = (
     "No mark of this key was found. That does not show that a person made it: it may be another key's, or the mark"
     " may have been left out, removed or lost."
@@ -22,7 +23,7 @@ class Verdict:
     p        probability that an example marked with no key or another agrees so well by chance, over the keys: exact
              for one look, and multiplied by the number of ``looks`` where the best of several was taken.
     matches  of ``trials`` keyed bits those that agree, in the best look.
-    message  what it carries, only where the mark was found and has a message; bits as bool.
+    message  what was read as its message, bits as bool: worth something only where the mark was found.
     """
 
     p: float
@@ -43,9 +44,10 @@ class Verdict:
         return f"{agree}: marked with this key (by chance this happens to at most {rate:.3g} of unmarked input)."
 
 
-def verdict(matches: int, trials: int, *, looks: int = 1) -> Verdict:
+def verdict(matches: int, trials: int, *, looks: int = 1, message: tuple[bool, ...] | None = None) -> Verdict:
     """The verdict on so many matches in the best of several looks of equal size: binomial, Bonferroni over looks."""
-    return Verdict(p=min(1.0, looks * binomial_p(matches, trials)), matches=matches, trials=trials, looks=looks)
+    p = min(1.0, looks * binomial_p(matches, trials))
+    return Verdict(p=p, matches=matches, trials=trials, looks=looks, message=message)
 
 
 def threshold(trials: int, rate: float) -> int:
