@@ -46,7 +46,11 @@ class Green:
 
     def look(self, tokens: Sequence[int], outputs: int) -> Verdict:
         """What tokens come to, each one of ``outputs`` that the model has (an end included)."""
-        return _look(self.key, "green", tokens, self.context, outputs, 1)
+        return self.look_at_all([tokens], outputs)
+
+    def look_at_all(self, texts: Sequence[Sequence[int]], outputs: int) -> Verdict:
+        """What several texts come to together."""
+        return _look(self.key, "green", texts, self.context, outputs, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,11 @@ class Tournament:
 
     def look(self, tokens: Sequence[int], outputs: int) -> Verdict:
         """What tokens come to, each one of ``outputs`` that the model has (an end included)."""
-        return _look(self.key, "tournament", tokens, self.context, outputs, self.layers)
+        return self.look_at_all([tokens], outputs)
+
+    def look_at_all(self, texts: Sequence[Sequence[int]], outputs: int) -> Verdict:
+        """What several texts come to together."""
+        return _look(self.key, "tournament", texts, self.context, outputs, self.layers)
 
 
 Mark = Green | Tournament
@@ -115,12 +123,15 @@ def _repeated(seen: Tensor, context: int) -> Bool[Tensor, " n"]:
     return (windows[:, :-1] == windows[:, -1:]).all(2).any(1)
 
 
-def _look(key: Key, kind: str, tokens: Sequence[int], context: int, outputs: int, layers: int) -> Verdict:
+def _look(key: Key, kind: str, texts: Sequence[Sequence[int]], context: int, outputs: int, layers: int) -> Verdict:
     """Counts ones among the bits of distinct pairs; pairs without a whole context before them are left out."""
-    pairs = {tuple(tokens[i - context : i + 1]) for i in range(context, len(tokens))}
+    pairs = {tuple(tokens[i - context : i + 1]) for tokens in texts for i in range(context, len(tokens))}
     if not pairs:
-        raise ValueError(f"a mark in tokens is looked for in {context + 1} tokens or more; got {len(tokens)}")
-    if bad := next((t for t in tokens if not 0 <= t < outputs), None):
-        raise ValueError(f"tokens lie in 0 .. {outputs - 1}; got {bad}")
+        raise ValueError(
+            f"a mark in tokens is looked for in {context + 1} tokens or more; got {max(map(len, texts), default=0)}"
+        )
+    bad = [t for tokens in texts for t in tokens if not 0 <= t < outputs]
+    if bad:
+        raise ValueError(f"tokens lie in 0 .. {outputs - 1}; got {bad[0]}")
     ones = sum(int(_after(key, kind, pair[:-1], outputs, layers)[pair[-1]].sum()) for pair in pairs)
     return verdict(ones, layers * len(pairs))
