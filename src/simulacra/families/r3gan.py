@@ -107,10 +107,10 @@ class Bend(nn.Module):
 
 
 class Block(nn.Module):
-    """x + f(x), f = 1x1, bend, grouped 3x3, bend, 1x1: Huang et al. 2024, section 3.4. At first the identity.
+    """x + f(x), f = 1x1, bend, grouped 3x3, bend, 1x1: at first the identity (Huang et al., sec. 3.4).
 
     total  residual blocks of the network, L. The first two convolutions begin with He's deviation times
-           L^(-1 / (2 m - 2)) for m layers a block, the last as zero (Zhang et al. 2019, "Fixup initialization", sec. 3).
+           L^(-1 / (2 m - 2)) for m layers a block, the last as zero (Zhang et al. 2019, "Fixup", section 3).
     """
 
     def __init__(self, channels: int, config: R3GANConfig, total: int) -> None:

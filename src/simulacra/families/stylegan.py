@@ -61,7 +61,7 @@ class StyleGANConfig:
 
     latent, style  entries of z and of w.
     mapping        layers from z to w.
-    base, widest   channels at a size are base over its side, at most ``widest``.
+    base, widest   channels at a size are base over its side, to the nearest power of two, at most ``widest``.
     synthesis      the network from w to pictures: ``Demodulated()`` is 2020's, ``Adaptive()`` 2019's.
     mixing         share of the examples learnt from whose coarse and fine layers hear two different styles.
     group          examples over which the critic sees a deviation.
@@ -96,7 +96,8 @@ class StyleGANConfig:
 
     def widths(self, found: list[tuple[int, int]]) -> list[int]:
         """Channels at each size."""
-        return [max(1, min(self.widest, round(self.base / math.sqrt(h * w)))) for h, w in found]
+        # powers of two: 28 pixels a side are as wide as 32, and odd widths are slow
+        return [min(self.widest, 2 ** max(0, round(math.log2(self.base / math.sqrt(h * w))))) for h, w in found]
 
 
 class Generator(nn.Module):

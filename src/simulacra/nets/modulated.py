@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simulacra.core.randomness import Rng
-from simulacra.nets.resample import padded_blur
+from simulacra.nets.resample import channels_last, padded_blur
 
 EPS = 1e-8  # Karras et al. 2020, eq. 3
 Noise = Callable[[int, Tensor], Tensor]  # (number of the layer, x (b, c, h, w)) -> noise (b, 1, h, w)
@@ -30,11 +30,13 @@ def demodulation(weight: Float[Tensor, "out into k k"], style: Float[Tensor, "b 
 
 def scaled(x: Tensor, weight: Tensor, style: Tensor, demodulated: bool, doubling: bool) -> Tensor:
     """Scale, convolve, scale: one filter for the whole batch."""
-    x = x * style[:, :, None, None]
-    if doubling:
-        x = _blurred(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
-    else:
-        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    x = channels_last(x) * style[:, :, None, None]
+    same = weight.shape[-1] // 2
+    x = (
+        blurred(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+        if doubling
+        else F.conv2d(x, weight, padding=same)
+    )
     return x * demodulation(weight, style)[:, :, None, None] if demodulated else x
 
 
@@ -46,9 +48,8 @@ def grouped(x: Tensor, weight: Tensor, style: Tensor, demodulated: bool, doublin
     b, out, into, k, _ = own.shape
     x = x.reshape(1, b * into, *x.shape[2:])
     if doubling:
-        own = own.transpose(1, 2).reshape(b * into, out, k, k)
-        x = F.conv_transpose2d(x, own, stride=2, groups=b)
-        return _blurred(x.reshape(b, out, *x.shape[2:]))
+        x = F.conv_transpose2d(x, own.transpose(1, 2).reshape(b * into, out, k, k), stride=2, groups=b)
+        return blurred(x.reshape(b, out, *x.shape[2:]))
     x = F.conv2d(x, own.reshape(b * out, into, k, k), padding=k // 2, groups=b)
     return x.reshape(b, out, *x.shape[2:])
 
@@ -124,6 +125,6 @@ def fixed(layer: int, x: Tensor) -> Tensor:
     return one.to(x.device).expand(len(x), -1, -1, -1)
 
 
-def _blurred(x: Tensor) -> Tensor:
+def blurred(x: Tensor) -> Tensor:
     """2n + 1 places of a doubling convolution, filtered to 2n; four times, for three of four places were zeros."""
     return padded_blur(x, (1, 1), (1, 1), gain=4.0)

@@ -1,4 +1,4 @@
-"""Doubling and halving pictures through a low-pass filter, by sums of shifted pictures: no operator beyond torch's.
+"""Doubling and halving pictures through a low-pass filter, a convolution channel by channel: no operator but torch's.
 
 The filter is the binomial one, (1, 3, 3, 1) / 8 along each side (Karras et al. 2019, section 2.1; Zhang 2019, "Making
 convolutional networks shift-invariant again"); outside a picture there are zeros. ``doubled`` is four times the
@@ -21,37 +21,30 @@ def padded_blur(
     x: Float[Tensor, "b c h w"], rows: tuple[int, int], columns: tuple[int, int], *, gain: float = 1.0
 ) -> Float[Tensor, "b c h2 w2"]:
     """The filtered picture, after so many zeros before and behind its rows and columns: 3 places fewer a side."""
-    x = F.pad(x, (*columns, *rows))
-    for dim in (2, 3):
-        size, by = x.shape[dim] - len(TAPS) + 1, gain if dim == 2 else 1.0
-        # the filter is symmetric: its outer pair and its inner one
-        outer = x.narrow(dim, 0, size) + x.narrow(dim, 3, size)
-        inner = x.narrow(dim, 1, size) + x.narrow(dim, 2, size)
-        x = outer * (TAPS[0] * by) + inner * (TAPS[1] * by)
-    return x
+    return F.conv2d(F.pad(channels_last(x), (*columns, *rows)), kernel(x, gain), groups=x.shape[1])
 
 
 def filtered_down(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
     """Half the size, rounded up: place i is the filtered picture between places 2i and 2i + 1."""
-    for dim in (2, 3):
-        n = x.shape[dim]
-        x = F.pad(x, (0, 0, 1, 1 + n % 2) if dim == 2 else (1, 1 + n % 2))
-        half = (n + 1) // 2
-        taps = [x[:, :, k : k + 2 * half : 2] if dim == 2 else x[..., k : k + 2 * half : 2] for k in range(len(TAPS))]
-        x = (taps[0] + taps[3]) * TAPS[0] + (taps[1] + taps[2]) * TAPS[1]
-    return x
+    height, width = x.shape[2:]
+    x = F.pad(channels_last(x), (1, 1 + width % 2, 1, 1 + height % 2))
+    return F.conv2d(x, kernel(x), stride=2, groups=x.shape[1])
 
 
 def doubled(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
     """Twice the size: zeros between the places, then four times the filter."""
-    for dim in (2, 3):
-        x = F.pad(x, (0, 0, 1, 1) if dim == 2 else (1, 1))
-        n = x.shape[dim] - 2
-        before, here, after = (x.narrow(dim, k, n) for k in range(3))
-        near, far = 2 * TAPS[1], 2 * TAPS[0]
-        pair = [here * near + before * far, here * near + after * far]
-        x = torch.stack(pair, dim=dim + 1).flatten(dim, dim + 1)
-    return x
+    return F.conv_transpose2d(channels_last(x), kernel(x, 4.0), stride=2, padding=1, groups=x.shape[1])
+
+
+def kernel(like: Tensor, gain: float = 1.0) -> Float[Tensor, "c 1 4 4"]:
+    """The filter for each of ``like``'s channels, times a gain."""
+    taps = torch.tensor(TAPS, dtype=like.dtype, device=like.device)
+    return (gain * taps[:, None] * taps).expand(like.shape[1], 1, -1, -1)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """x with its channels lying together: on a CPU the filter is twice as fast on them."""
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def sizes(height: int, width: int, *, coarsest: int = 4) -> list[tuple[int, int]]:

@@ -203,7 +203,7 @@ def stylegan_recipe(space: Space, examples: int) -> tuple[stylegan.StyleGANConfi
     steps = passes(examples, batch, epochs=60, low=3_000, high=50_000)
     config = stylegan.StyleGANConfig(regularisers=(r1,))
     if max(height, width) <= 32:
-        config = replace(config, latent=64, style=64, mapping=2, base=1_024, widest=128)
+        config = replace(config, latent=64, style=64, mapping=2, base=512, widest=64)
     return config, Training(steps=steps, batch=batch)
 
 
