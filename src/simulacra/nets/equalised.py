@@ -86,7 +86,7 @@ class Deviation(nn.Module):
     """(b, c, h, w) -> (b, c + 1, h, w): beside x the mean standard deviation within groups of the batch.
 
     Karras et al. 2018, section 3: a generator that shows the same thing again and again is seen through. Groups are of
-    ``group`` examples, or as many of them as divide the batch; the variance is over the group, 1e-8 added to it, and
+    ``group`` examples, or the nearest number above 1 that divides the batch; the variance is over the group, 1e-8 added to it, and
     the deviation's mean over channels and places is one number a group. Groups reach over processes. In evaluation
     mode an example stands alone: it is given what groups had on average.
     """
@@ -114,7 +114,8 @@ class Deviation(nn.Module):
     def each(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         """The deviation of each example's group."""
         whole = across.gather(x if x.dtype == torch.float64 else x.float())
-        n = max(g for g in range(1, min(self.group, len(whole)) + 1) if len(whole) % g == 0)
+        divisors = [g for g in range(2, len(whole) + 1) if len(whole) % g == 0]
+        n = min(divisors, key=lambda g: abs(g - self.group), default=1)
         groups = whole.reshape(-1, n, *whole.shape[1:])
         deviation = (groups.var(1, correction=0) + 1e-8).sqrt().flatten(1).mean(1)
         first = across.rank() * len(x)
