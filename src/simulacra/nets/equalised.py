@@ -86,9 +86,9 @@ class Deviation(nn.Module):
     """(b, c, h, w) -> (b, c + 1, h, w): beside x the mean standard deviation within groups of the batch.
 
     Karras et al. 2018, section 3: a generator that shows the same thing again and again is seen through. Groups are of
-    ``group`` examples, or the nearest number above 1 that divides the batch; the variance is over the group, 1e-8 added to it, and
-    the deviation's mean over channels and places is one number a group. Groups reach over processes. In evaluation
-    mode an example stands alone: it is given what groups had on average.
+    ``group`` examples, or the nearest number above 1 that divides the batch; the variance is over the group, 1e-8 added
+    to it, and the deviation's mean over channels and places is one number a group. Groups reach over processes. In
+    evaluation mode an example stands alone: it is given what groups had on average.
     """
 
     typical: Tensor
