@@ -24,10 +24,13 @@ from simulacra.evaluation.judge import LEAST, MOST, figures_of_part, frechet_of_
 from simulacra.evaluation.observed import Observed
 from simulacra.evaluation.report import figures_to_json, text_table
 from simulacra.evaluation.streaming import Part, of_data, of_model
+from simulacra.evaluation.tables.judged import figures_of_rows
 from simulacra.evaluation.tasks import convolutional, labelled, logistic, tasks
 from simulacra.evaluation.texts import figures_of_texts
 from simulacra.mathematics.annealing import Annealing
 from simulacra.modalities.sources import Loaded
+from simulacra.modalities.tables.encoding import TableEncoding
+from simulacra.modalities.tables.reading import is_table, read_table
 from simulacra.modalities.text import read_samples_of_text, texts_of
 from simulacra.modalities.tokens import Encoding
 from simulacra.runs import Run, load
@@ -36,6 +39,7 @@ from simulacra.runs.extractors import extractors_for, named_extractors
 from simulacra.runs.pages import write_report
 from simulacra.runs.recipe import NAME
 from simulacra.runs.run import TEXTS, learned_texts
+from simulacra.runs.tables import frame_of
 from simulacra.training.engine import join
 
 TASK_SAMPLES = 10_000  # that a classifier learns from or is tried on
@@ -105,9 +109,10 @@ def _of_run(path: str, options: Options) -> list[Figure]:
         seed=options.seed,
         extractors=None if options.extractor is None else _extractors(run.data(), options),
         further=FURTHER if options.all else (),
+        target=options.target_column,
         **({} if options.k is None else {"k": options.k}),
     )
-    if options.tasks:
+    if options.tasks and run.table is None:
         model = require(run.model, Sampler, "tasks")
         figures += _tasks(of_model(model, Rng(options.seed)("tasks")), TASK_SAMPLES, run.data(), options)
     if options.ais is not None:
@@ -138,6 +143,8 @@ def _of_samples(text: str, options: Options) -> list[Figure]:
     if options.real is None:
         raise ValueError(f"samples are judged against real data; say which with --real DATA ({text} is no run)")
     loaded = reference(options.real, **options.options())
+    if loaded.table is not None:
+        return _of_rows(text, loaded, loaded.table, options)
     if loaded.encoding is not None:
         return _of_texts(text, loaded, loaded.encoding, options)
     real = min(MOST, len(loaded.held_out))
@@ -176,6 +183,14 @@ def _of_texts(text: str, loaded: Loaded, encoding: Encoding, options: Options) -
         run = load(text)
         fake = run.texts(run.sample(options.n or TEXTS, seed=options.seed))
     return figures_of_texts(fake, real, train=learned_texts(loaded), seed=options.seed)
+
+
+def _of_rows(text: str, loaded: Loaded, table: TableEncoding, options: Options) -> list[Figure]:
+    if not is_table(Path(text)):
+        raise ValueError(f"{text}: rows are judged from a file; expected a .csv or a .parquet")
+    fake = read_table(text).frame
+    real, train = frame_of(loaded.held_out, table), frame_of(loaded.train, table)
+    return figures_of_rows(fake, real, train, table.schema, target=options.target_column, rng=options.seed)
 
 
 def _tasks(part: Part, n: int, loaded: Loaded, options: Options) -> list[Figure]:

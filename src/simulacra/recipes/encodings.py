@@ -4,9 +4,9 @@ from __future__ import annotations
 
 # families that are not here take normal scores
 PREFERRED: dict[str, str] = {
-    "gan": "mixture",  # a generator finds many modes one by one, and offsets within them easily (Xu et al. 2019)
+    "any_order": "bins:256",  # so that each of a few weighty numbers, such as capital gains, has a bin of its own
+    "table_gan": "mixture",  # a generator finds modes one by one, and offsets within them easily (Xu et al. 2019)
     "vqvae": "bins",
-    "discrete_diffusion": "bins",
 }
 
 

@@ -45,6 +45,7 @@ from simulacra.runs.extractors import extractors_for
 from simulacra.runs.run import PARTS, Run
 from simulacra.runs.snapshots import SHOWN, animate, progress
 from simulacra.runs.snapshots import draw as drawn
+from simulacra.runs.tables import view_of
 from simulacra.training.hooks import Verdict
 from simulacra.uses.interpolate import interpolate_latents
 from simulacra.uses.reconstruct import reconstruct
@@ -115,7 +116,7 @@ def _paired(names: Sequence[str], runs: Sequence[Run]) -> dict[str, dict[str, Te
     found: dict[str, dict[str, Tensor]] = {}
     for name, run in zip(names, runs, strict=True):
         if isinstance(run.model, Likelihood):
-            scored = log_likelihood(run.model, run.data().held_out, n=PAIRS, rng=Rng(0)("paired"))
+            scored = log_likelihood(run.scorer, run.data().held_out, n=PAIRS, rng=Rng(0)("paired"))
             found.setdefault(f"negative log-likelihood of {scored.measure}", {})[name] = -scored.nats
     return {figure: each for figure, each in found.items() if len(each) > 1}
 
@@ -146,6 +147,7 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
         real=real,
         texts=run.texts(run.sample(TEXTS)) if run.encoding is not None and isinstance(run.model, Sampler) else (),
         real_texts=_real_texts(run, loaded),
+        table=view_of(run.model, loaded),
         surprise=_surprise(run, loaded),
         reconstructions=_reconstructions(run, loaded.held_out) if pictures else None,
         interpolations=_interpolations(run) if pictures else None,
@@ -187,8 +189,9 @@ def command(run: Run) -> str:
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
     others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality", "tokens", "block", "cut",
-              "target", "missing", "encode", "schema")  # fmt: skip
+              "missing", "encode", "schema")  # fmt: skip
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
+    options += [f"--target-column {given['target']}"] if "target" in given else []
     options += [f"--codec {run.path / PARTS / 'codec'}"] if "codec" in run.recipe.parts else []
     what = [run.recipe.family, run.recipe.data["source"], *options, *budget]
     return f"simulacra fit {' '.join(what)} --seed {training.seed} --out {run.path}"
@@ -213,7 +216,7 @@ def _sentence(run: Run) -> str:
     given = " and their class" if hasattr(space.y, "names") else ""
     if isinstance(space.y, Space):
         given = f", each given its {'caption' if is_captions(space.y) else space.y.measure or 'condition'}"
-    kind = "texts" if run.encoding is not None else run.recipe.data["modality"]
+    kind = "texts" if run.encoding is not None else "rows" if run.table is not None else run.recipe.data["modality"]
     what = f"{counts['train']:,} {kind}{given}, as {space.measure}"
     return f"A {run.recipe.family} that learnt the distribution of {what}."
 

@@ -20,6 +20,7 @@ from simulacra.core.space import Classes, Space
 from simulacra.evaluation.extractors import Extractor
 from simulacra.evaluation.further import Statistic
 from simulacra.evaluation.judge import judge
+from simulacra.evaluation.tables.likelihood import InOwnUnits
 from simulacra.evaluation.texts import figures_of_texts
 from simulacra.modalities import captions
 from simulacra.modalities.sources import Loaded, open_data
@@ -32,6 +33,7 @@ from simulacra.recipes.families import FAMILIES
 from simulacra.runs import adapting, exchange
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import NAME, Recipe, read
+from simulacra.runs.tables import figures_of_table
 from simulacra.training.loop import Trained
 from simulacra.training.posthoc import synthesise
 from simulacra.training.state import load as load_weights
@@ -140,8 +142,18 @@ class Run:
                         f"the data of this run has changed: {part} of {self.recipe.data['source']} has fingerprint"
                         f" {now[:12]}, expected {then[:12]}; restore the data, or fit again"
                     )
+            if self.table is not None and self.table != loaded.table:
+                raise ValueError(
+                    f"{self.recipe.data['source']} is understood otherwise now than when {self.path} was fitted:"
+                    " restore its schema, or fit again"
+                )
             self._loaded = loaded
         return self._loaded
+
+    @property
+    def scorer(self) -> Any:
+        """What likelihoods are asked of: the model, or that of its columns in their own units."""
+        return self.model if self.table is None else InOwnUnits(self.model, self.table)
 
     def evaluate(
         self,
@@ -150,15 +162,24 @@ class Run:
         seed: int = 0,
         extractors: Sequence[Extractor] | None = None,
         further: Sequence[Statistic] = (),
+        target: str | None = None,
         **options: Any,
     ) -> list[Figure]:
         """Every figure that applies to the model, on its data's held-out part.
 
         extractors  the features to compare; None: what suits the data (``extractors_for``).
         further  statistics beyond the usual ones, such as those of ``evaluation.every.FURTHER``.
+        target  of a table: the column that classifiers tell from the others.
         options  what its ``log_likelihood`` offers beside the protocol, such as k for importance-weighted draws.
         """
         loaded = self.data()
+        if loaded.table is not None:
+            if extractors or further:
+                raise ValueError(
+                    "rows are judged column by column: no extractor sees them; leave --extractor, --all out"
+                )
+            stream = Rng(seed)("evaluate")
+            return figures_of_table(self.model, loaded, n=n, target=target, rng=stream, options=options)
         figures = judge(
             self.model,
             loaded.held_out,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from simulacra.core.figure import Figure
+from simulacra.evaluation.report.columns import TableView
 from simulacra.evaluation.report.numbers import Number
 
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"GIF87a": "image/gif", b"GIF89a": "image/gif"}
@@ -76,6 +77,7 @@ class Report:
     family, data    "vae", "digits"; learnt is a sentence on what was learnt, date as it is to be read.
     samples, real   PNG grids of the same geometry: what the model drew, and held-out real pictures.
     texts, real_texts  samples and held-out examples that are text.
+    table           of a table: its columns, pairs and rows.
     surprise        a held-out text in pieces, each with the bits it took the model.
     reconstructions, interpolations  PNG grids; the first has each original above (or before) its reconstruction.
     nearest         samples beside their nearest training pictures.
@@ -99,6 +101,7 @@ class Report:
     real: bytes | None = None
     texts: Sequence[str] = ()
     real_texts: Sequence[str] = ()
+    table: TableView | None = None
     surprise: Sequence[tuple[str, Number]] = ()
     reconstructions: bytes | None = None
     interpolations: bytes | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report.numbers import count, write
+from simulacra.evaluation.report.row_figures import ROWS
 
 HASH_SHOWN = 8  # characters: enough to tell extractors apart by eye, the whole is in the JSON
 
@@ -77,6 +78,7 @@ EXPLANATIONS = {
     "real on samples": "How well samples are recognised by a classifier that learnt from real data.",
     "gain from samples": "What learning from samples as well as real data adds to accuracy on real data.",
     "accuracy": "The share of held-out examples whose class is named rightly.",
+    **ROWS,
 }
 
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
@@ -90,8 +92,8 @@ def explain(name: str) -> str:
     wanted = name.casefold()
     if wanted in EXPLANATIONS:
         return EXPLANATIONS[wanted]
-    words = f" {wanted.replace('-', ' ').replace('_', ' ')} "
-    within = [known for known in EXPLANATIONS if f" {known.replace('-', ' ')} " in words]
+    words = f" {wanted.replace('-', ' ').replace('_', ' ').replace(',', '')} "
+    within = [known for known in EXPLANATIONS if f" {known.replace('-', ' ').replace(',', '')} " in words]
     return EXPLANATIONS[max(within, key=len)] if within else ""
 
 

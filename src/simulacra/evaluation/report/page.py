@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulacra.core.figure import Figure
-from simulacra.evaluation.report import by_class
+from simulacra.evaluation.report import by_class, columns
 from simulacra.evaluation.report import figures as text
 from simulacra.evaluation.report.contents import Neighbour, Report, Verdict, picture
 from simulacra.evaluation.report.curves import curves
@@ -101,6 +101,7 @@ def run_view(report: Report) -> dict[str, Any]:
         "real": picture(report.real, "Held-out real data, not seen in training") if report.real else None,
         "texts": list(report.texts),
         "real_texts": list(report.real_texts),
+        "table": columns.view(report.table),
         "surprise": [(p, f"{bits:.1f} bits", surprise_level(bits)) for p, bits in report.surprise],
         "reconstructions": picture(report.reconstructions, "Held-out pictures and their reconstructions")
         if report.reconstructions

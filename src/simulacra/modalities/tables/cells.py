@@ -56,8 +56,16 @@ def quantities(cells: Any, gone: np.ndarray) -> np.ndarray:
     else:
         # by distinct value: a table has far fewer of them than cells
         codes, values = pandas.factorize(cells, use_na_sentinel=True)
-        found = np.array([*map(_quantity, values), math.nan])[codes]
+        found = np.array([*map(quantity, values), math.nan])[codes]
     return np.where(gone, np.nan, found)
+
+
+def quantity(value: Any) -> float:
+    """A cell as a float; NaN where it is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def moments(cells: Any, gone: np.ndarray, form: str) -> np.ndarray:
@@ -203,13 +211,6 @@ def _of_values(column: Column, found: np.ndarray) -> Any:
     cells[-1] = None
     series = pandas.Series(cells[found], dtype=object)
     return series if column.dtype == "object" else series.astype(column.dtype)
-
-
-def _quantity(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def _seconds(typed: Any) -> np.ndarray:

@@ -9,7 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from simulacra.modalities.tables.cells import DATES, SECONDS, key, missing, moments, plain, quantities, step_of
+from simulacra.modalities.tables.cells import (
+    DATES,
+    SECONDS,
+    key,
+    missing,
+    moments,
+    plain,
+    quantities,
+    quantity,
+    step_of,
+)
 from simulacra.modalities.tables.reading import Table, pandas_
 from simulacra.modalities.tables.rules import Rule
 from simulacra.modalities.tables.schema import Column, Schema
@@ -63,7 +73,7 @@ def _found(cells: Any, gone: np.ndarray, column: Column) -> Column:
         return dataclasses.replace(column, kind="constant", note="nothing in it")
     distinct = _distinct(held)
     if len(distinct) == 1 and not gone.any():
-        return dataclasses.replace(column, kind="constant", values=(plain(distinct[0]),))
+        return dataclasses.replace(column, kind="constant", values=(_one_value(distinct[0]),))
     if isinstance(cells.dtype, pandas.CategoricalDtype):
         return _as("ordinal" if cells.dtype.ordered else "categorical", cells, gone, column)
     if pandas.api.types.is_bool_dtype(cells.dtype) or {str(v).lower() for v in distinct} == {"true", "false"}:
@@ -82,6 +92,17 @@ def _found(cells: Any, gone: np.ndarray, column: Column) -> Column:
             column, note=f"numbers and words: {int(words.sum()):,} cells like {str(first)[:20]!r}"
         )
     return _words(cells, gone, column, distinct)
+
+
+def _one_value(value: Any) -> Any:
+    """The value of a constant, as JSON has it: a number where it was read as text but is one, as other columns' are."""
+    value = plain(value)
+    if not isinstance(value, str) or _coded([value]):
+        return value
+    number = quantity(value)
+    if not abs(number) < 2**53:  # more digits than a float keeps, or no number at all
+        return value
+    return int(number) if number.is_integer() else number
 
 
 def _words(cells: Any, gone: np.ndarray, column: Column, distinct: list[Any]) -> Column:
@@ -114,7 +135,7 @@ def _as(kind: str, cells: Any, gone: np.ndarray, column: Column) -> Column:
         return dataclasses.replace(column, kind=kind)
     if kind == "constant":
         held = cells[~gone]
-        return dataclasses.replace(column, kind=kind, values=tuple(plain(v) for v in held.iloc[:1]))
+        return dataclasses.replace(column, kind=kind, values=tuple(_one_value(v) for v in held.iloc[:1]))
     if kind in ("categorical", "ordinal", "boolean"):
         return dataclasses.replace(column, kind=kind, values=_values(cells, gone))
     if kind == "date":

@@ -117,8 +117,16 @@ def stored(frame: Frame, encoding: TableEncoding, name: str, *, fixed: bool = Fa
         return encoding.jitter(drawn, rng)
 
     return Stored(
-        space=encoding.space, x=batch.x, y=batch.y, known=batch.known, name=name, change=None if fixed else change
-    )
+        space=encoding.space, x=batch.x, y=batch.y, known=batch.known, name=name, change=None if fixed else change,
+        fingerprint=identity(frame),
+    )  # fmt: skip
+
+
+def identity(frame: Frame) -> str:
+    """SHA-256 of a table's rows and names, hexadecimal: the same whatever fields its columns become."""
+    digest = hashlib.sha256("\x1f".join(map(str, frame.columns)).encode("utf-8", "replace"))
+    digest.update(_fractions(frame).tobytes())
+    return digest.hexdigest()
 
 
 def _split(frame: Any, share: float, name: str) -> tuple[Frame, Frame]:
