@@ -55,10 +55,10 @@ def grouped(x: Tensor, weight: Tensor, style: Tensor, demodulated: bool, doublin
 
 
 def by_device(x: Tensor, weight: Tensor, style: Tensor, demodulated: bool, doubling: bool) -> Tensor:
-    """The faster of the two where it was measured (bench/notes.md): ``scaled`` on a CPU.
+    """``scaled`` on a CPU, where it is the faster wherever filters are many (measured: bench/notes.md).
 
-    On a GPU grouped convolutions do well for small batches without gradients, as Karras et al.'s own code has it;
-    with gradients the filters of a batch cost more memory than its pictures.
+    Elsewhere ``grouped`` for up to 16 pictures without gradients, as Karras et al.'s own code draws; that was not
+    measured here.
     """
     small = x.device.type != "cpu" and not torch.is_grad_enabled() and len(x) <= 16
     return (grouped if small else scaled)(x, weight, style, demodulated, doubling)
