@@ -28,7 +28,7 @@ SPACE = Space(
 
 
 def stylegan() -> StyleGAN:
-    rules = (replace(R1, every=8),)
+    rules = (replace(R1, every=5),)
     config = StyleGANConfig(latent=4, style=6, mapping=2, base=32, widest=6, regularisers=rules)
     return StyleGAN(config, SPACE, rng=1)
 
@@ -53,10 +53,10 @@ def biggan() -> BigGAN:
 def test_a_stop_between_lazy_turns_changes_nothing(tmp_path: Path, make: Callable[[], Any], adapts: tuple[str, ...]):
     x = (Rng(0).uniform((40, 1, 8, 8)) * 255).to(torch.uint8)
     data = Stored(space=SPACE, x=x, y=Rng(0)("y").integers(2, (40,)), name="noise")
-    # path length is due at steps 0, 4, 8 and R1 at 0 and 8: the stop after 6 steps lies between
-    whole = Training(steps=9, batch=8, log_every=5, save_seconds=None)
+    # path length is due at steps 0 and 4, R1 at 0 and 5: the stop after 3 steps lies between
+    whole = Training(steps=6, batch=4, log_every=5, save_seconds=None)
     plain = train(make(), data, whole, device="cpu")
-    train(make(), data, Training(**{**vars(whole), "steps": 6}), device="cpu", folder=tmp_path)
+    train(make(), data, Training(**{**vars(whole), "steps": 3}), device="cpu", folder=tmp_path)
     resumed = train(make(), data, whole, device="cpu", folder=tmp_path, resume=True)
     truth, found = (weights_and_averages(t.model, t.averaged) for t in (plain, resumed))
     assert truth.keys() == found.keys()
