@@ -24,6 +24,8 @@ GROUPS = {
     "training": "one process against two, and a stop against none",
     "study": "human evaluation: coverage of its intervals, exposures in a browser",
     "compression": "files of MNIST and CIFAR-10 against the model's own bound, PNG and WebP; a quarter of an hour",
+    "tables_imputation": "breast cancer, half of it hidden, against Gaussian EM, trees and ridge; minutes",
+    "tables_rare": "tables: rows of a rare group a CPU-second, drawn given it and by rejection",
     "versus": "generative against discriminative classifiers, in full; a quarter of an hour, goes on where it was",
     "house": "what a user waits for: the first answers, the quickstart",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -16,8 +17,9 @@ from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families import vae
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.mathematics import bounds
-from simulacra.nets import autoencoder, backbones, heads
+from simulacra.nets import autoencoder, backbones, heads, missingness
 from simulacra.nets.backbones import Dense
+from simulacra.nets.missingness import SelfMasking, at_random
 from simulacra.recipes import settings
 from simulacra.training.loop import train
 from simulacra.training.settings import Training
@@ -220,7 +222,7 @@ def test_configs_are_written_down_and_read_again(config: VAEConfig):
     from simulacra.core import optimisers
     from simulacra.nets import activations
 
-    known = settings.table([vae, bounds, heads, backbones, activations, optimisers])
+    known = settings.table([vae, bounds, heads, backbones, activations, optimisers, missingness])
     assert settings.from_json(settings.to_json(config), known) == config
 
 
@@ -251,3 +253,69 @@ def test_weights_are_a_function_of_the_seed():
     )
     assert all(torch.equal(first[n], again[n]) for n in first)
     assert not torch.equal(first["encoder.layers.0.weight"], other["encoder.layers.0.weight"])
+
+
+GAPPED = Space(fields=SPACE.fields, missing=("point",), measure="four coordinates")
+
+
+def gapped(n: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    z, e = Rng(5)("z").normal((n, 2), dtype=F64), Rng(5)("e").normal((n, 4), dtype=F64)
+    x = z @ W.T + MU + SIGMA * e
+    known = Rng(5)("known").bernoulli(torch.full((n, 4), 0.6))
+    return torch.where(known, x, math.nan), known
+
+
+def test_the_bound_of_rows_with_gaps_is_of_what_was_observed():
+    # MIWAE's bound (Mattei & Frellsen 2019, eq. 6) under the exact decoder: below the marginal's density, and near it
+    x, known = gapped()
+    model = VAE(VAEConfig(latent=2, networks=LINEAR, objective=bounds.iwae, draws=2000), GAPPED).double()
+    plain = linear_gaussian()
+    model.decoder.load_state_dict(plain.decoder.state_dict())
+    with torch.no_grad():  # an encoder that says N(0, 1.5^2) whatever it sees
+        model.encoder.layers[0].weight.zero_()
+        model.encoder.layers[0].bias.copy_(torch.tensor([0.0, 0.0, math.log(1.5), math.log(1.5)]))
+    found = -model.loss(Batch(x=x, known=known), Rng(1)).total.detach() / len(x)
+    covariance = W @ W.T + SIGMA**2 * torch.eye(4, dtype=F64)
+    exact = 0.0
+    for row, seen in zip(x, known, strict=True):
+        if seen.any():
+            marginal = MultivariateNormal(MU[seen], covariance[seen][:, seen])
+            exact += float(marginal.log_prob(row[seen])) / len(x)
+    assert exact - 0.05 < float(found) < exact + 0.02
+
+
+def test_a_mask_that_says_nothing_adds_its_own_probability():
+    x, known = gapped()
+    settings = VAEConfig(latent=2, networks=LINEAR, objective=bounds.iwae, draws=3)
+    plain = VAE(settings, GAPPED, rng=1).double()
+    hiding = VAE(dataclasses.replace(settings, missingness=SelfMasking()), GAPPED, rng=1).double()
+    one, two = (float(m.loss(Batch(x=x, known=known), Rng(1)).total.detach()) for m in (plain, hiding))
+    # slopes and offsets begin at zero: every entry is hidden with probability one half
+    assert abs((two - one) - len(x) * 4 * math.log(2)) < 1e-9
+
+
+def test_hiding_is_told_by_real_columns_that_may_be_missing():
+    with pytest.raises(ValueError, match="may be missing"):
+        VAE(VAEConfig(latent=2, networks=LINEAR, missingness=SelfMasking()), SPACE)
+
+
+@pytest.mark.slow
+def test_what_hides_itself_is_found_by_a_model_of_why():
+    # large values of the second column hide: what is observed of it has a mean far below the truth, 0
+    n = 2000
+    z = Rng(8)("z").normal((n, 2))
+    x = torch.stack([z[:, 0], 0.8 * z[:, 0] + 0.6 * z[:, 1]], 1)
+    seen = ~Rng(8)("hidden").bernoulli(torch.sigmoid(4 * x[:, 1]))
+    known = torch.stack([torch.ones(n, dtype=torch.bool), seen], 1)
+    space = Space(fields={"point": Continuous(low=-INF, high=INF, shape=(2,))}, missing=("point",), measure="plane")
+    data = Stored(space=space, x=torch.where(known, x, 0.0), known=known)
+    means = []
+    for why in (at_random, SelfMasking(sign=1)):
+        config = VAEConfig(
+            latent=2, networks=LINEAR, objective=bounds.iwae, draws=10, missingness=why,
+            optimiser=AdamW(lr=1e-2, schedule=Warmup(steps=50, decay=0.5)),
+        )  # fmt: skip
+        trained = train(VAE(config, space, rng=0), data, Training(steps=800, batch=128))
+        means.append(float(trained.averaged.sample(4000, rng=1).x[:, 1].mean()))
+    assert abs(means[1]) < 0.15
+    assert means[0] < means[1] - 0.1

@@ -57,6 +57,7 @@ from simulacra.families.flow_matching import build as build_flow_matching
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.gaussian_mixture import GaussianMixture, GaussianMixtureConfig
 from simulacra.families.glow import Glow, GlowConfig
+from simulacra.families.hidden_markov import HiddenMarkov, HiddenMarkovConfig
 from simulacra.families.hvae import HVAE, HVAEConfig
 from simulacra.families.kernel_density import KernelDensity, KernelDensityConfig
 from simulacra.families.mixed_diffusion import MixedDiffusion, MixedDiffusionConfig
@@ -99,6 +100,7 @@ from simulacra.nets.density_heads import Flexible
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
+from simulacra.nets.missingness import SelfMasking
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
 from simulacra.nets.styles import Adaptive
@@ -209,6 +211,15 @@ def copula(space: Space) -> Callable[[], Copula]:
 
 def network(space: Space, structure: Any) -> Callable[[], BayesianNetwork]:
     return lambda: BayesianNetwork(BayesianNetworkConfig(structure=structure, bins=5, knots=8), space, rng=1)
+
+
+TRACKS = Space(
+    fields={"place": Continuous(low=-INFINITE, high=INFINITE, shape=(5, 2), varying=True)}, y=KINDS, measure="places"
+)
+
+
+def markov(space: Space) -> Callable[[], HiddenMarkov]:
+    return lambda: HiddenMarkov(HiddenMarkovConfig(states=3), space, rng=1)
 
 
 def kernels(space: Space) -> Callable[[], KernelDensity]:
@@ -354,6 +365,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "vae, table with labels": vae(TABLE),
     "vae, mixed columns": vae(MIXED, likelihood=Flexible(components=3)),
     "vae, importance weighted": vae(BITS, objective=iwae, draws=3),
+    "vae, register that hides itself": vae(REGISTER, objective=iwae, draws=3, missingness=SelfMasking()),
     "factor_vae, pictures with labels": factor_vae(PICTURES),
     "factor_vae, plane": factor_vae(PLANE),
     "factor_vae, words": factor_vae(WORDS),
@@ -472,6 +484,10 @@ ROWS: dict[str, Callable[[], Any]] = {
     "bayesian_network, table with labels": network(TABLE, ChowLiu()),
     "bayesian_network, register": network(REGISTER, Greedy(parents=2)),
     "bayesian_network, codes with labels": network(CHOSEN_CODES, Greedy(parents=3)),
+    "hidden_markov, words": markov(WORDS),
+    "hidden_markov, words with labels": markov(SAID),
+    "hidden_markov, codes": markov(CODES),
+    "hidden_markov, tracks with labels": markov(TRACKS),
     "kernel_density, plane": kernels(PLANE),
     "kernel_density, table with labels": kernels(TABLE),
     "kernel_density, register": kernels(REGISTER),
@@ -534,6 +550,7 @@ CAN: dict[str, set[type[Any]]] = {
     "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "copula": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "bayesian_network": {Fitter, Sampler, Likelihood, Completer, Labelled},
+    "hidden_markov": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "kernel_density": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "naive_bayes": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "smote": {Fitter, Sampler, Labelled},

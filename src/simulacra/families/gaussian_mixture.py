@@ -28,7 +28,7 @@ from simulacra.core.space import Space
 from simulacra.mathematics.covariances import Covariances, Full
 from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.heads import elements
-from simulacra.nets.latent_classes import LatentClasses
+from simulacra.nets.latent_classes import LatentClasses, nearest_centres
 from simulacra.nets.mixed import Mixed, Parts, everything, labelled, labels_of
 from simulacra.nets.scores import NormalScores
 
@@ -211,22 +211,3 @@ class GaussianMixture(nn.Module):
             class_indicator(y, self.classes, torch.float64)  # type: ignore[arg-type]
         parts = self._scored(self.mixed.inward(x, known, self.mixture.means))
         return labelled(parts, self.classes, y if isinstance(y, Tensor) else None)
-
-
-def nearest_centres(parts: Parts, k: int, rng: Rng) -> Tensor:
-    """One-hot shares (b, k) of the nearest of k centres (k-means) of coordinates and categories, gaps averaged."""
-    from sklearn.cluster import KMeans  # here: whoever only loads or draws need not wait for it
-
-    columns = [torch.where(parts.seen, parts.u, (parts.u * parts.seen).sum(0) / parts.seen.sum(0).clamp_min(1))]
-    for j in range(parts.index.shape[1]):
-        if bool(parts.marked[:, j].any()) and (size := int(parts.index[:, j].max()) + 1) <= 64:
-            shares = torch.nn.functional.one_hot(parts.index[:, j], size).double()
-            average = shares[parts.marked[:, j]].mean(0)
-            columns.append(torch.where(parts.marked[:, j, None], shares, average))
-    points = torch.cat(columns, 1)
-    spread = points.std(0, correction=0)
-    points = (points / torch.where(spread > 1e-9, spread, 1.0)).cpu().numpy()
-    seed = int(rng("centres").integers(1 << 31, (1,)))
-    means = KMeans(n_clusters=min(k, len(points)), n_init="auto", random_state=seed)
-    labels = torch.as_tensor(means.fit_predict(points), device=parts.u.device).long()
-    return torch.nn.functional.one_hot(labels, k).double()

@@ -7,6 +7,7 @@ bounds of the likelihood, codes and completion follow from the two alone, howeve
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -70,13 +71,27 @@ class Autoencoder(nn.Module):
             return
         self.label_counts.copy_(label_counts(data, len(self.classes)))
 
-    def bound(self, batch: Batch, rng: Rng, *, draws: int = 1, beta: float = 1.0) -> Bound:
-        """Draws codes for each example, and scores it under each; beta is what an objective may weigh the KL with."""
+    def bound(
+        self,
+        batch: Batch,
+        rng: Rng,
+        *,
+        draws: int = 1,
+        beta: float = 1.0,
+        beside: Callable[[Joint, Batch, Rng], Tensor | float] | None = None,
+    ) -> Bound:
+        """Draws codes for each example, and scores it under each; beta is what an objective may weigh the KL with.
+
+        beside  log p, nats (draws, b), of what is known beside x of each example under its codes, such as which of it
+                is missing (``nets.missingness``).
+        """
         given = self._given(batch.y if self.classes is not None else None)
         mean, log_scale = self._encode(batch, given)
         noise = rng("z").normal((len(batch), draws, self._width), dtype=mean.dtype, device=mean.device)
         z = mean + log_scale.exp() * noise.transpose(0, 1)
-        log_px = self._decode(z, given).log_prob(batch.x, batch.known, batch.length)
+        joint = self._decode(z, given)
+        log_px = joint.log_prob(batch.x, batch.known, batch.length)
+        log_px = log_px if beside is None else log_px + beside(joint, batch, rng)
         return Bound(log_px, z, mean, log_scale, beta, self.steps_taken, self.examples)
 
     def encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:

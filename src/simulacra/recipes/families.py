@@ -24,6 +24,7 @@ from simulacra.families import (
     gan,
     gaussian_mixture,
     glow,
+    hidden_markov,
     hvae,
     kernel_density,
     mixed_diffusion,
@@ -79,6 +80,7 @@ from simulacra.nets import (
     heads,
     lora,
     magnitude_preserving,
+    missingness,
     modulated,
     picture_flow,
     residual_unet,
@@ -98,16 +100,16 @@ from simulacra.training.settings import Training
 SETTINGS = table((
     # families
     any_order, bayesian_network, biggan, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow,
-    flow_matching, gan, gaussian_mixture, glow, hvae, kernel_density, mixed_diffusion, naive_bayes, pixelcnn, r3gan,
-    smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
+    flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae, kernel_density, mixed_diffusion, naive_bayes,
+    pixelcnn, r3gan, smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
     adversarial, asked, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder,
     latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
-    duels, fourier, heads, lora, magnitude_preserving, modulated, picture_flow, residual_unet, spreading, styles,
-    text_encoder, tokens, transforms,
+    duels, fourier, heads, lora, magnitude_preserving, missingness, modulated, picture_flow, residual_unet, spreading,
+    styles, text_encoder, tokens, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -375,6 +377,11 @@ def bayesian_network_recipe(space: Space, examples: int) -> tuple[bayesian_netwo
     return bayesian_network.BayesianNetworkConfig(structure=structure), CLOSED_FORM
 
 
+def hidden_markov_recipe(space: Space, examples: int) -> tuple[hidden_markov.HiddenMarkovConfig, Training]:
+    """Sixteen states; eight of each class."""
+    return hidden_markov.HiddenMarkovConfig(states=16 if space.y is None else 8), CLOSED_FORM
+
+
 def kernel_density_recipe(space: Space, examples: int) -> tuple[kernel_density.KernelDensityConfig, Training]:
     """All rows up to 5,000."""
     return kernel_density.KernelDensityConfig(rows=max(2, min(examples, 5_000))), CLOSED_FORM
@@ -433,6 +440,9 @@ FAMILIES: dict[str, Family] = {
         config=bayesian_network.BayesianNetworkConfig,
         build=bayesian_network.BayesianNetwork,
         recipe=bayesian_network_recipe,
+    ),
+    "hidden_markov": Family(
+        config=hidden_markov.HiddenMarkovConfig, build=hidden_markov.HiddenMarkov, recipe=hidden_markov_recipe
     ),
     "kernel_density": Family(
         config=kernel_density.KernelDensityConfig,
