@@ -27,6 +27,7 @@ GROUPS = {
     "tables_imputation": "breast cancer, half of it hidden, against Gaussian EM, trees and ridge; minutes",
     "tables_rare": "tables: rows of a rare group a CPU-second, drawn given it and by rejection",
     "versus": "generative against discriminative classifiers, in full; a quarter of an hour, goes on where it was",
+    "responsibility_audits": "audits against planted faults: copying, membership, groups; minutes",
     "house": "what a user waits for: the first answers, the quickstart",
 }
 

@@ -43,6 +43,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "verify": ("marking:main_verify", "verify FILE|FOLDER --key KEY: whether it carries the mark of a key, with a p"),
     "study": ("study", "study new|serve|result|plan: human evaluation, with intervals"),
     "laws": ("laws", "laws RUN|MODULE:FACTORY: the conformance battery"),
+    "audit": ("audit:main_audit", "audit RUN: copying, membership, fairness: pass, attention or not measured"),
+    "card": ("audit:main_card", "card RUN: model card and data card from what was measured"),
     "families": ("families", "the families of models, and what each can do"),
     "data": ("data", "the data sets known by name"),
     "reproduce": ("reproduce", "reproduce NAME: a published figure, rerun and put beside the paper's"),

@@ -140,7 +140,7 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
         name=run.path.name,
         family=recipe.family,
         data=str(recipe.data["name"]),
-        learnt=_sentence(run),
+        learnt=sentence(run),
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         verdicts=[Verdict(**verdict) for verdict in recipe.verdicts],
         samples=None if samples is None else grids.png(samples),
@@ -211,7 +211,8 @@ def machine() -> str:
     return f"{name}, {threads} thread{'s' if threads > 1 else ''}, {device}"
 
 
-def _sentence(run: Run) -> str:
+def sentence(run: Run) -> str:
+    """What a run learnt, in a sentence."""
     counts, space = run.recipe.data["counts"], run.recipe.space
     given = " and their class" if hasattr(space.y, "names") else ""
     if isinstance(space.y, Space):

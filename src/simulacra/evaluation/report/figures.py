@@ -78,6 +78,15 @@ EXPLANATIONS = {
     "real on samples": "How well samples are recognised by a classifier that learnt from real data.",
     "gain from samples": "What learning from samples as well as real data adds to accuracy on real data.",
     "accuracy": "The share of held-out examples whose class is named rightly.",
+    "samples among the nearest": "Of the examples that lie far nearer to one training example than to any other, the"
+    " share that are samples and not held out: above their share of all examples, single ones were copied.",
+    "data-copying c_t": "Whether samples lie nearer to training examples than unseen ones do (far below 0), or farther"
+    " (far above), place by place.",
+    "membership by": "What an attacker can tell by this score: the area is how often a training example scores above a"
+    " held-out one, the hits are the share of training examples above nearly all held-out ones.",
+    "amplification of": "The share of this group in samples less its share in the training data, what the classifier"
+    " mistakes taken into account.",
+    "training texts recovered": "How often the model, given how a training text begins, goes on word for word.",
     **ROWS,
 }
 
