@@ -1,11 +1,13 @@
 """Optimiser settings: which parameter goes where, and with what rate."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from simulacra.core.muon import Orthogonal, orthogonalised
-from simulacra.core.optimisers import AdamW, Muon, Optimiser, Warmup, constant
+from simulacra.core.optimisers import AdamW, Muon, Optimiser, Warmup, constant, lazy
 from simulacra.core.randomness import Rng
 
 
@@ -131,3 +133,11 @@ def test_warmup_over_the_whole_budget_is_a_straight_line():
     schedule = Warmup(decay=1.0)
     for fraction in (0.0, 0.3, 1.0):
         assert schedule(fraction, 0) == pytest.approx(1 - fraction)
+
+
+def test_a_lazy_players_rate_and_momenta_stand_for_as_many_steps():
+    # Karras et al. 2020, appendix B: c = k / (k + 1)
+    settings = lazy(AdamW(lr=2e-3, betas=(0.0, 0.99)), 16)
+    assert math.isclose(settings.lr, 2e-3 * 16 / 17)
+    assert settings.betas[0] == 0
+    assert math.isclose(settings.betas[1] ** 17, 0.99**16)

@@ -34,6 +34,7 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.any_order import AnyOrder, AnyOrderConfig
 from simulacra.families.bayesian_network import BayesianNetwork, BayesianNetworkConfig
+from simulacra.families.biggan import BigGAN, BigGANConfig
 from simulacra.families.consistency import Consistency, ConsistencyConfig, FromTeacher
 from simulacra.families.copula import Copula, CopulaConfig
 from simulacra.families.dcgan import DCGAN, DCGANConfig
@@ -63,7 +64,9 @@ from simulacra.families.mixed_diffusion import MixedDiffusion, MixedDiffusionCon
 from simulacra.families.naive_bayes import NaiveBayes, NaiveBayesConfig
 from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
+from simulacra.families.r3gan import R3GAN, R3GANConfig
 from simulacra.families.smote import SMOTE, SMOTEConfig
+from simulacra.families.stylegan import StyleGAN, StyleGANConfig
 from simulacra.families.table_gan import TableGAN, TableGANConfig
 from simulacra.families.tarflow import TarFlow, TarFlowConfig
 from simulacra.families.transformer import Sequences, TransformerConfig
@@ -100,6 +103,7 @@ from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.missingness import SelfMasking
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
+from simulacra.nets.styles import Adaptive
 from simulacra.nets.text_encoder import Convolved
 from simulacra.nets.tokens import Bidirectional, RowsOrShape
 from simulacra.uses.compress import compress, decompress
@@ -259,6 +263,20 @@ def dcgan(space: Space, **settings: Any) -> Callable[[], DCGAN]:
     return lambda: DCGAN(DCGANConfig(latent=4, width=4, **settings), space, rng=1)
 
 
+def stylegan(space: Space, **settings: Any) -> Callable[[], StyleGAN]:
+    small = StyleGANConfig(latent=4, style=6, mapping=2, base=32, widest=6, **settings)
+    return lambda: StyleGAN(small, space, rng=1)
+
+
+def r3gan(space: Space, **settings: Any) -> Callable[[], R3GAN]:
+    small = R3GANConfig(latent=4, width=4, widest=8, blocks=1, channels_a_group=4, **settings)
+    return lambda: R3GAN(small, space, rng=1)
+
+
+def biggan(space: Space, **settings: Any) -> Callable[[], BigGAN]:
+    return lambda: BigGAN(BigGANConfig(chunk=3, shared=4, width=8, widest=8, **settings), space, rng=1)
+
+
 def hvae(space: Space, **settings: Any) -> Callable[[], HVAE]:
     return lambda: HVAE(HVAEConfig(groups=(1, 1), latent=2, width=4, **settings), space, rng=1)
 
@@ -413,6 +431,12 @@ ROWS: dict[str, Callable[[], Any]] = {
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
+    "stylegan, pictures with labels": stylegan(PICTURES),
+    "stylegan, adaptive norms, colour": stylegan(COLOUR, synthesis=Adaptive(), path_length=None, mixing=0.0),
+    "r3gan, pictures with labels": r3gan(PICTURES),
+    "r3gan, colour": r3gan(COLOUR),
+    "biggan, pictures with labels": biggan(PICTURES),
+    "biggan, colour": biggan(COLOUR, alike=0.0, rounds=1),
     "flow, plane": flows(PLANE),
     "flow, plane with labels": flows(CHOSEN, nsf_autoregressive),
     "flow, bounded": flows(UNIT),
@@ -511,6 +535,9 @@ CAN: dict[str, set[type[Any]]] = {
     },
     "gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "dcgan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
+    "stylegan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
+    "r3gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
+    "biggan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "flow": {Learner, Fitter, Sampler, Likelihood, Decoder, Invertible, Labelled},
     "flow, given another space": {Learner, ConditionalSampler, Likelihood, Decoder, Invertible},
     "glow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},

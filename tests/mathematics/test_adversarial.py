@@ -171,3 +171,36 @@ def test_penalties_reach_the_critics_weights():
     game.r1(game.slope_of(linear(w)), x, x, Rng(1)).mean().backward()
     assert w.grad is not None
     assert torch.allclose(w.grad, w.detach())
+
+
+def test_path_length_of_a_linear_picture_is_the_norm_of_its_transpose():
+    # Karras et al. 2020, eq. 4 and appendix C: for J = c Q, Q of orthonormal columns, E |J^T y| is c times the mean
+    # of a chi variable, here over sqrt(h w)
+    d, c, h, w = 6, 2, 3, 4
+    matrix = Rng(0)("a").normal((c * h * w, d), dtype=torch.float64)
+    style = Rng(0)("w").normal((5, 1, d), dtype=torch.float64).requires_grad_()
+    noise = Rng(0)("y").normal((5, c, h, w), dtype=torch.float64)
+
+    def length(a: Tensor) -> Tensor:
+        return game.path_lengths((style[:, 0] @ a.T).reshape(5, c, h, w), style, noise)
+
+    truth = (noise.flatten(1) @ matrix).norm(dim=1) / math.sqrt(h * w)
+    assert torch.allclose(length(matrix), truth)
+    q = torch.linalg.qr(matrix)[0]
+    many = Rng(1).normal((20_000, c * h * w), dtype=torch.float64)
+    chi = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
+    assert math.isclose((many @ (3 * q)).norm(dim=1).mean().item(), 3 * chi, rel_tol=0.01)
+    assert torch.allclose(length(3 * q), 3 * length(q))
+
+
+def test_path_length_is_the_root_mean_square_over_layers_and_can_be_differentiated():
+    style = Rng(0)("w").normal((3, 4, 6), dtype=torch.float64).requires_grad_()
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    noise = torch.ones((3, 1, 1, 24), dtype=torch.float64)
+    # layer l has slope l + 1 in each of its 6 entries
+    layers = torch.arange(1.0, 5.0, dtype=torch.float64)[:, None]
+    length = game.path_lengths((scale * layers * style).reshape(3, 1, 1, 24), style, noise)
+    truth = math.sqrt((1 + 4 + 9 + 16) * 6 / 4 / 24)
+    assert torch.allclose(length, torch.full((3,), truth, dtype=torch.float64))
+    (slope,) = torch.autograd.grad(length.sum(), scale)
+    assert math.isclose(slope.item(), 3 * truth)

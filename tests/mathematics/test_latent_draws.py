@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from simulacra.core.randomness import Rng
-from simulacra.mathematics.latent_draws import Draw, even, independent, multipliers
+from simulacra.mathematics.latent_draws import Draw, Truncated, even, independent, multipliers
 
 EXACTLY: dict[str, Any] = {"dtype": torch.float64, "device": torch.device("cpu")}
 
@@ -39,7 +39,7 @@ def test_every_square_of_the_plane_holds_its_share_of_a_batch():
         assert held.double().std() < 1.4  # independent ones: 2.8
 
 
-@pytest.mark.parametrize("draw", [even, independent])
+@pytest.mark.parametrize("draw", [even, independent, Truncated(0.7)])
 def test_rows_do_not_depend_on_how_many_are_drawn(draw: Draw):
     whole = draw(Rng(1)("z"), (100, 3), **EXACTLY)
     assert torch.equal(draw(Rng(1)("z").rows(40), (60, 3), **EXACTLY), whole[40:])
@@ -67,3 +67,16 @@ def test_an_integral_is_met_closer_than_by_chance():
 def test_too_many_dimensions_are_refused():
     with pytest.raises(ValueError, match="at most 8 dimensions; got 9: use independent"):
         even(Rng(0), (1, 9), **EXACTLY)
+
+
+@pytest.mark.parametrize("bound", [0.04, 0.5, 2.0])
+def test_truncated_entries_are_normal_ones_that_lie_inside(bound: float):
+    # Brock et al. 2019, section 3.1: those beyond are drawn again, so the law is that of the rest
+    x = Truncated(bound)(Rng(0), (4_000, 2), **EXACTLY).flatten()
+    assert x.abs().max() < bound
+    low, high = (torch.special.ndtr(torch.tensor(s * bound, dtype=torch.float64)) for s in (-1, 1))
+    ranked = ((torch.special.ndtr(x) - low) / (high - low)).sort().values
+    distance = (ranked - torch.linspace(0, 1, len(x), dtype=torch.float64)).abs().max()
+    assert distance < 1.95 / math.sqrt(len(x))  # Kolmogorov: a chance of 1e-3
+    with pytest.raises(ValueError, match="must be positive; got 0"):
+        Truncated(0.0)

@@ -39,6 +39,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "merge": ("exchange:main_merge", "merge RUN --out DIR: adapters added to the weights they stand on"),
     "export": ("exchange:main_export", "export diffusers RUN --out DIR: a run as another library reads it"),
     "import": ("exchange:main_import", "import DIR --out RUN: a directory of diffusers as a run"),
+    "mark": ("marking:main_mark", "mark --new-key KEY; mark PICTURE --key KEY --out FILE.png: a secret mark in pixels"),
+    "verify": ("marking:main_verify", "verify FILE|FOLDER --key KEY: whether it carries the mark of a key, with a p"),
     "study": ("study", "study new|serve|result|plan: human evaluation, with intervals"),
     "laws": ("laws", "laws RUN|MODULE:FACTORY: the conformance battery"),
     "audit": ("audit:main_audit", "audit RUN: copying, membership, fairness: pass, attention or not measured"),

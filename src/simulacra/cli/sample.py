@@ -8,7 +8,7 @@ import time
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import tyro
@@ -25,9 +25,13 @@ from simulacra.mathematics.decoding import chosen as decoding
 from simulacra.modalities.samples import write_samples
 from simulacra.modalities.text import write_texts
 from simulacra.recipes.families import SETTINGS
+from simulacra.responsibility.keys import Key, read_key
+from simulacra.responsibility.marking import marked
+from simulacra.responsibility.tokens import Green, Mark, Tournament
 from simulacra.runs import Run, load
 
 T = TypeVar("T")
+ARRAYS = (".npy", ".npz", "")  # what holds pictures one by one, a folder included
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,8 @@ class Options:
         given: of a table: columns that every row is to have, as age=40 sex=Female.
         average: width of the weights' average, made of those a run fitted with --snapshots has stored: 0.05, 0.1 ...
         guide: another run, of a weaker model of the same data, to be guided away from (with --guidance 2, say).
+        mark: a key file to mark what is drawn with: pictures in their pixels, texts in the choice of their tokens.
+        mark_tokens: how tokens are marked: tournament keeps the model's distribution, green is found in shorter texts.
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
         prompt: what texts begin with: they are written to the terminal as they are drawn, one unless n is given.
         tokens: how many tokens follow a prompt, at most.
@@ -54,6 +60,8 @@ class Options:
     given: tuple[str, ...] = ()
     average: float | None = None
     guide: Path | None = None
+    mark: Path | None = None
+    mark_tokens: Literal["tournament", "green"] = "tournament"
     seed: int = 0
     prompt: str | None = None
     tokens: int = 500
@@ -70,11 +78,14 @@ def main(arguments: Sequence[str]) -> None:
         method = run.model.sample_given
     else:
         method = require(run.model, Sampler, "sample").sample
-    options, own = with_own(Options(), method, ("n", "y", "y_length", "rng", "guide"), rest, "sample RUN")
+    options, own = with_own(Options(), method, ("n", "y", "y_length", "rng", "guide", "changes"), rest, "sample RUN")
     run = run if options.average is None else run.averaged(options.average)
     guide = None if options.guide is None else load(options.guide)
     if options.given and run.table is None:
         raise ValueError(f"columns are given to runs of tables, and this is one of {run.recipe.space.measure}")
+    key = None if options.mark is None else read_key(options.mark)
+    if key is not None and run.table is not None:
+        raise ValueError("rows of a table carry no mark; leave --mark out")
     if run.table is not None:
         from simulacra.cli import tables
 
@@ -82,8 +93,10 @@ def main(arguments: Sequence[str]) -> None:
                     given=options.given, y=options.y, seed=options.seed, own=own)  # fmt: skip
         return
     if options.prompt is not None:
-        _continue(run, options, own)
+        _continue(run, options, own, _changes(method, key, options))
         return
+    if key is not None and run.encoding is not None:
+        own = {**own, "changes": _changes(method, key, options)}
     n, began = 64 if options.n is None else options.n, time.perf_counter()
     y: str | Tensor | None = options.y
     if y == HELD_OUT and isinstance(run.recipe.space.y, Space):
@@ -93,14 +106,25 @@ def main(arguments: Sequence[str]) -> None:
         y = given
     batch = run.sample(n, y=y, seed=options.seed, guide=guide, **own)
     if run.encoding is None:
-        say(write_samples(batch, run.recipe.space, options.out or Path("samples.png")))
+        out = options.out or Path("samples.png")
+        batch = batch if key is None else marked(batch, run.recipe.space, key, grid=out.suffix not in ARRAYS)
+        say(write_samples(batch, run.recipe.space, out) + ("" if key is None else f", marked with key {key.name}"))
         return
     assert isinstance(batch.x, Tensor)
     told = _rate(batch.x.numel() if batch.length is None else int(batch.length.sum()), began)
     say(f"{write_texts(run.texts(batch), options.out or Path('samples.txt'))}, {told}")
 
 
-def _continue(run: Run, options: Options, own: dict[str, Any]) -> None:
+def _changes(method: Callable[..., Any], key: Key | None, options: Options) -> tuple[Mark, ...]:
+    """The mark in tokens that is asked for; ValueError for a model whose choice of tokens cannot be changed."""
+    if key is None:
+        return ()
+    if "changes" not in inspect.signature(method).parameters:
+        raise ValueError("this model does not draw token after token, so its texts carry no mark; leave --mark out")
+    return (Green(key=key) if options.mark_tokens == "green" else Tournament(key=key),)
+
+
+def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark, ...]) -> None:
     """Texts that go on from a prompt, shown as they are drawn."""
     model, encoding = require(run.model, Prompted, "a prompt"), run.encoding
     if encoding is None:
@@ -112,6 +136,7 @@ def _continue(run: Run, options: Options, own: dict[str, Any]) -> None:
     changes = decoding(
         **{k: v for k, v in own.items() if k in ("temperature", "top_k", "top_p", "min_p", "repetition")}
     )
+    changes = (*changes, *marks)
     began, written, texts = time.perf_counter(), 0, list[str]()
     for number in range(n):
         pieces: list[int] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -60,6 +60,16 @@ class AdamW:
         """One fused AdamW over all parameters."""
         parameters = [p for p in module.parameters() if p.requires_grad]
         return [_adamw(parameters, self)]
+
+
+def lazy(settings: AdamW, every: int) -> AdamW:
+    """Settings for a player that also takes a lazy turn every ``every`` steps: Karras et al. 2020, appendix B.
+
+    With c = every / (every + 1) the rate becomes c lr and the momenta beta^c, so that every + 1 steps of it move and
+    forget as much as ``every`` steps did.
+    """
+    c = every / (every + 1)
+    return replace(settings, lr=c * settings.lr, betas=(settings.betas[0] ** c, settings.betas[1] ** c))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,7 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, NonSaturating
-from simulacra.nets.adversarial import Duel, Regulariser, class_count
-from simulacra.nets.continuum import Continuum
+from simulacra.nets.adversarial import Duel, Regulariser, class_count, picture_shape
 from simulacra.nets.initialise import initialise, normal
 from simulacra.nets.norm import BatchNorm
 from simulacra.nets.thin import FromPicture, ToPicture
@@ -129,23 +128,13 @@ class Critic(nn.Module):
         return score if self.labels is None else score + (self.labels(y) * f).sum(1)
 
 
-def picture_shape(space: Space) -> tuple[int, int, int]:
-    """(c, h, w) of a space of one picture; ValueError for anything else, or sides outside 8..256."""
-    shape = Continuum.of(space, "a DCGAN").event
-    if len(shape) != 3:
-        raise ValueError(f"a DCGAN needs pictures of shape (channels, height, width); got {shape}, use gan instead")
-    if not (min(shape[1:]) >= 8 and max(shape[1:]) <= 256):
-        raise ValueError(f"a DCGAN makes pictures of 8 to 256 a side; got {shape[1]}x{shape[2]}, resize them")
-    return shape[0], shape[1], shape[2]
-
-
 class DCGAN(nn.Module):
     """A convolutional generator and critic; conditional on the class where the space has classes."""
 
     def __init__(self, config: DCGANConfig, space: Space, *, rng: Rng | int = 0) -> None:
         super().__init__()
         self.config, self.space = config, space
-        shape, classes = picture_shape(space), class_count(space)
+        shape, classes = picture_shape(space, "a DCGAN", 8, 256), class_count(space)
         self.duel = Duel(
             space,
             Generator(config.latent, config.width, shape, classes),

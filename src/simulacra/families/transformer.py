@@ -144,6 +144,7 @@ class Sequences(nn.Module, ABC):
         top_p: float | None = None,
         min_p: float | None = None,
         repetition: float = 1.0,
+        changes: Sequence[Change] = (),
         along: StepsOf = Cached,
     ) -> Batch:
         """n sequences; y (n,) classes, None: drawn from their learned marginal.
@@ -152,10 +153,12 @@ class Sequences(nn.Module, ABC):
         top_k, top_p, min_p  which tokens are left to draw from: the k likeliest; the fewest that hold probability p;
                      those at least so many times as likely as the likeliest.
         repetition   at least 1: the power to which probabilities of tokens that are there already are raised.
+        changes      further ones to the distributions that are drawn from, after those: a mark, say.
         """
-        rng, changes = Rng.of(rng), chosen(
+        rng, usual = Rng.of(rng), chosen(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition=repetition
         )  # fmt: skip
+        changes = (*usual, *changes)
         y = self.marginal.draw(n, rng("y")) if y is None else y
         parts: list[Batch] = []
         for first in range(0, max(n, 1), ROWS):

@@ -192,3 +192,14 @@ def gradient_penalty(slope: Slope, real: Tensor, fake: Tensor, rng: Rng) -> Scor
     # a norm's gradient at 0 is 0, a square root's infinite
     norm = cast(Tensor, torch.linalg.vector_norm(gradient, dim=1))  # pyright: ignore[reportUnknownMemberType]
     return (norm - 1).square()
+
+
+def path_lengths(picture: Tensor, style: Float[Tensor, "batch layers width"], noise: Tensor) -> Scores:
+    """|J^T y| of each example, (b,), J the derivative of its picture in its style: Karras et al. 2020, eq. 4.
+
+    ``picture`` (b, c, h, w) was computed from ``style``, ``noise`` y ~ N(0, 1) has its shape and is divided by
+    sqrt(h w). The square is the mean over the layers of a style; differentiable in what made the picture.
+    """
+    shown = (picture * noise).sum() / (picture.shape[-2] * picture.shape[-1]) ** 0.5
+    (gradient,) = torch.autograd.grad(shown, style, create_graph=True)
+    return (gradient.square().sum(2).mean(1) + 1e-20).sqrt()

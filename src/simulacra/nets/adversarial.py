@@ -22,7 +22,18 @@ from simulacra.nets.norm import holding
 from simulacra.nets.shown import Opinion, Opinions, Shown, through
 
 Penalty = Callable[[Slope, Tensor, Tensor, Rng], Tensor]
+Make = Callable[[Tensor, "Tensor | None", Rng], Tensor]  # (z, y, rng) -> free output, as a generator that draws has it
 ROWS = 512  # rows sampled or counted at a time: a generator's widest layer for that many fits in memory
+
+
+def geometric(first: float, final: float, share: Tensor) -> Tensor:
+    """From first to final by an equal factor at every step; share of the way 0 .. 1."""
+    return first * (final / first) ** share
+
+
+def cosine(first: float, final: float, share: Tensor) -> Tensor:
+    """From first to final along half a cosine, slowly at both ends: how Huang et al. 2024 let gamma fall."""
+    return final + (first - final) * 0.5 * (1 + (math.pi * share).cos())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +41,9 @@ class Regulariser:
     """A penalty on the critic: (slope, real, fake, rng) -> (b,), times a weight.
 
     weight  gamma for R1 and R2 (``mathematics.adversarial``), lambda for the gradient penalty.
-    final   where the weight ends, after falling by an equal factor at each of the first ``steps`` steps; None: it
-            stays. A critic that is smooth first and sharp last finds all modes before it tells their shapes.
+    final   where the weight ends after ``steps`` steps; None: it stays. A critic that is smooth first and sharp last
+            finds all modes before it tells their shapes.
+    fall    (weight, final, share of the way) -> weight: how it gets there, by an equal factor a step unless told.
     every   1: added to the critic's loss. k > 1: a turn of its own every k steps, shared by all of this k, its loss
             multiplied by k (lazy regularisation, Karras et al. 2020, appendix B).
     """
@@ -41,6 +53,7 @@ class Regulariser:
     final: float | None = None
     steps: int = 10_000
     every: int = 1
+    fall: Callable[[float, float, Tensor], Tensor] = geometric
 
     def __post_init__(self) -> None:
         if self.weight < 0:
@@ -54,15 +67,18 @@ class Regulariser:
         """The weight at a step, a scalar tensor."""
         if self.final is None:
             return self.weight
-        return self.weight * (self.final / self.weight) ** (step / self.steps).clamp(max=1)
+        return self.fall(self.weight, self.final, (step / self.steps).clamp(max=1))
 
 
 class Duel(nn.Module):
     """Two networks and their game, in standardised units u (``Continuum``).
 
-    generator  (z (b, latent), y (b, classes) or None) -> free output (b, *event).
+    generator  (z (b, latent), y (b, classes) or None) -> free output (b, *event). One whose attribute ``draws`` is true
+               is handed an rng as well where it learns or samples, for noise of its own.
     critic     (u (b, *event), y likewise) -> scores (b,).
     draw       how the latents of a batch to learn from are drawn; those of samples are independent.
+    rounds     steps of the critic for each of the generator's.
+    burden     generator -> a number that is added to its loss, such as a penalty on its weights.
     y holds probabilities: one-hot where the label is known, the labels' marginal where it is not.
     """
 
@@ -79,8 +95,13 @@ class Duel(nn.Module):
         game: Game,
         regularisers: Sequence[Regulariser],
         draw: Draw = independent,
+        rounds: int = 1,
+        burden: Callable[[nn.Module], Tensor] | None = None,
     ) -> None:
         super().__init__()
+        if rounds < 1:
+            raise ValueError(f"the critic takes at least 1 step for each of the generator's; got rounds={rounds}")
+        self.rounds, self.burden = rounds, burden
         self.generator, self.critic, self.draw = generator, critic, draw
         self.continuum = Continuum.of(space, "an adversarial game")
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
@@ -109,7 +130,7 @@ class Duel(nn.Module):
             if r.every > 1:
                 lazy.setdefault(r.every, []).append((i, r))
         return [
-            Turn(name="generator", player="generator", loss=self.generator_loss),
+            Turn(name="generator", player="generator", loss=self.generator_loss, every=self.rounds),
             Turn(name="critic", player="critic", loss=self.critic_loss, second_order=joint, after=self._advance),
             *(
                 Turn(name=named(rules), player="critic", loss=self._lazily(rules), every=every, second_order=True)
@@ -143,7 +164,12 @@ class Duel(nn.Module):
         with torch.no_grad():
             on_real = self.critic(u, y) if self.game.relative else None
         loss = self.game.generator(on_fake, on_real)
-        return Loss.of(loss if opinion is None else through(loss, opinion, fake), generator=loss)
+        terms = {"generator": loss}
+        felt = loss if opinion is None else through(loss, opinion, fake)
+        if self.burden is not None:
+            terms["burden"] = burden = self.burden(self.generator).to(loss.dtype).expand_as(loss)
+            felt = felt + burden
+        return Loss.of(felt, **terms)
 
     def seen(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """A batch as the networks see it: u (b, *event), y (b, classes) or None."""
@@ -172,10 +198,15 @@ class Duel(nn.Module):
             raise ValueError(f"labels lie in 0 .. {self.classes - 1}; got {int(y.min())} .. {int(y.max())}")
         return nn.functional.one_hot(y, self.classes).to(self.label_log_marginal.dtype)
 
-    def fake(self, like: Tensor, y: Tensor | None, rng: Rng, draw: Draw = independent) -> Tensor:
-        """Generated examples, u, as many as ``like`` has rows."""
+    def fake(
+        self, like: Tensor, y: Tensor | None, rng: Rng, draw: Draw = independent, make: Make | None = None
+    ) -> Tensor:
+        """Generated examples, u, as many as ``like`` has rows; ``make`` stands in for the generator."""
         z = draw(rng("z"), (len(like), self.latent.only.shape[0]), dtype=like.dtype, device=like.device)
-        return self.continuum.within(self.generator(z, y))
+        if make is not None:
+            return self.continuum.within(make(z, y, rng("generator")))
+        own = (rng("generator"),) if getattr(self.generator, "draws", False) else ()
+        return self.continuum.within(self.generator(z, y, *own))
 
     @torch.no_grad()
     def fit(self, data: Data) -> None:
@@ -197,8 +228,19 @@ class Duel(nn.Module):
         return self.label_log_marginal
 
     @torch.no_grad()
-    def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int = 0) -> Batch:
-        """n decoded examples; y int64 (n,), None: from the marginal. Sampling in parts equals sampling at once."""
+    def sample(
+        self,
+        n: int,
+        *,
+        y: Tensor | None = None,
+        rng: Rng | int = 0,
+        draw: Draw = independent,
+        make: Make | None = None,
+    ) -> Batch:
+        """n decoded examples; y int64 (n,), None: from the marginal. Sampling in parts equals sampling at once.
+
+        ``draw`` and ``make`` stand in for how latents are drawn and for the generator: what truncation changes.
+        """
         rng, device = Rng.of(rng), self.steps.device
         if self.classes and y is None:
             y = rng("y").categorical(self.label_log_marginal.expand(n, -1))
@@ -206,7 +248,7 @@ class Duel(nn.Module):
         like = torch.empty((n, 0), dtype=next(self.generator.parameters()).dtype, device=device)
         with evaluating(self.generator):
             parts = [
-                self.fake(like[i : i + ROWS], known if known is None else known[i : i + ROWS], rng.rows(i))
+                self.fake(like[i : i + ROWS], known if known is None else known[i : i + ROWS], rng.rows(i), draw, make)
                 for i in range(0, max(n, 1), ROWS)
             ]
         return Batch(x=self.continuum.decoded(torch.cat(parts)), y=y)
@@ -287,6 +329,25 @@ class Look:
         return self.slopes[point]
 
 
+class Projection(nn.Module):
+    """(f (b, features), y (b, classes) or None) -> scores (b,): w . f + gain (V y) . f, Miyato & Koyama 2018, eq. 3.
+
+    linear  (into, out) -> a linear layer without bias: games of differences between scores leave a constant where it
+            is, it would never learn.
+    """
+
+    def __init__(
+        self, features: int, classes: int, *, linear: Callable[[int, int], nn.Module], gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.score, self.gain = linear(features, 1), gain
+        self.labels = linear(classes, features) if classes else None
+
+    def forward(self, f: Tensor, y: Tensor | None) -> Tensor:
+        score = self.score(f).squeeze(1)
+        return score if self.labels is None or y is None else score + self.gain * (self.labels(y) * f).sum(1)
+
+
 def named(rules: Sequence[tuple[int, Regulariser]]) -> str:
     """The name of the turn that such numbered penalties take together."""
     return "+".join(f"{r.penalty.__name__}-{i}" for i, r in rules)
@@ -308,6 +369,16 @@ class evaluating:
 
     def __exit__(self, *error: object) -> None:
         self.module.train(self.before)
+
+
+def picture_shape(space: Space, user: str, least: int, most: int) -> tuple[int, int, int]:
+    """(c, h, w) of a space of one picture; ValueError, naming its ``user``, for other things or sides out of range."""
+    shape = Continuum.of(space, user).event
+    if len(shape) != 3:
+        raise ValueError(f"{user} needs pictures of shape (channels, height, width); got {shape}, use gan instead")
+    if not (min(shape[1:]) >= least and max(shape[1:]) <= most):
+        raise ValueError(f"{user} makes pictures of {least} to {most} a side; got {shape[1]}x{shape[2]}, resize them")
+    return shape[0], shape[1], shape[2]
 
 
 def class_count(space: Space) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -78,10 +80,10 @@ class BatchNorm(nn.Module):
 
 
 class holding:
-    """A module whose batch norms leave their running statistics alone for a while, for a batch seen before."""
+    """A module whose layers with a switch ``held`` leave their statistics alone for a while: a batch seen before."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.norms = [m for m in module.modules() if isinstance(m, BatchNorm)]
+        self.norms: list[Any] = [m for m in module.modules() if hasattr(m, "held")]
 
     def __enter__(self) -> None:
         for norm in self.norms:

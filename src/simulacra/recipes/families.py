@@ -12,6 +12,7 @@ from simulacra.core.space import Classes, Space
 from simulacra.families import (
     any_order,
     bayesian_network,
+    biggan,
     consistency,
     copula,
     dcgan,
@@ -29,7 +30,9 @@ from simulacra.families import (
     mixed_diffusion,
     naive_bayes,
     pixelcnn,
+    r3gan,
     smote,
+    stylegan,
     table_gan,
     tarflow,
     transformer,
@@ -78,9 +81,11 @@ from simulacra.nets import (
     lora,
     magnitude_preserving,
     missingness,
+    modulated,
     picture_flow,
     residual_unet,
     spreading,
+    styles,
     text_encoder,
     tokens,
     transforms,
@@ -94,18 +99,17 @@ from simulacra.training.settings import Training
 # what a recipe.json may name
 SETTINGS = table((
     # families
-    any_order, bayesian_network, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow,
+    any_order, bayesian_network, biggan, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow,
     flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae, kernel_density, mixed_diffusion, naive_bayes,
-    pixelcnn, smote, table_gan, tarflow, transformer, vae, vqvae,
+    pixelcnn, r3gan, smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
     adversarial, asked, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder,
     latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
-    duels, fourier, heads, lora, magnitude_preserving, missingness, picture_flow, residual_unet, spreading,
-    text_encoder, tokens,
-    transforms,
+    duels, fourier, heads, lora, magnitude_preserving, missingness, modulated, picture_flow, residual_unet, spreading,
+    styles, text_encoder, tokens, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
@@ -191,6 +195,44 @@ def dcgan_recipe(space: Space, examples: int) -> tuple[dcgan.DCGANConfig, Traini
     """Radford et al.'s networks, as wide as the picture is large."""
     steps = passes(examples, 64, epochs=60, low=1_500, high=20_000)
     return dcgan.DCGANConfig(width=32 if small(space) else 64), Training(steps=steps, batch=64)
+
+
+def stylegan_recipe(space: Space, examples: int) -> tuple[stylegan.StyleGANConfig, Training]:
+    """As wide as a CPU bears up to 32 a side, the published widths beyond; R1's gamma as pixels and batch have it."""
+    batch, (_, height, width) = 32, space.only.shape if space.layout == "grid" else (1, 1, 1)
+    gamma = 2e-4 * height * width / batch  # Karras et al. 2020, "Training GANs with limited data", appendix C
+    r1 = replace(stylegan.R1, weight=gamma)
+    steps = passes(examples, batch, epochs=60, low=3_000, high=50_000)
+    config = stylegan.StyleGANConfig(regularisers=(r1,))
+    if max(height, width) <= 32:
+        config = replace(config, latent=64, style=64, mapping=2, base=512, widest=64)
+    return config, Training(steps=steps, batch=batch)
+
+
+def r3gan_recipe(space: Space, examples: int) -> tuple[r3gan.R3GANConfig, Training]:
+    """Narrow networks up to 32 a side, the published widths beyond; gamma falls over the first half of the run."""
+    _, height, width = space.only.shape if space.layout == "grid" else (1, 1, 1)
+    steps = passes(examples, 64, epochs=60, low=3_000, high=50_000)
+    rules = tuple(replace(r, steps=steps // 2) for r in r3gan.SMOOTH)
+    config = r3gan.R3GANConfig(regularisers=rules)
+    if max(height, width) <= 32:
+        fast = optimisers.AdamW(lr=1e-3, betas=(0.0, 0.99), schedule=optimisers.Warmup(steps=100, decay=0.3, final=0.1))
+        config = replace(config, width=32, widest=128, blocks=1, generator_optimiser=fast, critic_optimiser=fast)
+    return config, Training(steps=steps, batch=64)
+
+
+def biggan_recipe(space: Space, examples: int) -> tuple[biggan.BigGANConfig, Training]:
+    """Narrow networks and faster ones up to 32 a side, the published ones beyond."""
+    _, height, width = space.only.shape if space.layout == "grid" else (1, 1, 1)
+    steps = passes(examples, 64, epochs=60, low=3_000, high=50_000)
+    config = biggan.BigGANConfig()
+    if max(height, width) <= 32:
+        slow, fast = (optimisers.AdamW(lr=lr, betas=(0.0, 0.999)) for lr in (2e-4, 8e-4))
+        config = replace(
+            config, chunk=16, shared=32, width=32, widest=128, attention=16,
+            generator_optimiser=slow, critic_optimiser=fast,
+        )  # fmt: skip
+    return config, Training(steps=steps, batch=64)
 
 
 def flow_recipe(space: Space, examples: int) -> tuple[flow.FlowConfig, Training]:
@@ -370,6 +412,9 @@ FAMILIES: dict[str, Family] = {
     "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=gan_recipe),
     "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=dcgan_recipe),
+    "r3gan": Family(config=r3gan.R3GANConfig, build=r3gan.R3GAN, recipe=r3gan_recipe),
+    "stylegan": Family(config=stylegan.StyleGANConfig, build=stylegan.StyleGAN, recipe=stylegan_recipe),
+    "biggan": Family(config=biggan.BigGANConfig, build=biggan.BigGAN, recipe=biggan_recipe),
     "glow": Family(config=glow.GlowConfig, build=glow.Glow, recipe=glow_recipe),
     "tarflow": Family(config=tarflow.TarFlowConfig, build=tarflow.TarFlow, recipe=tarflow_recipe),
     "pixelcnn": Family(config=pixelcnn.PixelCNNConfig, build=pixelcnn.build, recipe=pixelcnn_recipe),

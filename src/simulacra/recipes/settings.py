@@ -56,18 +56,18 @@ def from_json(value: Any, known: Mapping[str, Any]) -> Any:
         return tuple(from_json(v, known) for v in value)
     if not isinstance(value, dict):
         return value
+    if "is" in value:  # first: a setting may be called like one of the marks below
+        kind: Any = _find(value["is"], known)
+        names = {f.name for f in dataclasses.fields(kind) if f.init}
+        if unknown := set(value) - names - {"is"}:
+            raise ValueError(f"{value['is']} has no setting {sorted(unknown)}; expected some of {sorted(names)}")
+        return kind(**{k: from_json(v, known) for k, v in value.items() if k != "is"})
     if "float" in value:
         return float(value["float"])
     if "mapping" in value:
         return {k: from_json(v, known) for k, v in value["mapping"].items()}
     if "function" in value:
         return _find(value["function"], known)
-    if "is" in value:
-        kind: Any = _find(value["is"], known)
-        names = {f.name for f in dataclasses.fields(kind) if f.init}
-        if unknown := set(value) - names - {"is"}:
-            raise ValueError(f"{value['is']} has no setting {sorted(unknown)}; expected some of {sorted(names)}")
-        return kind(**{k: from_json(v, known) for k, v in value.items() if k != "is"})
     raise ValueError(f"not a setting: {value!r}")
 
 
