@@ -42,7 +42,12 @@ def copies(repetitions: int = REPETITIONS) -> list[Row]:
     from bench.harness import Row
 
     rows: list[Row] = []
-    for share, noise, target in ((0.0, 0.0, "0.02 .. 0.08"), (0.01, 0.0, ""), (0.05, 0.0, ">= 0.9"), (0.05, 0.2, "")):
+    for share, noise, target in (
+        (0.0, 0.0, "0.02 .. 0.08"),
+        (0.01, 0.0, ">= 0.9"),
+        (0.05, 0.0, ">= 0.9"),
+        (0.05, 0.2, ""),
+    ):
         tail = cells = 0
         for i in range(repetitions):
             train, held, fake = world("train", TRAIN, i), world("held", N, i), world("fake", N, i)

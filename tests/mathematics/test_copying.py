@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -21,7 +22,7 @@ def test_mann_whitney_is_scipys_with_ties():
 
 def test_the_tail_is_fishers_exact_test():
     a, b = Rng(1)("a").uniform((30,), dtype=torch.float64), Rng(1)("b").uniform((50,), dtype=torch.float64)
-    found = tail_test(a, b, rng=Rng(0), share=0.25)
+    found = tail_test(a, b, rng=Rng(0), shares=(0.25,))
     k = found.count
     theirs = stats.fisher_exact([[k, 20 - k], [30 - k, 50 - 20 + k]], alternative="greater")
     assert found.smallest == 20
@@ -30,11 +31,34 @@ def test_the_tail_is_fishers_exact_test():
 
 
 def test_the_tail_is_uniform_where_all_values_are_equal():
-    p = torch.tensor([tail_test(torch.zeros(200), torch.zeros(200), rng=Rng(i), share=0.1).p for i in range(400)])
+    p = torch.tensor([tail_test(torch.zeros(200), torch.zeros(200), rng=Rng(i), shares=(0.1,)).p for i in range(400)])
     # a discrete p is stochastically no smaller than uniform; 4 standard errors of a share of 400
     for level in (0.05, 0.2, 0.5):
         assert float((p <= level).double().mean()) <= level + 4 * math.sqrt(level * (1 - level) / 400)
     assert float((p <= 0.5).double().mean()) > 0.3
+
+
+def test_the_least_p_of_nested_tails_has_its_own_exact_null():
+    # 3 samples and 4 held-out examples: all 35 orders, tails of 1, 2 and 4
+    found: list[tuple[float, float]] = []
+    for chosen in itertools.combinations(range(7), 3):
+        fake = torch.tensor(chosen).double()
+        held = torch.tensor([i for i in range(7) if i not in chosen]).double()
+        tail = tail_test(fake, held, rng=Rng(0), shares=(1 / 7, 2 / 7, 4 / 7))
+        least = min(
+            stats.hypergeom.sf(sum(c < k for c in chosen) - 1, 7, 3, k) for k in (1, 2, 4)
+        )  # fmt: skip
+        found.append((least, tail.p))
+    for least, p in found:
+        assert p == pytest.approx(sum(other <= least + 1e-12 for other, _ in found) / 35)
+
+
+def test_one_copy_in_a_hundred_is_found():
+    held, fake = Rng(0)("held").uniform((1000,)) + 1, Rng(0)("fake").uniform((1000,)) + 1
+    fake[:10] = 0
+    found = tail_test(fake, held, rng=Rng(0))
+    assert found.p < 0.01
+    assert (found.count, found.smallest) == (10, 10)
 
 
 def test_five_copies_in_a_hundred_are_found_and_innocence_is_not_accused():

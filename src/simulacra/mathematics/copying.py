@@ -7,9 +7,11 @@ samples, and that of held-out examples. Where the model copies nothing, the two 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy import stats as scipy_stats  # pyright: ignore[reportMissingTypeStubs]
@@ -19,17 +21,17 @@ from simulacra.core.randomness import Rng
 
 stats: Any = scipy_stats
 
-TAIL = 0.02  # of the pooled values: the nearest ones, among which copies would stand
+TAILS = 0.0025, 0.005, 0.01, 0.02  # of the pooled values: the nearest ones, among which copies would stand
 LEAST = 20  # samples, and held-out examples, of a cell that counts (Meehan et al. 2020, section 4.2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tail:
-    """How many of the smallest pooled values are the samples'.
+    """How many of the smallest pooled values are the samples', in the tail where that says most.
 
     count     of the ``smallest`` pooled values, those of samples.
     expected  of them where nothing is copied.
-    p         probability of so many or more where nothing is copied, exactly.
+    p         probability, where nothing is copied, that any of the tails looked at says so much: exactly.
     """
 
     count: int
@@ -38,11 +40,15 @@ class Tail:
     p: float
 
 
-def tail_test(fake: Float[Tensor, " n"], held: Float[Tensor, " m"], *, rng: Rng, share: float = TAIL) -> Tail:
-    """Whether the smallest of the pooled values are samples' more often than chance would have it.
+def tail_test(
+    fake: Float[Tensor, " n"], held: Float[Tensor, " m"], *, rng: Rng, shares: Sequence[float] = TAILS
+) -> Tail:
+    """Whether the smallest of the pooled values are samples' more often than chance would have it, in some tail.
 
-    Given the pool, the number that are samples' is hypergeometric, whatever the distribution (Fisher's exact test of
-    the table near/far by samples/held out). Equal values are put in a random order, which keeps that true.
+    Given the pool, the number in one tail that are samples' is hypergeometric, whatever the distribution (Fisher's
+    exact test of the table near/far by samples/held out); the least p over tails is judged by its own distribution,
+    followed from tail to tail: narrow tails see few copies, wide ones see many near-copies. Equal values are put in a
+    random order, which keeps all this true.
     """
     n, m = len(fake), len(held)
     if min(n, m) < 1:
@@ -50,10 +56,31 @@ def tail_test(fake: Float[Tensor, " n"], held: Float[Tensor, " m"], *, rng: Rng,
     pooled = torch.cat([fake.double(), held.double()])
     shuffled = rng("ties").permutation(n + m)
     order = shuffled[pooled[shuffled].argsort(stable=True)]
-    smallest = math.ceil(share * (n + m))
-    count = int((order[:smallest] < n).sum())
-    p = float(stats.hypergeom.sf(count - 1, n + m, n, smallest))
-    return Tail(count=count, smallest=smallest, expected=smallest * n / (n + m), p=p)
+    sizes = sorted({math.ceil(share * (n + m)) for share in shares})
+    counts = [int((order[:k] < n).sum()) for k in sizes]
+    each = [float(stats.hypergeom.sf(c - 1, n + m, n, k)) for c, k in zip(counts, sizes, strict=True)]
+    best = min(range(len(sizes)), key=lambda j: each[j])
+    smallest = sizes[best]
+    return Tail(count=counts[best], smallest=smallest, expected=smallest * n / (n + m),
+                p=_any_so_small(each[best], n, m, sizes))  # fmt: skip
+
+
+def _any_so_small(p: float, n: int, m: int, sizes: Sequence[int]) -> float:
+    """Probability that the p of any nested tail of these sizes is at most p, where all orders are equally likely.
+
+    Counts of the tails are a Markov chain of hypergeometric steps; what is summed is its mass where no tail says so.
+    """
+    mass, before = np.ones(1), 0
+    for size in sizes:
+        there, more = np.arange(len(mass)), np.arange(size - before + 1)
+        step = stats.hypergeom.pmf(more[None], n + m - before, n - there[:, None], size - before)
+        after = np.zeros(size + 1)
+        for count in np.flatnonzero(mass):
+            after[count : count + len(more)] += mass[count] * np.nan_to_num(step[count])
+        # as equal as floats can be: what was observed counts as so small
+        after[stats.hypergeom.sf(np.arange(size + 1) - 1, n + m, n, size) <= p * (1 + 1e-9)] = 0.0
+        mass, before = after, size
+    return min(1.0, max(p, 1.0 - float(mass.sum())))
 
 
 @dataclass(frozen=True, kw_only=True)
