@@ -266,5 +266,5 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     result = run(tuple(asked.model), asked.seeds)
     show("tables_adult", result)
-    if {*OURS, *PEERS} <= set(asked.model):
+    if {LEARNT[0], *PEERS} <= set(asked.model):
         print(f"written to {save('tables_adult', result)}")
