@@ -53,7 +53,7 @@ def test_alpha_is_one_for_agreement_and_none_where_it_has_no_meaning():
 
 
 def opinions(rng: np.random.Generator, raters: int, things: int, each: int, sd: float) -> tuple[np.ndarray, ...]:
-    """Yes or no of so many things a rater: things differ by sd on a normal scale, raters by 0.5, and a unit of noise."""
+    """Yes or no of ``each`` things a rater: things differ by sd on a normal scale, raters by 0.5, with unit noise."""
     seen = rng.random((raters, things)).argsort(1)[:, :each].ravel()
     who = np.repeat(np.arange(raters), each)
     scale = rng.normal(0, sd, things)[seen] + rng.normal(0, 0.5, raters)[who] + rng.normal(0, 1, len(seen))
@@ -245,6 +245,28 @@ def test_mixed_model_agrees_with_quadrature():
     # the maximum of the exact likelihood is no further than what Laplace's error of O(1 / m) allows
     for beta, sd in ((0.0, 0.1), (0.0, -0.1), (0.15, 0.0), (-0.15, 0.0)):
         assert exact(float(found.values[0]) + beta, found.sd_rater + sd) < here
+
+
+@pytest.mark.slow
+def test_mixed_model_finds_what_the_answers_were_drawn_from():
+    """Twenty studies of a hard system: the mode of all effects together would lie 0.13 too near nought."""
+    rng = np.random.default_rng(0)
+    truth, sd_rater, sd_item, raters, items = -1.5, 0.5, 1.0, 20, 40
+    found = []
+    for _ in range(20):
+        who, item = np.repeat(np.arange(raters), items), np.tile(np.arange(items), raters)
+        eta = truth + rng.normal(0, sd_rater, raters)[who] + rng.normal(0, sd_item, items)[item]
+        y = (rng.random(len(eta)) < 1 / (1 + np.exp(-eta))).astype(float)
+        found.append(logistic_mixed(y, np.zeros(len(y), int), who, item, 1))
+    # spread of one: the root of sd_rater^2 / 20 + sd_item^2 / 40 and the answers' own, about 0.22
+    assert np.mean([f.values[0] for f in found]) == pytest.approx(truth, abs=3 * 0.22 / math.sqrt(20))
+    assert np.mean([f.sd_item for f in found]) == pytest.approx(sd_item, abs=0.12)
+    assert np.mean([f.sd_rater for f in found]) == pytest.approx(sd_rater, abs=0.1)
+
+
+def test_mixed_model_of_few_raters_has_no_interval():
+    few = logistic_mixed(np.tile([1.0, 0.0], 50), np.zeros(100, int), np.arange(100) % 10, np.arange(100) // 10, 1)
+    assert few.interval(0).bounds is None
 
 
 def test_wilson_of_a_known_case():

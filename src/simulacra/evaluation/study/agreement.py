@@ -3,8 +3,8 @@
 alpha = 1 - D_o / D_e: the observed disagreement of pairs of values within units over that of all pairs. 1 is perfect
 agreement, 0 chance, below 0 systematic disagreement (Krippendorff 2011, "Computing Krippendorff's alpha-reliability").
 
-Raters and units are both samples, so an interval has to let both vary. Resampling raters with repeats would pair a rater
-with himself, who always agrees; the jackknife leaves one out at a time and pairs nobody with himself.
+Raters and units are both samples, so an interval has to let both vary. Resampling raters with repeats would pair a
+rater with himself, who always agrees; the jackknife leaves one out at a time and pairs nobody with himself.
 """
 
 from __future__ import annotations
