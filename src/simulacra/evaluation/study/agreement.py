@@ -54,7 +54,8 @@ def alpha_interval(units: Ints, values: Floats, raters: Ints, distance: Distance
 
     Centred on alpha less its bias of first order in one over raters and units, by the jackknife over each. The
     variance is that of leaving out raters, less the second order that the jackknife counts twice (Efron & Stein 1981),
-    plus that of leaving out units; what a single answer adds by chance is in both, so it is rather too wide.
+    plus that of leaving out units; what a single answer adds by chance is in both, so it is rather too wide. Degrees of
+    freedom are those of a sum of two variances (Satterthwaite 1946).
     """
     names, tables = _tables(units, values, raters)
     tables = tables[:, tables.sum((0, 2)) >= 2]  # a unit judged once pairs with nothing
@@ -72,9 +73,12 @@ def alpha_interval(units: Ints, values: Floats, raters: Ints, distance: Distance
     of_units = _left_out((_of_table(np.delete(whole, i, 0), names, distance) for i in range(things)), value)
     if of_raters is None or of_units is None:
         return none("without one of the raters or things, all answers are the same")
-    variance = max(0.0, of_raters[1] - _second_order(tables, names, distance, value)) + of_units[1]
+    rater = max(0.0, of_raters[1] - _second_order(tables, names, distance, value))
+    variance = rater + of_units[1]
+    if not variance > 0:
+        return none("leaving out raters and things shows no spread")
+    freedom = variance**2 / (rater**2 / (groups - 1) + of_units[1] ** 2 / (things - 1))
     centre = value - of_raters[0] - of_units[0]
-    freedom = min(groups, things) - 1
     plain = normal(centre, math.sqrt(variance), "jackknife over raters and things", freedom=freedom)
     assert plain.bounds is not None
     low, high = (min(1.0, b) for b in plain.bounds)
