@@ -210,6 +210,25 @@ def test_expected_coverage_of_equal_distributions():
     assert abs(float(values.mean()) - (1 - missed)) < 4 * float(values.std()) / math.sqrt(60)
 
 
+def test_expected_density_of_equal_distributions():
+    """A sample lies in the ball of a real row with k / n, as one more neighbour would: density is 1 on average.
+
+    Coverage tends to 1 - 2^-k for many rows: one is missed where its k nearest of both sets are real, by k fair coins
+    (Naeem et al. 2020, section 3.2).
+    """
+    k, n, repeats = 3, 60, 100
+    found = [
+        manifolds(
+            Rng(i)("fake").normal((n, 4), dtype=torch.float64), Rng(i)("real").normal((n, 4), dtype=torch.float64), k=k
+        )
+        for i in range(repeats)
+    ]
+    density = torch.stack([f.dense.mean() for f in found])
+    assert float(density.mean()) == pytest.approx(1, abs=4 * float(density.std()) / math.sqrt(repeats))
+    many = manifolds(sample("a", 3000, 2), sample("b", 3000, 2), k=k)
+    assert float(many.covered.mean()) == pytest.approx(1 - 2**-k, abs=4 * math.sqrt(0.125 * 0.875 / 3000))
+
+
 def test_class_score_runs_from_one_to_the_number_of_classes():
     assert class_score(torch.full((50, 4), 0.25)) == pytest.approx(1.0)
     assert class_score(torch.eye(4).repeat(5, 1)) == pytest.approx(4.0)

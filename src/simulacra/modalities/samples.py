@@ -193,6 +193,10 @@ def _points(values: np.ndarray, space: Space, path: Path) -> Stored:
 
 
 def _refuse(got: tuple[int, ...], expected: tuple[int, ...], path: Path) -> np.ndarray:
+    if got[1:] == expected[1:]:
+        raise ValueError(
+            f"{path}: pictures of {got[0]} channels; expected {expected[0]}, as the model's own: convert them to that"
+        )
     raise ValueError(
         f"{path}: pictures of shape {tuple(got)}; expected {expected}, as the model's own: crop or resize them to that"
     )
