@@ -4,9 +4,9 @@ Frechet at D = 2048 against scipy (covariances and ``sqrtm`` of their product, t
 torchmetrics; precision, recall, density and coverage, 10,000 against 10,000, against prdc 0.2. Values are checked: ours
 against a closed form, the peers' against ours.
 
-``python -m bench evaluation`` runs all of it; ``python -m bench.evaluation frechet | neighbourhoods | peers | large |
-faults`` one part. ``peers`` (torch-fidelity, clean-fid, kernel distances of subsets) and ``large`` (50,000 against
-50,000) are in ``bench/evaluation_peers.py``; the last, planted faults, is ``bench/faults.py``.
+``python -m bench evaluation`` runs all of it; ``python -m bench.evaluation frechet | bias | neighbourhoods | peers
+| large | faults`` one part. ``peers`` (torch-fidelity, clean-fid, kernel distances of subsets) and ``large`` (50,000
+against 50,000) are in ``bench/evaluation_peers.py``; the last, planted faults, is ``bench/faults.py``.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def closed_form(n: int, d: int) -> Any:
     return lambda: {"value": abs(frechet_distance(*sides) / truth - 1)}
 
 
-PARTS = ("frechet", "neighbourhoods", "peers", "large", "faults")
+PARTS = ("frechet", "bias", "neighbourhoods", "peers", "large", "faults")
 
 
 def run(parts: tuple[str, ...] = PARTS) -> list[Row]:
@@ -131,7 +131,7 @@ def run(parts: tuple[str, ...] = PARTS) -> list[Row]:
     from bench import evaluation_peers, faults
 
     known = {
-        "frechet": frechet, "neighbourhoods": neighbourhoods, "peers": evaluation_peers.run,
+        "frechet": frechet, "bias": bias, "neighbourhoods": neighbourhoods, "peers": evaluation_peers.run,
         "large": evaluation_peers.large, "faults": faults.run,
     }  # fmt: skip
     return [row for part in parts for row in known[part]()]
@@ -192,6 +192,38 @@ def neighbourhoods() -> list[Row]:
                       python=peers())  # fmt: skip
         wide = measure(theirs, rounds=1, warm_up=0)
         rows.append(agreement(f"{what}, values, prdc in float64", replace(both, peer=wide), 1e-6))
+    return rows
+
+
+def bias(d: int = 32, repeats: int = 100) -> list[Row]:
+    """The Frechet distance of normal samples whose truth is known, as it is reported and without bias, at rising N."""
+    import numpy as np
+    import torch
+
+    from bench.harness import Row
+    from simulacra.evaluation.intervals import of_frechet
+
+    shift, scale = 0.1, 1.1
+    truth = d * (shift**2 + (scale - 1) ** 2)
+    rows = []
+    for n in (500, 1_000, 2_000, 5_000, 20_000):
+        plain, corrected, held = [], [], 0
+        for i in range(repeats):
+            draw = np.random.default_rng(i).standard_normal
+            found, interval = of_frechet(*map(torch.from_numpy, (scale * draw((n, d)) + shift, draw((n, d)))))
+            assert interval.bounds
+            plain.append(found.value)
+            corrected.append(found.limit)
+            held += interval.bounds[0] <= truth <= interval.bounds[1]
+        off, error = statistics.mean(corrected) - truth, statistics.stdev(corrected) / repeats**0.5
+        rows.append(
+            Row(
+                what=f"Frechet distance without bias, N = {n}, D = {d}: mean less the truth", unit="", ours=off,
+                target="within 3 standard errors", met=abs(off) <= 3 * error,
+                note=f"truth {truth:.3g}, standard error of the mean {error:.1e}; as usually reported it lies"
+                f" {statistics.mean(plain) - truth:.2g} above; {held} of {repeats} intervals hold the truth",
+            )
+        )  # fmt: skip
     return rows
 
 
