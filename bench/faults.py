@@ -203,7 +203,8 @@ def figures_of(x: Tensor, y: Tensor, real: Any, learnt: Any, extractors: Any) ->
     found: dict[tuple[str, str], float] = {}
     statistics_ = (
         further.gaussian_kernel, further.sliced, further.frontier, separability, further.likelihood_of_features,
-        further.authenticity, further.vendi, classes.diversity, classes.label_accuracy, classes.class_balance, classes.class_diversity,
+        further.authenticity, further.vendi, classes.diversity, classes.label_accuracy, classes.class_balance,
+        classes.class_diversity,
     )  # fmt: skip
     for extractor, seen, known in extractors:
         a, b = extractor(pictures), seen.features
