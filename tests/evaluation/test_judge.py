@@ -190,6 +190,13 @@ def test_known_factors_add_the_figures_of_disentanglement():
     assert "mutual information gap" not in by_name(judge(Coded(), plane(60), train=plane(60), extractors=[]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_figures_say_the_precision_of_their_features(dtype):
+    x, y = (Rng(0)(name).normal((30, 2), dtype=dtype) for name in "xy")
+    figures = figures_of_samples(x, y, extractors=[points])
+    assert {f"torch.{f.dtype}" for f in figures} == {str(dtype)}
+
+
 def test_plain_arrays_of_samples():
     figures = figures_of_samples(torch.zeros(40, 1, 4, 4), torch.ones(30, 1, 4, 4), extractors=[pixels])
     assert figures[0].value == pytest.approx(16.0)

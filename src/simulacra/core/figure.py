@@ -19,6 +19,7 @@ class Figure:
     interval   (low, high) at ``level``, or None where no method has passed its coverage test.
     interval_method  how, in words: "jackknife"; "none: bootstrap fails its coverage test here".
     seed, extractor, extractor_hash  what the number depends on besides model and data.
+    dtype      precision of the features it rests on, "float32"; None where it rests on none.
     compared_in  figures whose ``compared_in`` differ cannot be set side by side (measure, extractor, protocol).
     """
 
@@ -36,6 +37,7 @@ class Figure:
     extractor: str | None = None
     extractor_hash: str | None = None
     note: str = ""
+    dtype: str | None = None
 
     @property
     def compared_in(self) -> tuple[Any, ...]:

@@ -183,7 +183,8 @@ def figures_of_seen(
     further  statistics beyond the usual ones.
     Figures bear their published names where the extractor's standard protocol was kept, to the number of samples.
     """
-    origin = Origin(extractor=extractor.name, extractor_hash=extractor.hash, seed=seed)
+    dtype = str(fake.features.dtype).removeprefix("torch.")
+    origin = Origin(extractor=extractor.name, extractor_hash=extractor.hash, seed=seed, dtype=dtype)
     figures = figures_of_features(fake.features, real.features, origin=origin, probabilities=fake.p)
     if train is not None:
         figures += [copying(fake.features, real.features, train.features, origin=origin)]

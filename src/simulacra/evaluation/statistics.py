@@ -24,11 +24,12 @@ NEIGHBOURS = 5  # k of Naeem et al. 2020
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What features depend on besides model and data: the extractor, its hash, the seed of the samples."""
+    """What features depend on besides model and data: extractor, its hash, seed of the samples, their precision."""
 
     extractor: str | None = None
     extractor_hash: str | None = None
     seed: int | None = None
+    dtype: str | None = None
 
     def figure(
         self,
@@ -55,6 +56,7 @@ class Origin:
             extractor=self.extractor,
             extractor_hash=self.extractor_hash,
             note=note,
+            dtype=self.dtype,
         )
 
 

@@ -159,6 +159,7 @@ def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "seed": f.seed,
             "extractor": f.extractor,
             "extractor_hash": f.extractor_hash,
+            "dtype": f.dtype,
             "note": f.note,
             "cpu_seconds": run.costs.cpu_seconds,
             "seconds_per_sample": run.costs.seconds_per_sample,
