@@ -68,6 +68,13 @@ def test_clusters_that_lie_apart_are_found():
     assert len(found[0].unique()) == 4
 
 
+def test_every_row_is_nearest_to_the_mean_of_its_own_cell():
+    x = Rng(1)("x").normal((300, 2), dtype=torch.float64)
+    cell = k_means(x, k=6, rng=Rng(0))
+    means = torch.stack([x[cell == c].mean(0) for c in range(6)])
+    assert torch.equal(torch.cdist(x, means).argmin(1), cell)
+
+
 def test_k_means_withstands_equal_rows_and_as_many_cells_as_rows():
     assert len(k_means(torch.ones(10, 3), k=3, rng=Rng(0))) == 10
     assert len(k_means(clusters(2), k=8, rng=Rng(0)).unique()) == 8

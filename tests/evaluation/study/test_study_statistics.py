@@ -52,11 +52,13 @@ def test_alpha_is_one_for_agreement_and_none_where_it_has_no_meaning():
     assert agreement.alpha(np.arange(4), values, agreement.nominal) is None
 
 
-def opinions(rng: np.random.Generator, raters: int, things: int, each: int, sd: float) -> tuple[np.ndarray, ...]:
-    """Yes or no of ``each`` things a rater: things differ by sd on a normal scale, raters by 0.5, with unit noise."""
+def opinions(
+    rng: np.random.Generator, raters: int, things: int, each: int, sd: float, of_raters: float = 0.5
+) -> tuple[np.ndarray, ...]:
+    """Yes or no of ``each`` things a rater: things differ by sd on a normal scale, raters likewise, with unit noise."""
     seen = rng.random((raters, things)).argsort(1)[:, :each].ravel()
     who = np.repeat(np.arange(raters), each)
-    scale = rng.normal(0, sd, things)[seen] + rng.normal(0, 0.5, raters)[who] + rng.normal(0, 1, len(seen))
+    scale = rng.normal(0, sd, things)[seen] + rng.normal(0, of_raters, raters)[who] + rng.normal(0, 1, len(seen))
     return seen, (scale > 0).astype(float), who
 
 
@@ -72,6 +74,20 @@ def test_alphas_interval_holds_the_truth(sd):
         held += bounds[0] <= truth <= bounds[1]
     # 95 % of 60 is 57, three deviations are 5; with an answer's own chance in it twice, all may hold
     assert held >= 52
+
+
+@pytest.mark.parametrize(("things", "each", "sd", "of_raters"), [(40, 20, 0.0, 0.5), (120, 60, 0.7, 2.5)])
+def test_alphas_interval_is_as_wide_as_alpha_is_uncertain(things, each, sd, of_raters):
+    """Where nobody agrees, all is of second order in the raters; where raters lean far to a side, they are most of it."""
+    centres, errors = [], []
+    for seed in range(40):
+        units, values, who = opinions(np.random.default_rng(seed), 20, things, each, sd, of_raters)
+        bounds = agreement.alpha_interval(units, values, who, agreement.nominal).bounds
+        assert bounds is not None
+        centres.append(sum(bounds) / 2)
+        errors.append((bounds[1] - bounds[0]) / 2 / stats.t.ppf(0.975, 40))
+    # a variance of 40 is known to 22 %; one answer's own chance is counted twice, so that it may come out double
+    assert 0.5 < np.mean(np.square(errors)) / np.var(centres, ddof=1) < 2.6
 
 
 def test_leaving_out_raters_and_things_is_the_jackknife():
