@@ -78,7 +78,7 @@ def test_alphas_interval_holds_the_truth(sd):
 
 @pytest.mark.parametrize(("things", "each", "sd", "of_raters"), [(40, 20, 0.0, 0.5), (120, 60, 0.7, 2.5)])
 def test_alphas_interval_is_as_wide_as_alpha_is_uncertain(things, each, sd, of_raters):
-    """Where nobody agrees, all is of second order in the raters; where raters lean far to a side, they are most of it."""
+    """Where nobody agrees, all is of second order in the raters; where raters lean far, they are most of it."""
     centres, errors = [], []
     for seed in range(40):
         units, values, who = opinions(np.random.default_rng(seed), 20, things, each, sd, of_raters)
