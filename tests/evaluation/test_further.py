@@ -14,6 +14,7 @@ from simulacra.evaluation.further import Sets
 from simulacra.evaluation.separability import logistic, neighbours, perceptron, separability, told_apart
 from simulacra.evaluation.statistics import Origin
 from simulacra.mathematics.frechet import frechet_distance
+from simulacra.mathematics.two_sample import kernel_distance
 
 ORIGIN = Origin(extractor="points", extractor_hash="ab", seed=3)
 
@@ -109,6 +110,18 @@ def test_cmmd_is_of_clip_alone():
     truth = (k[0].sum() - 60) / (60 * 59) + (k[3].sum() - 50) / (50 * 49) - 2 * k[1].mean()
     assert figure.value == pytest.approx(1000 * float(truth), rel=1e-9)
     assert figure.name == "CMMD"
+
+
+def test_subsets_are_of_inception_alone(monkeypatch):
+    """Subsets that hold every row are all alike, and the kernel distance of all pairs is their mean."""
+    monkeypatch.setattr(further, "SUBSET", 40)
+    rng = Rng(0)
+    sets = Sets(fake=rng("a").normal((40, 6)), real=rng("b").normal((40, 6)) + 0.3)
+    assert further.kernel_of_subsets(sets, Origin(extractor="pixels")) == []
+    (found,) = further.kernel_of_subsets(sets, Origin(extractor="Inception-v3 (FID)"))
+    assert found.value == pytest.approx(kernel_distance(sets.fake, sets.real).value, rel=1e-9)
+    monkeypatch.setattr(further, "SUBSET", 41)
+    assert further.kernel_of_subsets(sets, Origin(extractor="Inception-v3 (FID)")) == []
 
 
 def test_extrapolation_needs_rows_enough():

@@ -8,6 +8,7 @@ from simulacra.evaluation.separability import separability
 
 FURTHER: tuple[Statistic, ...] = (
     further.extrapolated_frechet,
+    further.kernel_of_subsets,
     further.gaussian_kernel,
     further.cmmd,
     further.sliced,
