@@ -5,8 +5,8 @@ torchmetrics; precision, recall, density and coverage, 10,000 against 10,000, ag
 against a closed form, the peers' against ours.
 
 ``python -m bench evaluation`` runs all of it; ``python -m bench.evaluation frechet | neighbourhoods | peers | large |
-faults`` one part. ``peers``, torch-fidelity and clean-fid beside kernel distances of subsets, and ``large``, 50,000 against
-50,000, are in ``bench/evaluation_peers.py``; the last, planted faults, is ``bench/faults.py``.
+faults`` one part. ``peers`` (torch-fidelity, clean-fid, kernel distances of subsets) and ``large`` (50,000 against
+50,000) are in ``bench/evaluation_peers.py``; the last, planted faults, is ``bench/faults.py``.
 """
 
 from __future__ import annotations
@@ -151,8 +151,8 @@ def peers() -> Path:
 
     return environment(
         "evaluation",
-        ["numpy", "scipy", "scikit-learn", "prdc==0.2", "torch", "tqdm", "requests", "pillow"],
-        bare=["torchmetrics==1.9.0", "lightning-utilities", "packaging", "torch-fidelity==0.4.0", "clean-fid==0.1.35"],
+        ["numpy", "scipy", "scikit-learn", "prdc==0.2", "torch"],
+        bare=["torchmetrics==1.9.0", "lightning-utilities", "packaging"],
     )
 
 

@@ -1,7 +1,8 @@
 """More peers on the same features, in float64: torch-fidelity, clean-fid, torchmetrics; and 50,000 rows a side in 4 GB.
 
-KID is measured as it is published, by subsets of 1,000 rows at D = 2048, each side given the same subsets. torch-fidelity
-and clean-fid import torchvision for their networks, which none of these functions touches: an empty one stands in for it.
+KID is measured as it is published, by subsets of 1,000 rows at D = 2048, each side given the same subsets.
+torch-fidelity and clean-fid import torchvision for their networks, which none of these functions touches: an empty one
+stands in for it.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def clean_fid_subsets(n: int, d: int, subsets: int) -> Any:
     fake, real = features(n, d)
 
     def one_round() -> dict[str, float]:
-        np.random.seed(SEED)
+        np.random.seed(SEED)  # noqa: NPY002 - the peer draws its subsets from there
         return {"value": kernel_distance(fake, real, num_subsets=subsets, max_subset_size=SUBSET), "work": subsets}
 
     return one_round
@@ -209,12 +210,18 @@ def torch_fidelity_precision(n: int, d: int) -> Any:
 def run() -> list[Row]:
     """Every peer that is not in ``bench/evaluation.py``."""
     from bench.evaluation import agreement, peers
-    from bench.harness import Side, compare, faster
+    from bench.harness import Side, compare, environment, faster
 
-    python, rows = peers(), []
+    # apart from torchmetrics, which imports torch-fidelity where it finds it, and with it torchvision
+    apart = environment(
+        "fidelity", ["numpy", "scipy", "torch", "tqdm", "requests", "pillow"],
+        bare=["torch-fidelity==0.4.0", "clean-fid==0.1.35"],
+    )  # fmt: skip
+    rows = []
     for peer in ("torch_fidelity", "clean_fid", "torchmetrics"):
         # twenty subsets a round: what 100 cost is five times that, and three rounds show the spread
         settings = {"n": 10_000, "d": 2048, "subsets": 20}
+        python = peers() if peer == "torchmetrics" else apart
         both = compare(
             Side(file=HERE, function="our_subsets", settings={**settings, "peer": peer}),
             Side(file=HERE, function=f"{peer}_subsets", settings=settings, python=python), rounds=3, warm_up=0,
@@ -231,7 +238,7 @@ def run() -> list[Row]:
         settings = {"n": n, "d": d}
         both = compare(
             Side(file=HERE, function=f"our_{name}", settings=settings),
-            Side(file=HERE, function=f"{who}_{name}", settings=settings, python=python), rounds=1, warm_up=0,
+            Side(file=HERE, function=f"{who}_{name}", settings=settings, python=apart), rounds=1, warm_up=0,
         )  # fmt: skip
         rows.append(faster(f"{what}, against {who}", both, at_least=least))
         rows.append(agreement(f"{what}, values, against {who}", both, 1e-6))
@@ -239,7 +246,7 @@ def run() -> list[Row]:
 
 
 def our_large(n: int, d: int) -> Any:
-    """Features in float32, as networks give them; drawn in slices, so that what is measured is what the figures need."""
+    """Features in float32, as networks give them; drawn in slices, to measure what the figures need and no more."""
     import torch
 
     from simulacra.core.randomness import Rng
@@ -262,7 +269,7 @@ def large() -> list[Row]:
     from bench.harness import Row, Side, measure
 
     side = Side(file=HERE, function="our_large", settings={"n": 50_000, "d": 2048})
-    (found,) = measure(side, rounds=1, warm_up=0)
+    (found,) = measure(side, rounds=1, warm_up=0, timeout=3600)
     gigabytes = found.peak_rss / 1e9
     values = " ".join(f"{v:.4g}" for v in found.value)
     return [

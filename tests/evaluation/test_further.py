@@ -43,6 +43,7 @@ def test_everything_is_said_of_ordinary_sets():
     found = by_name(sets)
     assert {
         "Frechet distance, extrapolated", "Gaussian kernel distance", "sliced Wasserstein distance",
+        "divergence frontier area",
         "precision (k=5, open balls)", "told from real data", "feature likelihood divergence", "authenticity",
         "Vendi score", "diversity", "class score, mean of 10 parts", "labels kept", "class imbalance",
         "diversity within classes", "diversity between classes", "share, class b", "coverage (k=5), class c",
@@ -110,6 +111,19 @@ def test_cmmd_is_of_clip_alone():
     truth = (k[0].sum() - 60) / (60 * 59) + (k[3].sum() - 50) / (50 * 49) - 2 * k[1].mean()
     assert figure.value == pytest.approx(1000 * float(truth), rel=1e-9)
     assert figure.name == "CMMD"
+
+
+def test_the_frontier_sees_what_is_lost_and_what_is_invented():
+    """Equal sets have an area near 1, sets apart the least there is, 1 / binomial(10, 5); a lost half lies between."""
+    (equal,) = further.frontier(Sets(fake=normal("a", 400), real=normal("b", 400)), ORIGIN)
+    (apart,) = further.frontier(Sets(fake=normal("a", 400) + 30, real=normal("b", 400)), ORIGIN)
+    real = normal("b", 400)
+    real[:200] += 30
+    (half,) = further.frontier(Sets(fake=normal("a", 400) + 30, real=real), ORIGIN)
+    assert equal.value > 0.8
+    assert apart.value == pytest.approx(1 / 252, rel=1e-3)
+    assert apart.value < half.value < equal.value
+    assert further.frontier(Sets(fake=normal("a", 19), real=normal("b", 19)), ORIGIN) == []
 
 
 def test_subsets_are_of_inception_alone(monkeypatch):

@@ -12,6 +12,7 @@ FURTHER: tuple[Statistic, ...] = (
     further.gaussian_kernel,
     further.cmmd,
     further.sliced,
+    further.frontier,
     further.open_neighbourhoods,
     separability,
     further.likelihood_of_features,

@@ -20,6 +20,7 @@ from simulacra.mathematics import extrapolation
 from simulacra.mathematics.diversity import vendi_score
 from simulacra.mathematics.feature_likelihood import feature_likelihood
 from simulacra.mathematics.frechet import frechet_distance
+from simulacra.mathematics.frontiers import cell_shares, frontier_area
 from simulacra.mathematics.sliced import sliced_wasserstein
 from simulacra.mathematics.two_sample import (
     Gaussian,
@@ -34,6 +35,8 @@ from simulacra.mathematics.two_sample import (
 
 ROWS = 4_000  # of each set, at most, where every training row meets every sample thirty times
 DIRECTIONS = 256
+A_CELL = 10  # rows of each set a cell (Pillutla et al. 2021, section 4)
+LEAST_CELLED, CELLED = 20, 2_000  # rows of each set: for two cells at least, and at most for k-means to take seconds
 A_FEATURE = 8  # rows of the smallest part an extrapolation rests on: of fewer, the next order in 1 / n shows
 PARTS = 10  # of Inception scores as they are published
 CLIP = "CLIP"  # how the name of the extractor begins that CMMD was defined for
@@ -173,6 +176,21 @@ def sliced(sets: Sets, origin: Origin) -> list[Figure]:
         origin.figure(
             "sliced Wasserstein distance", value, "lower", why, n=len(sets.fake), n_real=len(sets.real), note=note
         )
+    ]
+
+
+def frontier(sets: Sets, origin: Origin) -> list[Figure]:
+    """The area under the divergence frontier of cells of both sets: MAUVE's arithmetic, with these features."""
+    rows = min(len(sets.fake), len(sets.real), CELLED)
+    if rows < LEAST_CELLED:
+        return []
+    rng = Rng(origin.seed or 0)("cells")
+    k = round(rows / A_CELL)
+    shares = cell_shares(sets.fake[:rows], sets.real[:rows], k=k, rng=rng)
+    why = intervals.none("it grows with the rows in a cell, and so falls short of the truth")
+    note = f"{k} cells; compares only at equal numbers; called MAUVE with GPT-2's features"
+    return [
+        origin.figure("divergence frontier area", frontier_area(*shares), "higher", why, n=rows, n_real=rows, note=note)
     ]
 
 

@@ -116,8 +116,8 @@ def kernel_distances(
 ) -> Float[Tensor, " subsets"]:
     """The unbiased squared MMD of each of several subsets, as KID is published: the mean over 100 of 1,000 rows a side.
 
-    rows  which rows of fake and of real make up each subset, int64 (b,) and (c,). Over all pairs (``kernel_distance``) the same quantity is
-          estimated with a smaller error, for the work of a few such subsets.
+    rows  which rows of fake and of real make up each subset, int64 (b,) and (c,).
+    Over all pairs (``kernel_distance``) the same quantity is estimated with a smaller error.
     """
     found: list[Tensor] = []
     for a, b in rows:
