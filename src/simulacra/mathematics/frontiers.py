@@ -6,6 +6,7 @@ Pillutla et al. 2021, "MAUVE: Measuring the Gap Between Neural Text and Human Te
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -51,11 +52,11 @@ def cell_shares(
     if not 1 <= k <= len(both):
         raise ValueError(f"cells number 1 .. {len(both)}, the rows there are; got {k}")
     centred = both - both.mean(0)
-    values, axes = torch.linalg.eigh(centred.T @ centred)
-    values = values.clamp(min=0).flip(0)
+    found = cast(tuple[Tensor, Tensor], torch.linalg.eigh(centred.T @ centred))  # pyright: ignore[reportUnknownMemberType]
+    values, axes = found[0].clamp(min=0).flip(0), found[1].flip(1)
     # the first components that together reach the share; one at least, though all rows be the same
     kept = 1 + int((values.cumsum(0) < EXPLAINED * values.sum()).sum())
-    rows = torch.nn.functional.normalize(centred @ axes.flip(1)[:, :kept], dim=1)
+    rows = torch.nn.functional.normalize(centred @ axes[:, :kept], dim=1)
     cell = k_means(rows, k=k, rng=rng)
     counts = [torch.bincount(part, minlength=k).double() for part in (cell[: len(fake)], cell[len(fake) :])]
     return counts[0] / len(fake), counts[1] / len(real)
