@@ -123,7 +123,7 @@ def frechet(fake: Tensor, real: Tensor, *, origin: Origin = NOWHERE) -> list[Fig
 
 
 def kernel(fake: Tensor, real: Tensor, *, origin: Origin = NOWHERE) -> Figure:
-    """The kernel distance (KID): unbiased, over all pairs; may fall below nought where the sets agree."""
+    """The kernel distance, as KID but over all pairs: unbiased; may fall below nought where the sets agree."""
     check(fake, real)
     found = kernel_distance(fake, real)
     reason = intervals.kernel_reason(len(fake), len(real), fake.shape[1])
