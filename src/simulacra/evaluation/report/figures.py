@@ -20,8 +20,8 @@ EXPLANATIONS = {
     "frechet distance without bias": "The Frechet distance as it would be with examples without end.",
     "kid": "The squared kernel distance between the features of samples and of real data; unbiased, so it may fall a"
     " little below 0 when the two cannot be told apart.",
-    "kernel distance": "The squared kernel distance between the features of samples and of real data, which KID estimates"
-    " from subsets; unbiased, so it may fall a little below 0 when the two cannot be told apart.",
+    "kernel distance": "The squared kernel distance between the features of samples and of real data, which KID"
+    " estimates from subsets; unbiased, so it may fall a little below 0 when the two cannot be told apart.",
     "precision": "The share of samples that fall where real data lies: how believable single samples are.",
     "recall": "The share of real data that falls where samples lie: how much of the variety is reached.",
     "density": "How crowded with real data the places are where samples fall, on average; 1 for a perfect model, and"
