@@ -58,7 +58,10 @@ def test_kernel_distance_variance_is_the_jackknife_less_its_second_order():
     assert kernel_distance(x, y).variance == pytest.approx(expected - second, rel=1e-9)
 
 
-def test_kernel_distances_of_subsets_are_those_of_their_rows():
+@pytest.mark.parametrize("cells", [1 << 21, 50])
+def test_kernel_distances_of_subsets_are_those_of_their_rows(monkeypatch, cells):
+    """Also where a subset is taken in blocks of seven rows."""
+    monkeypatch.setattr("simulacra.mathematics.two_sample.CELLS", cells)
     rng = Rng(7)
     fake, real = rng("fake").normal((60, 5), dtype=torch.float64), rng("real").normal((50, 5), dtype=torch.float64) + 1
     sizes = [(20, 20), (7, 31), (3, 3)]
@@ -97,6 +100,10 @@ def test_kernel_distance_of_a_linear_kernel_is_between_means():
 
 def test_cubic_kernel():
     assert float(cubic(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.5]]))[0, 0]) == pytest.approx(27.0)
+    x = sample("x", 9, 4)
+    torch.testing.assert_close(cubic(x, x), (x @ x.T / 4 + 1) ** 3, rtol=1e-13, atol=0)
+    x.requires_grad_()
+    assert cubic(x, x).requires_grad
 
 
 @pytest.mark.parametrize(("n", "m", "d"), [(300, 200, 2), (150, 700, 40), (40, 30, 300)])
