@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -47,9 +48,9 @@ class Manifolds:
 def cubic(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
     """The kernel (x.y / d + 1)^3 (Binkowski et al. 2018, section 4)."""
     if x is y and x.device.type == "cpu" and x.dtype == torch.float64 and not x.requires_grad:
-        rows = x.numpy()
+        rows: Any = x.numpy()
         # numpy knows a product with its own transpose, and does half of it (BLAS's syrk); torch does not
-        return torch.from_numpy(rows @ rows.T).mul_(1 / x.shape[1]).add_(1).pow_(3)
+        return torch.as_tensor(rows @ rows.T).mul_(1 / x.shape[1]).add_(1).pow_(3)
     return torch.addmm(torch.ones((), dtype=x.dtype, device=x.device), x, y.T, alpha=1 / x.shape[1]).pow_(3)
 
 
@@ -139,7 +140,7 @@ def kernel_distances(
 def _distinct(x: Tensor, kernel: Kernel) -> Tensor:
     """Sum of a kernel over ordered pairs of different rows; blocks below the diagonal are those above it, turned."""
     whole = torch.zeros((), dtype=torch.float64, device=x.device)
-    parts = x.split(math.isqrt(CELLS))
+    parts = x.tensor_split(-(-len(x) // math.isqrt(CELLS)))
     for i, part in enumerate(parts):
         square = kernel(part, part)
         whole += square.sum() - square.diagonal().sum()
