@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -185,3 +186,17 @@ def test_it_learns_a_table_that_is_known(gaps: bool):
     exact = world.log_likelihood(test, known=more).nats - world.log_likelihood(test, known=asked).nats
     ours = model.conditional("job", test, asked).log_prob(pick(test, "job"))
     assert float((exact - ours).mean()) < 0.03
+
+
+def test_a_completion_says_which_class_it_drew():
+    space = replace(DISCRETE, missing=(), y=Classes(names=("u", "v")))
+    model = scrambled(space)
+    x = {name: value[:40] for name, value in every_row(space).items()}
+    known = {name: torch.ones(40, dtype=torch.bool) for name in x}
+    known["d"][:] = False
+    made = model.complete(x, known, rng=0)
+    assert made.y is not None
+    # completed for that class, the same draws come again
+    again = model.complete(x, known, y=made.y, rng=0)
+    assert torch.equal(pick(again.x, "d"), pick(made.x, "d"))
+    assert set(made.y.tolist()) == {0, 1}

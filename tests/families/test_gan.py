@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from simulacra.core.batch import Batch, Stored
 from simulacra.core.capabilities import Critic, Decoder, Fitter, Labelled, Learner, Sampler
+from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.dcgan import DCGAN, DCGANConfig, ladder
@@ -397,3 +398,10 @@ def test_a_batch_is_drawn_as_told_and_samples_independently():
     x = model.sample(8, rng=0).x
     assert isinstance(x, Tensor)
     assert len(x.unique(dim=0)) == 8
+
+
+def test_each_player_has_its_own_optimiser():
+    slow, fast = AdamW(lr=1e-4), AdamW(lr=1e-3)
+    players = GAN(replace(SMALL, generator_optimiser=slow, critic_optimiser=fast), plane()).players()
+    assert players["generator"].optimiser == slow
+    assert players["critic"].optimiser == fast

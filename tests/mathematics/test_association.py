@@ -6,8 +6,9 @@ import torch
 from scipy import stats
 
 from simulacra.mathematics.association import correlations, joint, kolmogorov_smirnov, total_variation
-from simulacra.mathematics.attacks import risk, wilson
+from simulacra.mathematics.attacks import risk
 from simulacra.mathematics.records import nearest_records
+from simulacra.mathematics.shares import wilson
 
 
 def test_kolmogorov_smirnov_is_scipys():

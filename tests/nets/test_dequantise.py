@@ -11,7 +11,7 @@ from torch.distributions import Normal
 
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Continuous, Space
-from simulacra.nets.dequantise import Logit, Reals, SoftplusInverse, Standardised, by_range, middle, uniform
+from simulacra.nets.dequantise import Logit, Reals, SoftplusInverse, Standardised, by_range, middle, numbered, uniform
 
 F64 = torch.float64
 INF = math.inf
@@ -178,6 +178,17 @@ def test_categories_are_levels_and_come_back_whole():
     assert back["job"].dtype == torch.int64
     assert back["job"].tolist() == [0, 1, 2, 2]
     assert torch.allclose(back["pay"], x["pay"], rtol=1e-5)
+    inside = reals.inside({"job": torch.tensor([1.7, -0.4, 2.4]), "pay": torch.tensor([-1.0, 0.0, 1.0])})
+    assert isinstance(inside, dict)
+    assert inside["job"].tolist() == [2, 0, 2]
+    assert inside["pay"].tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(("k", "levels"), [(1, 2), (2, 2), (5, 5)])
+def test_a_category_has_as_many_levels_as_values(k: int, levels: int):
+    f = numbered(Space(fields={"job": Categorical(k=k)})).fields["job"]
+    assert isinstance(f, Continuous)
+    assert (f.levels, f.low, f.high, f.spacing) == (levels, 0.0, levels - 1.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.tables.rows import rows_of
 from simulacra.modalities.tables.inference import infer
 from simulacra.modalities.tables.reading import Table
-from simulacra.responsibility.rows import findings_of_rows
+from simulacra.responsibility.rows import _finding, findings_of_rows
 
 
 @pytest.mark.slow
@@ -32,3 +35,11 @@ def test_real_rows_pass_and_training_rows_get_attention():
 def _parts():
     order = Rng(0)("parts").permutation(900)
     return torch.split(order, 300)
+
+
+def test_an_area_too_near_its_end_for_an_interval_is_not_passed_over():
+    figure = Figure(name="membership by distance", value=1.0, direction="lower", n=300, interval_method="none: end")
+    assert _finding(figure.name, 0.5, figure).verdict == "attention"
+    assert _finding(figure.name, 0.5, replace(figure, value=0.6)).verdict == "not measured"
+    assert _finding(figure.name, 0.5, replace(figure, value=0.6, interval=(0.52, 0.7))).verdict == "attention"
+    assert _finding(figure.name, 0.5, replace(figure, value=0.6, interval=(0.48, 0.7))).verdict == "pass"

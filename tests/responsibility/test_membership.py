@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from simulacra.core.batch import Stored
+from simulacra.core.batch import Batch, Stored
 from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Categorical, Continuous, Space
 from simulacra.modalities.worlds import points as space_of
+from simulacra.recipes.families import FAMILIES
 from simulacra.responsibility.membership import attack, membership, scores_for
 
 
@@ -77,3 +81,61 @@ def test_equal_scores_tell_nothing():
 
 def test_perfect_scores_tell_everything():
     assert attack("likelihood", torch.ones(200), torch.zeros(200)).verdict == "attention"
+
+
+TWO = Space(
+    fields={"a": Continuous(low=-math.inf, high=math.inf, scale=2.0, shape=(3,)),
+            "b": Continuous(low=-math.inf, high=math.inf, scale=0.5)},
+    measure="columns",
+)  # fmt: skip
+
+
+class Lazy(nn.Module):
+    """Takes no noise out: its error is the noise itself, in units of each field's scale."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__()
+        self.space = space
+
+    def denoise(self, x, sigma, *, y=None):
+        return x
+
+
+def test_what_is_left_of_noise_is_scored_in_units_of_each_field_s_scale():
+    x = {"a": torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), "b": torch.zeros(4000)}
+    score = scores_for(Lazy(TWO))["denoising"](Lazy(TWO), Batch(x=x), Rng(0))
+    # chi-squared of 4 degrees of freedom at each of three strengths
+    assert float(-score.mean()) == pytest.approx(12, abs=4 * math.sqrt(24 / 4000))
+    assert float(score.var()) == pytest.approx(24, rel=0.15)
+
+
+def test_a_denoiser_and_a_critic_of_ours_are_attacked():
+    train, held = points("train", 120), points("held", 120)
+    for family, named in (("diffusion", "denoising"), ("gan", "critic")):
+        model = FAMILIES[family].build(FAMILIES[family].recipe(train.space, 120)[0], train.space)
+        found = membership(model, train, held, scores={named: scores_for(model)[named]})
+        low, high = found[0].figures[0].interval  # pyright: ignore[reportGeneralTypeIssues]
+        assert low < 0.5 < high  # it has learnt nothing yet
+
+
+class Mirror(nn.Module):
+    """Gives every example back, its category as the next one."""
+
+    space = Space(fields={"x": Continuous(low=0, high=8, scale=2.0), "k": Categorical(k=3)}, measure="columns")
+    latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf)}, measure="latent")
+
+    def encode(self, x, *, y=None):
+        return x["x"]
+
+    def posterior(self, x, *, y=None):
+        return torch.distributions.Normal(x["x"], 1.0)
+
+    def decode(self, z, *, y=None):
+        return {"x": z + 4.0, "k": torch.ones(len(z), dtype=torch.int64)}
+
+
+def test_reconstruction_counts_categories_and_leaves_out_what_is_missing():
+    x = {"x": torch.tensor([1.0, 1.0, 1.0]), "k": torch.tensor([1, 2, 2])}
+    known = {"x": torch.tensor([True, True, False]), "k": torch.tensor([True, True, True])}
+    score = scores_for(Mirror())["reconstruction"](Mirror(), Batch(x=x, known=known), Rng(0))
+    assert score.tolist() == [-4.0, -5.0, -1.0]  # (4 / 2)^2, and 1 for another category

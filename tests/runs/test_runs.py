@@ -198,3 +198,10 @@ def test_averages_of_any_width_are_made_of_those_that_were_stored(tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match="SHA-256"):
         simulacra.load(tmp_path / "run").averaged(0.1)
+
+
+def test_what_is_learnt_without_steps_is_counted(tmp_path):
+    run = simulacra.fit("naive_bayes", "digits", out=tmp_path / "bayes")
+    counted = run.recipe.cost["parameters"]
+    assert counted == sum(t.numel() for t in run.model.buffers())
+    assert counted > 0

@@ -154,3 +154,22 @@ def test_nothing_to_fill(world):
     table, encoding, model = world
     with pytest.raises(ValueError, match="nothing is missing"):
         fill(model, encoding, table.dropna().reset_index(drop=True))
+
+
+class Stubborn(Resampler):
+    """Draws, whatever it is asked, a hole."""
+
+    def complete(self, x, known, *, y=None, rng):
+        made = super().complete(x, known, rng=rng)
+        assert isinstance(made.x, dict)
+        hole = self.space.fields["job"].k - 1
+        return Batch(x={**made.x, "job": torch.where(known["job"], x["job"], hole)})
+
+
+def test_rows_that_stay_holes_are_counted_and_called_approximate(world):
+    table, encoding, _ = world
+    (drawn,), count = fill(Stubborn(encoding, table), encoding, table.head(30), rng=0)
+    holes = int(table.head(30)["job"].isna().sum())
+    assert count == holes > 0
+    assert drawn.kind == "approximate"
+    assert f"{holes} rows still so after" in drawn.method

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from simulacra.core.randomness import Rng
 from simulacra.mathematics.frechet import FrechetEstimate, frechet_estimate
+from simulacra.mathematics.shares import wilson
 from simulacra.mathematics.two_sample import KernelEstimate
 
 LEVEL = 0.95  # the one that was simulated
@@ -54,15 +55,7 @@ def of_mean(values: Tensor, *, least: int = 30) -> Interval:
 
 def of_share(hits: int, n: int) -> Interval:
     """A share of n independent trials, by Wilson's score (Wilson 1927)."""
-    z = float(stats.norm.ppf(0.5 + LEVEL / 2))
-    share, scale = hits / n, 1 + z * z / n
-    middle, reach = (
-        (share + z * z / (2 * n)) / scale,
-        z / scale * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2),
-    )
-    # at the ends the bound is the share itself, which rounding must not push out of the interval
-    low, high = min(share, max(0.0, middle - reach)), max(share, min(1.0, middle + reach))
-    return Interval(bounds=(low, high), method="Wilson's score")
+    return Interval(bounds=wilson(hits, n, level=LEVEL), method="Wilson's score")
 
 
 def frechet_reason(fake: Tensor, real: Tensor) -> str | None:

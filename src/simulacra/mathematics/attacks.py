@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from simulacra.mathematics.shares import wilson
+
 
 @dataclass(frozen=True, kw_only=True)
 class Risk:
@@ -17,14 +19,6 @@ class Risk:
     interval: tuple[float, float]
     target: float
     control: float
-
-
-def wilson(hits: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Where a share is believed to lie after n independent trials (Wilson 1927); z: quantile of the normal, 97.5 %."""
-    share, scale = hits / n, 1 + z * z / n
-    middle = (share + z * z / (2 * n)) / scale
-    reach = z / scale * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def risk(target_hits: int, control_hits: int, n: int) -> Risk:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -20,6 +21,16 @@ def clopper_pearson(hits: int, n: int, *, level: float = 0.95) -> tuple[float, f
     low = 0.0 if hits == 0 else float(stats.beta.ppf(tail, hits, n - hits + 1))
     high = 1.0 if hits == n else float(stats.beta.ppf(1 - tail, hits + 1, n - hits))
     return low, high
+
+
+def wilson(hits: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """The interval of a share of n independent trials by its score (Wilson 1927)."""
+    z = float(stats.norm.ppf(0.5 + level / 2))
+    share, scale = hits / n, 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / scale
+    reach = z / scale * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    # at the ends the bound is the share itself, which rounding must not push out of the interval
+    return min(share, max(0.0, middle - reach)), max(share, min(1.0, middle + reach))
 
 
 def confusion(truth: Tensor, seen: Tensor, groups: int) -> Float[Tensor, "groups groups"]:

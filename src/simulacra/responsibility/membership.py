@@ -19,12 +19,13 @@ from simulacra.core.batch import Batch, Data, Values
 from simulacra.core.capabilities import Codec, Critic, Denoiser, Likelihood
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Continuous
+from simulacra.core.space import Continuous, Space
 from simulacra.evaluation import intervals
 from simulacra.evaluation.extractors import batches
 from simulacra.evaluation.likelihood import device_of, resting
 from simulacra.mathematics.attackers import FALSE_ALARMS, calibrated, hits_at
 from simulacra.mathematics.ranking import auc
+from simulacra.nets.embeddings import pick
 from simulacra.responsibility.finding import Finding
 
 SMALLEST = 100  # on either side: DeLong's interval is known to hold from there
@@ -41,23 +42,28 @@ def likelihood(model: object, batch: Batch, rng: Rng) -> Tensor:
 
 
 def reconstruction(model: object, batch: Batch, rng: Rng) -> Tensor:
-    """Minus the squared error of each example's way through the latent space, (b,)."""
+    """Minus the squared error of each example's way through the latent space, in units of each field's scale, (b,).
+
+    A category that comes back as another counts as 1; what is missing counts nothing.
+    """
     assert isinstance(model, Codec)
     again = model.decode(model.encode(batch.x, y=batch.y), y=batch.y)
-    return -_squared(batch.x, again)
+    return -_squared(model, batch, again)
 
 
 def denoising(model: object, batch: Batch, rng: Rng) -> Tensor:
     """Minus the squared error of each example denoised, summed over some strengths in units of their noise, (b,)."""
     assert isinstance(model, Denoiser)
-    assert isinstance(batch.x, Tensor)
-    scale = _scale(model)
-    total = torch.zeros(len(batch.x), dtype=torch.float64, device=batch.x.device)
+    scored: list[Tensor] = []
     for i, sigma in enumerate(NOISES):
-        noise = rng("noise", i).normal(batch.x.shape, dtype=batch.x.dtype, device=batch.x.device)
-        clean = model.denoise(batch.x + sigma * scale * noise, sigma, y=batch.y)
-        total -= _squared(batch.x, clean) / (sigma * scale) ** 2
-    return total
+        noisy: dict[str, Tensor] = {}
+        for name, f in _space(model).fields.items():
+            x = pick(batch.x, name)
+            scale = f.scale if isinstance(f, Continuous) else 1.0
+            noisy[name] = x + sigma * scale * rng("noise", i, name).normal(x.shape, dtype=x.dtype, device=x.device)
+        clean = model.denoise(noisy if len(noisy) > 1 else next(iter(noisy.values())), sigma, y=batch.y)
+        scored.append(-_squared(model, batch, clean) / sigma**2)
+    return torch.stack(scored).sum(0)
 
 
 def critic(model: object, batch: Batch, rng: Rng) -> Tensor:
@@ -172,12 +178,19 @@ def _each(model: object, data: Data, score: Score, references: Sequence[object],
     return calibrated(own, torch.stack([scored(r, data, score, n=n, rng=rng) for r in references]))
 
 
-def _squared(x: Values, again: Values) -> Tensor:
-    pairs = [(x, again)] if isinstance(x, Tensor) else [(x[k], again[k]) for k in x]  # pyright: ignore[reportArgumentType, reportCallIssue, reportIndexIssue]
-    total = [(a.double() - b.double()).reshape(len(a), -1).square().sum(1) for a, b in pairs]  # pyright: ignore[reportAttributeAccessIssue]
-    return torch.stack(total).sum(0)
+def _squared(model: object, batch: Batch, again: Values) -> Tensor:
+    """Squared differences of an example and what became of it, summed over its fields, (b,) float64."""
+    parts: list[Tensor] = []
+    for name, f in _space(model).fields.items():
+        a, b, known = pick(batch.x, name), pick(again, name), pick(batch.known, name)
+        each = ((a - b).double() / f.scale).square() if isinstance(f, Continuous) else (a != b).double()
+        each = each if known is None else torch.where(known, each, 0.0)
+        parts.append(each.reshape(len(a), -1).sum(1))
+    return torch.stack(parts).sum(0)
 
 
-def _scale(model: object) -> float:
-    field = getattr(getattr(model, "space", None), "only", None)
-    return float(getattr(field, "scale", 1.0))
+def _space(model: object) -> Space:
+    space = getattr(model, "space", None)
+    if not isinstance(space, Space):
+        raise ValueError(f"{type(model).__name__} does not say what space its examples are of; give it one as .space")
+    return space

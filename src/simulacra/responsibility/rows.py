@@ -17,6 +17,7 @@ INNOCENT = {
     "linkability risk": 0.0,
     "attribute inference risk": 0.0,
 }
+CERTAIN = 0.98  # an area from which no interval is known to hold, and none is needed to see that it is no chance
 
 
 def findings_of_rows(fake: Rows, held: Rows, train: Rows, *, rng: Rng) -> list[Finding]:
@@ -28,8 +29,13 @@ def findings_of_rows(fake: Rows, held: Rows, train: Rows, *, rng: Rng) -> list[F
 
 
 def _finding(name: str, innocent: float, figure: Figure | None) -> Finding:
-    if figure is None or figure.interval is None:
-        return unmeasured(name, "too few rows, or columns, for an interval")
+    if figure is None:
+        return unmeasured(name, "too few rows, or columns")
+    if figure.interval is None and figure.value > CERTAIN:
+        why = f"{figure.value:.3f} where {innocent:g} is innocent, too near the end for an interval; {figure.note}"
+        return Finding(name=name, verdict="attention", why=why, figures=(figure,))
+    if figure.interval is None:
+        return unmeasured(name, f"{figure.value:.3f} without an interval ({figure.interval_method})")
     low, high = figure.interval
     verdict = "attention" if low > innocent else "pass"
     why = f"{figure.value:.3f} [{low:.3f}, {high:.3f}] where {innocent:g} is innocent; {figure.note}"

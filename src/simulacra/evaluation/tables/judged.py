@@ -107,12 +107,11 @@ def _detection(fake: Rows, real: Rows, train: Rows, *, rng: Rng) -> list[Figure]
     found = told(fake, "samples")
     usual = told(train.take(torch.arange(min(len(train), len(fake)))), "training rows")
     area, error = found.area
-    reach = 1.959964 * error  # 97.5 % quantile of the normal
-    interval = (max(0.0, area - reach), min(1.0, area + reach))
+    interval = intervals.of_auc(area, error, found.n // 2, found.n // 2)
     return [
         Figure(
-            name="detection", value=area, direction="lower", n=len(fake), n_real=len(real), interval=interval,
-            interval_method="DeLong, of these trees", level=intervals.LEVEL, seed=rng.seed,
+            name="detection", value=area, direction="lower", n=len(fake), n_real=len(real), interval=interval.bounds,
+            interval_method=interval.method, level=intervals.LEVEL, seed=rng.seed,
             note=f"area under the curve of boosted trees; one half is innocent, training rows have {usual.area[0]:.3f}",
         )
     ]  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -42,8 +40,7 @@ def figures_of_records(fake: Rows, held: Rows, train: Rows, *, rng: Rng) -> list
     nearer = (to_train < to_held) | ((to_train == to_held) & coin)
     n = len(some)
     copies, chance = int(equal(fake, train).sum()), float(equal(held, train).double().mean())
-    area, error = membership(fake, held, train, scale, rng=rng("membership"))
-    reach = 1.959964 * error  # 97.5 % quantile of the normal
+    area, reach = membership(fake, held, train, scale, rng=rng("membership"))
     return [
         _figure(
             "nearer to training rows than to held-out ones", int(nearer.sum()) / n, "neither", n, m,
@@ -60,8 +57,7 @@ def figures_of_records(fake: Rows, held: Rows, train: Rows, *, rng: Rng) -> list
             intervals.of_share(copies, len(fake)), f"held-out rows: {chance:.3g}", rng,
         ),
         _figure(
-            "membership by distance", area, "lower", min(MOST, m), min(MOST, m),
-            intervals.Interval(bounds=(area - reach, area + reach), method="DeLong"),
+            "membership by distance", area, "lower", min(MOST, len(train)), min(MOST, len(held)), reach,
             "area under the curve of an attacker who takes rows near a sample for learnt ones; one half is innocent",
             rng,
         ),
@@ -75,15 +71,15 @@ def equal(rows: Rows, among: Rows) -> Tensor:
     return torch.isin(number[: len(rows)], number[len(rows) :])
 
 
-def membership(fake: Rows, held: Rows, train: Rows, scale: Scale, *, rng: Rng) -> tuple[float, float]:
+def membership(fake: Rows, held: Rows, train: Rows, scale: Scale, *, rng: Rng) -> tuple[float, intervals.Interval]:
     """Area under the curve of telling training rows from held-out ones by their distance to the nearest sample, and
-    its standard error.
+    where it is believed to lie.
     """
     among = _some(fake, SEARCHED, rng("fake"))
     members = distances(_some(train, MOST, rng("members")), among, scale)
     others = distances(_some(held, MOST, rng("others")), among, scale)
     area, error = auc(members, others)
-    return area, error if math.isfinite(error) else 0.0
+    return area, intervals.of_auc(area, error, len(members), len(others))
 
 
 def _some(rows: Rows, n: int, rng: Rng) -> Rows:
