@@ -41,7 +41,8 @@ class Options:
     Attributes:
         n: how many examples.
         out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures; texts go to
-            FILE.txt, FILE.smi or FILE.jsonl, rows to FILE.csv or FILE.parquet. samples.png, .txt or .csv unless given.
+            FILE.txt or FILE.jsonl, molecules to FILE.smi, FILE.csv with their properties, or a grid of structures
+            FILE.svg or FILE.png, rows to FILE.csv or FILE.parquet. samples.png, .txt, .smi or .csv unless given.
         y: a class, by its name or number; drawn from the labels' marginal unless given. Of a run of captions, a
             caption (--caption is the same), or "held-out" for those of its held-out part, one each.
         given: of a table: columns that every row is to have, as age=40 sex=Female.
@@ -112,7 +113,16 @@ def main(arguments: Sequence[str]) -> None:
         return
     assert isinstance(batch.x, Tensor)
     told = _rate(batch.x.numel() if batch.length is None else int(batch.length.sum()), began)
-    say(f"{write_texts(run.texts(batch), options.out or Path('samples.txt'))}, {told}")
+    say(f"{_write(run, run.texts(batch), options.out)}, {told}")
+
+
+def _write(run: Run, texts: Sequence[str], out: Path | None) -> str:
+    """Texts, or molecules, as the name of a file asks."""
+    if run.recipe.data["modality"] != "molecules":
+        return write_texts(texts, out or Path("samples.txt"))
+    from simulacra.cli.molecules import write_molecules
+
+    return write_molecules(texts, out or Path("samples.smi"))
 
 
 def _changes(method: Callable[..., Any], key: Key | None, options: Options) -> tuple[Mark, ...]:
@@ -129,6 +139,8 @@ def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark
     model, encoding = require(run.model, Prompted, "a prompt"), run.encoding
     if encoding is None:
         raise ValueError(f"a prompt is text, and this run is of {run.recipe.space.measure}; leave --prompt out")
+    if not encoding.streams:
+        raise ValueError(f"{encoding.words} have no beginning that a text could go on from; leave --prompt out")
     n, row = options.n or 1, torch.from_numpy(encoding.encode(options.prompt or ""))
     y, room = run.labels(options.y, n), run.recipe.space.only.shape[0]
     if len(row) >= room:
@@ -160,7 +172,7 @@ def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark
         texts.append(shown + encoding.decode(pieces))
     warn(_rate(written, began))
     if options.out is not None:
-        warn(write_texts(texts, options.out))
+        warn(_write(run, texts, options.out))
 
 
 def _rate(tokens: int, began: float) -> str:

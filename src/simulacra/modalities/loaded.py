@@ -16,8 +16,8 @@ class Loaded:
     """Data ready to learn from.
 
     train, held_out  the part to learn from and the part to judge by; their spaces are equal.
-    modality         "pictures" | "points" | "text" | "tables".
-    encoding         of text: what cut it into tokens, and puts them together again.
+    modality         "pictures" | "points" | "text" | "molecules" | "tables".
+    encoding         of text and molecules: what cut it into tokens, and puts them together again.
     table            of tables: what made fields of its columns, and makes rows of them again.
     notes            what was recognised, chosen, ignored and skipped: plain lines for a person.
     source, options  what opens the same data again: ``open_data(source, **options)``; options are JSON values.

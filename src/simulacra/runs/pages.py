@@ -38,6 +38,7 @@ from simulacra.evaluation.report import (
 from simulacra.modalities import grids
 from simulacra.modalities.captions import is_captions
 from simulacra.modalities.images import to_uint8
+from simulacra.modalities.molecules.pictures import grid_png
 from simulacra.modalities.samples import is_pictures, show
 from simulacra.modalities.sources import Loaded
 from simulacra.recipes.settings import to_json
@@ -134,6 +135,11 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
     seen = loaded.train if isinstance(run.model, Sampler) else loaded.held_out
     samples = drawn(run.model, seen) if isinstance(run.model, Sampler | ConditionalSampler) else None
     frames = progress(run.path / "samples")
+    texts = run.texts(run.sample(TEXTS)) if run.encoding is not None and isinstance(run.model, Sampler) else []
+    real_texts = _real_texts(run, loaded)
+    structures = [
+        grid_png(part, columns=4) if part and loaded.modality == "molecules" else None for part in (texts, real_texts)
+    ]
     moving = animate(frames, run.path / "samples" / "training.gif")
     cost = dict(recipe.cost)
     return Report(
@@ -143,10 +149,10 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
         learnt=sentence(run),
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         verdicts=[Verdict(**verdict) for verdict in recipe.verdicts],
-        samples=None if samples is None else grids.png(samples),
-        real=real,
-        texts=run.texts(run.sample(TEXTS)) if run.encoding is not None and isinstance(run.model, Sampler) else (),
-        real_texts=_real_texts(run, loaded),
+        samples=structures[0] if samples is None else grids.png(samples),
+        real=structures[1] if real is None else real,
+        texts=texts,
+        real_texts=real_texts,
         table=view_of(run.model, loaded),
         surprise=_surprise(run, loaded),
         reconstructions=_reconstructions(run, loaded.held_out) if pictures else None,
@@ -189,7 +195,7 @@ def command(run: Run) -> str:
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
     others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality", "tokens", "block", "cut",
-              "missing", "encode", "schema")  # fmt: skip
+              "spelling", "missing", "encode", "schema")  # fmt: skip
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     options += [f"--target-column {given['target']}"] if "target" in given else []
     options += [f"--codec {run.path / PARTS / 'codec'}"] if "codec" in run.recipe.parts else []
@@ -217,7 +223,8 @@ def sentence(run: Run) -> str:
     given = " and their class" if hasattr(space.y, "names") else ""
     if isinstance(space.y, Space):
         given = f", each given its {'caption' if is_captions(space.y) else space.y.measure or 'condition'}"
-    kind = "texts" if run.encoding is not None else "rows" if run.table is not None else run.recipe.data["modality"]
+    kind = run.recipe.data["modality"]
+    kind = {"text": "texts", "tables": "rows"}.get(kind, kind)
     what = f"{counts['train']:,} {kind}{given}, as {space.measure}"
     return f"A {run.recipe.family} that learnt the distribution of {what}."
 
@@ -292,14 +299,19 @@ def _surprise(run: Run, loaded: Loaded) -> list[tuple[str, float]]:
     """The first held-out texts in pieces, each with its bits, as many as make a page."""
     if run.encoding is None or not isinstance(run.model, Prompted):
         return []
-    held, found = loaded.held_out, list[tuple[str, float]]()
+    held, found, words = loaded.held_out, list[tuple[str, float]](), getattr(run.recipe.space.only, "names", None)
     for row in range(min(len(held), PAGE)):
         batch = held.batch(torch.tensor([row]), Rng(0))
         assert isinstance(batch.x, Tensor)
         tokens = batch.x[0, : batch.x.shape[1] if batch.length is None else int(batch.length)]
         steps = run.model.steps(1, y=batch.y)
         for token in tokens.tolist():
-            found.append((run.encoding.decode([token]), -float(steps.log_probs()[0, token]) / math.log(2)))
+            found.append(
+                (
+                    words[token] if words else run.encoding.decode([token]),
+                    -float(steps.log_probs()[0, token]) / math.log(2),
+                )
+            )
             steps.take(torch.tensor([token]))
         if batch.length is not None:
             found.append(("\n", 0.0))

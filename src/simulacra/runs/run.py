@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from simulacra.core.batch import Batch
+from simulacra.core.batch import Batch, Stored
 from simulacra.core.capabilities import ConditionalSampler, Sampler, require
 from simulacra.core.checkpoint import digest, load_tensors, read_json
 from simulacra.core.figure import Figure
@@ -20,14 +21,16 @@ from simulacra.core.space import Classes, Space
 from simulacra.evaluation.extractors import Extractor
 from simulacra.evaluation.further import Statistic
 from simulacra.evaluation.judge import judge
+from simulacra.evaluation.molecules import figures_of_molecules
 from simulacra.evaluation.tables.likelihood import InOwnUnits
 from simulacra.evaluation.texts import figures_of_texts
 from simulacra.modalities import captions
+from simulacra.modalities.encodings import encoding_from_json
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.modalities.tables.encoding import TableEncoding
 from simulacra.modalities.tables.reading import Frame
 from simulacra.modalities.text import Blocks, texts_of
-from simulacra.modalities.tokens import Encoding, encoding_from_json
+from simulacra.modalities.tokens import Encoding
 from simulacra.nets.through import Through, through
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs import adapting, exchange
@@ -45,6 +48,7 @@ PARTS = "parts"
 ENCODING = "space/encoding.json"
 TABLE = "space/table.json"
 TEXTS = 200  # drawn and held-out texts that are compared, where nobody says how many
+MOLECULES = 1_000  # and molecules
 
 
 class Run:
@@ -191,7 +195,7 @@ class Run:
             further=further,
         )
         if loaded.encoding is not None and isinstance(self.model, Sampler):
-            figures += self._text_figures(loaded, min(n or TEXTS, len(loaded.held_out)), seed)
+            figures += self._text_figures(loaded, n, seed)
         return figures
 
     @property
@@ -228,12 +232,18 @@ class Run:
             raise ValueError(f"{self.path} is a run of {self.recipe.space.measure}, which are no text")
         return texts_of(batch, self.encoding)
 
-    def _text_figures(self, loaded: Loaded, n: int, seed: int) -> list[Figure]:
+    def _text_figures(self, loaded: Loaded, n: int | None, seed: int) -> list[Figure]:
         assert loaded.encoding is not None
-        fake = self.texts(self.sample(n, seed=seed))
-        real = texts_of(loaded.held_out.batch(Rng(seed)("held out").permutation(len(loaded.held_out))[:n], Rng(0)),
+        molecules = loaded.modality == "molecules"
+        # molecules may be more than are held out: how many of 10,000 differ is asked of however few are there
+        count = n or MOLECULES if molecules else min(n or TEXTS, len(loaded.held_out))
+        if count < 2:
+            return []
+        fake = self.texts(self.sample(count, seed=seed))
+        real = texts_of(loaded.held_out.batch(Rng(seed)("held out").permutation(len(loaded.held_out))[:count], Rng(0)),
                         loaded.encoding)  # fmt: skip
-        return figures_of_texts(fake, real, train=learned_texts(loaded), seed=seed) if n > 1 else []
+        compare = figures_of_molecules if molecules else figures_of_texts
+        return compare(fake, real, train=learned_texts(loaded), seed=seed)
 
 
 def learned_texts(loaded: Loaded) -> list[str]:
@@ -241,7 +251,9 @@ def learned_texts(loaded: Loaded) -> list[str]:
     assert loaded.encoding is not None
     if isinstance(loaded.train, Blocks):
         return [loaded.encoding.decode(loaded.train.tokens.tolist())]
-    return texts_of(loaded.train.batch(torch.arange(len(loaded.train)), Rng(0)), loaded.encoding)
+    # as they are, not as a change would show them
+    data = replace(loaded.train, change=None) if isinstance(loaded.train, Stored) else loaded.train
+    return texts_of(data.batch(torch.arange(len(data)), Rng(0)), loaded.encoding)
 
 
 def _codec_files(run: Run) -> dict[str, str]:
