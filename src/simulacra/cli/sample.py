@@ -79,7 +79,9 @@ def main(arguments: Sequence[str]) -> None:
         method = run.model.sample_given
     else:
         method = require(run.model, Sampler, "sample").sample
-    options, own = with_own(Options(), method, ("n", "y", "y_length", "rng", "guide", "changes"), rest, "sample RUN")
+    options, own = with_own(
+        Options(), method, ("n", "y", "y_length", "rng", "guide", "changes", "legal"), rest, "sample RUN"
+    )
     run = run if options.average is None else run.averaged(options.average)
     guide = None if options.guide is None else load(options.guide)
     if options.given and run.table is None:

@@ -46,7 +46,7 @@ def figures_of_molecules(
     valid = [smiles for smiles in written if smiles is not None]
     held = [smiles for text in real if (smiles := canonical(text)) is not None]
     known = {smiles for text in train if (smiles := canonical(text)) is not None}
-    found = [_valid(fake, valid, seed), *_unique(valid, seed)]
+    found = [valid_share(fake, seed=seed), *_unique(valid, seed)]
     if len(valid) < 2 or len(held) < 2:
         return found
     found.append(_novel(valid, held, known, seed))
@@ -57,6 +57,15 @@ def figures_of_molecules(
     found += _fingerprints(drawn, unseen, learned, basis)
     found += _scaffolds(drawn, unseen, learned, known, basis)
     return found + _properties(drawn, unseen, learned, basis)
+
+
+def valid_share(fake: Sequence[str], *, seed: int | None = None) -> Figure:
+    """The share of texts that are molecules; its note counts why the others are none."""
+    why = Counter(f for text in fake if (f := fault(text)) is not None)
+    hits = len(fake) - sum(why.values())
+    note = ", ".join(f"{n:,} {kind}" for kind, n in why.most_common()) or "all are molecules"
+    interval = intervals.of_share(hits, len(fake))
+    return _Basis(n=len(fake), seed=seed).figure("valid molecules", hits / len(fake), "higher", interval, note)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +99,6 @@ class _Basis:
             note=note,
             unit=unit,
         )
-
-
-def _valid(fake: Sequence[str], valid: Sequence[str], seed: int | None) -> Figure:
-    why = Counter(f for text in fake if (f := fault(text)) is not None)
-    note = ", ".join(f"{n:,} {kind}" for kind, n in why.most_common()) or "all are molecules"
-    interval = intervals.of_share(len(valid), len(fake))
-    return _Basis(n=len(fake), seed=seed).figure("valid molecules", len(valid) / len(fake), "higher", interval, note)
 
 
 def _unique(valid: Sequence[str], seed: int | None) -> list[Figure]:
