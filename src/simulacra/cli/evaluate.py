@@ -22,6 +22,7 @@ from simulacra.evaluation.every import FURTHER
 from simulacra.evaluation.extractors import Extractor
 from simulacra.evaluation.judge import LEAST, MOST, figures_of_part, frechet_of_all
 from simulacra.evaluation.molecules import figures_of_molecules
+from simulacra.evaluation.music import figures_of_tunes
 from simulacra.evaluation.observed import Observed
 from simulacra.evaluation.report import figures_to_json, text_table
 from simulacra.evaluation.streaming import Part, of_data, of_model
@@ -30,6 +31,8 @@ from simulacra.evaluation.tasks import convolutional, labelled, logistic, tasks
 from simulacra.evaluation.texts import figures_of_texts
 from simulacra.mathematics.annealing import Annealing
 from simulacra.modalities.molecules.reading import read_drawn
+from simulacra.modalities.music.events import Events
+from simulacra.modalities.music.source import read_tunes, tunes_of
 from simulacra.modalities.sources import Loaded
 from simulacra.modalities.tables.encoding import TableEncoding
 from simulacra.modalities.tables.reading import is_table, read_table
@@ -137,7 +140,7 @@ def _annealed(run: Run, options: Options, steps: int) -> list[Figure]:
 def _of_samples(text: str, options: Options) -> list[Figure]:
     if not is_function(text) and not Path(text).exists():
         raise ValueError(
-            f"{text} does not exist; expected a run, a folder of pictures, .npy, .npz, texts, molecules or"
+            f"{text} does not exist; expected a run, a folder of pictures, .npy, .npz, texts, molecules, tunes or"
             " MODULE:FUNCTION"
         )
     for name in ("k", "ais", "sigma"):
@@ -148,6 +151,8 @@ def _of_samples(text: str, options: Options) -> list[Figure]:
     loaded = reference(options.real, **options.options())
     if loaded.table is not None:
         return _of_rows(text, loaded, loaded.table, options)
+    if loaded.music is not None:
+        return _of_tunes(text, loaded, loaded.music, options)
     if loaded.modality == "molecules" and loaded.encoding is not None:
         return _of_molecules(text, loaded, loaded.encoding, options)
     if loaded.encoding is not None:
@@ -188,6 +193,18 @@ def _of_texts(text: str, loaded: Loaded, encoding: Encoding, options: Options) -
         run = load(text)
         fake = run.texts(run.sample(options.n or TEXTS, seed=options.seed))
     return figures_of_texts(fake, real, train=learned_texts(loaded), seed=options.seed)
+
+
+def _of_tunes(text: str, loaded: Loaded, events: Events, options: Options) -> list[Figure]:
+    if is_function(text):
+        raise ValueError(f"{text} is a function, and tunes are read from files; write them to a folder of .mid")
+    real, train = (tunes_of(d.batch(torch.arange(len(d)), Rng(0)), events) for d in (loaded.held_out, loaded.train))
+    if _on_disk(text):
+        fake = read_tunes(Path(text))
+    else:
+        run = load(text)
+        fake = run.tunes(run.sample(options.n or TEXTS, seed=options.seed))
+    return figures_of_tunes(fake, real, train=train, seed=options.seed)
 
 
 def _of_molecules(text: str, loaded: Loaded, encoding: Encoding, options: Options) -> list[Figure]:

@@ -42,7 +42,8 @@ class Options:
         n: how many examples.
         out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures; texts go to
             FILE.txt or FILE.jsonl, molecules to FILE.smi, FILE.csv with their properties, or a grid of structures
-            FILE.svg or FILE.png, rows to FILE.csv or FILE.parquet. samples.png, .txt, .smi or .csv unless given.
+            FILE.svg or FILE.png, tunes to FILE.mid (several to FILE-1.mid ... or a folder), FILE.wav or piano rolls
+            FILE.png, rows to FILE.csv or FILE.parquet. samples.png, .txt, .smi, .mid or .csv unless given.
         y: a class, by its name or number; drawn from the labels' marginal unless given. Of a run of captions, a
             caption (--caption is the same), or "held-out" for those of its held-out part, one each.
         given: of a table: columns that every row is to have, as age=40 sex=Female.
@@ -98,6 +99,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.prompt is not None:
         _continue(run, options, own, _changes(method, key, options))
         return
+    if key is not None and run.music is not None:
+        raise ValueError("tunes carry no mark; leave --mark out")
     if key is not None and run.encoding is not None:
         own = {**own, "changes": _changes(method, key, options)}
     n, began = 64 if options.n is None else options.n, time.perf_counter()
@@ -108,6 +111,13 @@ def main(arguments: Sequence[str]) -> None:
         assert isinstance(given, Tensor)
         y = given
     batch = run.sample(n, y=y, seed=options.seed, guide=guide, **own)
+    if run.music is not None:
+        from simulacra.cli.music import write_tunes
+
+        assert isinstance(batch.x, Tensor)
+        told = _rate(int(batch.length.sum()) if batch.length is not None else batch.x.numel(), began)
+        say(f"{write_tunes(run.tunes(batch), options.out or Path('samples.mid'))}, {told}")
+        return
     if run.encoding is None:
         out = options.out or Path("samples.png")
         batch = batch if key is None else marked(batch, run.recipe.space, key, grid=out.suffix not in ARRAYS)

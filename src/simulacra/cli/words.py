@@ -20,10 +20,10 @@ class Loading:
         held_out: share held out by content hash, where the data has no official test split.
         skip: largest share of unreadable pictures, or texts, that is skipped rather than refused.
         labels: a file of labels, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
-        modality: what the data is, where that is not recognised: pictures, points, text, molecules or tables.
+        modality: what the data is, where that is not recognised: pictures, points, text, molecules, music or tables.
         tokens: what text is cut into: bytes, characters, bpe or bpe:SIZE; characters where there are few unless given;
             of molecules smiles or selfies.
-        block: tokens of a block of running text; of texts of their own, the most that one may have.
+        block: tokens of a block of running text; of texts of their own, molecules and pieces of music, the most of one.
         cut: what a text is: a line, a document, or a block of running text; what it looks like unless given.
         spelling: of molecules: learnt in their canonical SMILES, or in another one every time.
         target_column: of a table: the column that is to be the class; all columns are learnt as one joint unless given.

@@ -17,7 +17,7 @@ class Known:
     """A data set known by name.
 
     what      one line: what it is, how much of it, licence.
-    modality  "pictures" | "points" | "text" | "molecules" | "tables".
+    modality  "pictures" | "points" | "text" | "molecules" | "music" | "tables".
     folder    its folder's name under SIMULACRA_DATA or the cache; None where it is made, not read.
     classes   the names of its classes, in their order; () where it has none or they are read from the files.
     url       what is fetched where the folder is missing: file name -> address. Empty where it cannot be fetched.
@@ -167,6 +167,13 @@ KNOWN: dict[str, Known] = {
         files=("muv.smi.gz",),
         by_hand="copy the SMILES of MoleculeNet's muv.csv there, one a line, as muv.smi.gz",
         licence="not stated; measurements are public (PubChem)",
+    ),
+    "nottingham": Known(
+        what="1,034 British and American folk tunes with chords, MIDI (GPL-3; Nottingham database, E. Foxley)",
+        modality="music",
+        folder="nottingham",
+        by_hand="copy the folder MIDI of github.com/jukedeck/nottingham-dataset there",
+        licence="GPL-3",
     ),
     "adult": Known(
         what="48,842 people of the US census of 1994, 15 columns: age, work, income; official test split (CC BY 4.0)",

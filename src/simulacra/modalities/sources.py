@@ -17,6 +17,7 @@ from simulacra.modalities import arrays, images, raster, recognise, sprites, tex
 from simulacra.modalities.given import Caption, Given, given_by
 from simulacra.modalities.loaded import Loaded
 from simulacra.modalities.molecules.source import molecules, molecules_path
+from simulacra.modalities.music.source import music, music_path
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
 from simulacra.modalities.split import enough, split
@@ -58,7 +59,8 @@ def open_data(
 
     size      side, or (h, w), that pictures are cropped and resized to.
     channels  1 grey, 3 RGB, 4 RGBA.
-    modality  "pictures", "points", "text", "molecules" or "tables", where what is recognised is not what is meant.
+    modality  "pictures", "points", "text", "molecules", "music" or "tables", where that is not what is
+              recognised.
     labels    a label file, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
     binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
     given     what each picture comes with, to be learnt from: "caption", or "grey", "sketch", "low_resolution:2" made
@@ -69,6 +71,7 @@ def open_data(
               and what a text is: "lines", "documents", or "blocks" of running text (``modalities.text``).
     tokens, block, spelling  of molecules: "smiles" or "selfies", the most tokens of one, and whether each is learnt
               in its "canonical" spelling or in a "random" one every time (``modalities.molecules``).
+    block     of music: the most events of a piece (``modalities.music``).
     target, missing, encode, schema  of tables: the column that is y; whether what is missing is a "value" or
               "unobserved"; how numbers become fields ("quantile", "bins", "mixture", or "bins:32"); the JSON file of a
               schema (``modalities.tables``). prefer: the same as encode, where that is not given.
@@ -93,8 +96,8 @@ def open_data(
         "encode": encode,
         "schema": None if schema is None else str(Path(schema).expanduser().resolve()),
     }
-    if modality not in (None, "pictures", "points", "text", "molecules", "tables"):
-        raise ValueError(f"no modality {modality!r}; expected pictures, points, text, molecules or tables")
+    if modality not in (None, "pictures", "points", "text", "molecules", "music", "tables"):
+        raise ValueError(f"no modality {modality!r}; expected pictures, points, text, molecules, music or tables")
     if binarise not in (None, *BINARISE):
         raise ValueError(f"no way to binarise {binarise!r}; expected {' or '.join(BINARISE)}")
     file = None if labels == "none" else labels
@@ -107,6 +110,10 @@ def open_data(
     if (path := molecules_path(text, modality)) is not None:
         _refuse_choices(text, options, binarise, by, size=False, others={**of_table, "cut": cut})
         loaded = molecules(text, path, {"tokens": tokens, "block": block, "spelling": spelling}, held_out, skip)
+    elif (path := music_path(text, modality)) is not None:
+        others = {**of_table, "tokens": tokens, "cut": cut, "spelling": spelling}
+        _refuse_choices(text, options, binarise, by, size=False, others=others)
+        loaded = music(text, path, {"block": block}, held_out, skip)
     elif (path := table_path(text, modality)) is not None:
         _refuse_choices(text, options, binarise, by, size=False, others={**of_text, "spelling": spelling})
         loaded = table(text, path, {**of_table, "encode": encode or prefer}, held_out)

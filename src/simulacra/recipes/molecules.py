@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -21,7 +22,7 @@ DRAWN = 10_000
 
 def valid(model: Any, held_out: Data, *, n: int = DRAWN) -> Figure:
     """The share of n samples at temperature 1, nothing masked or filtered, that are molecules."""
-    names: tuple[str, ...] = getattr(held_out.space.only, "names", None) or ()
+    names: Sequence[str] = [str(name) for name in getattr(held_out.space.only, "names", None) or ()]
     drawn = model.sample(n, rng=Rng(1)("score"))
     assert isinstance(drawn.x, Tensor)
     lengths = drawn.length.tolist()
@@ -31,7 +32,7 @@ def valid(model: Any, held_out: Data, *, n: int = DRAWN) -> Figure:
 
 FALLING = Warmup(steps=50, decay=0.9, final=0.01)
 CONFIG = TransformerConfig(
-    network=Decoder(depth=4),
+    network=Decoder(depth=3),  # 336,192 parameters for 22 tokens: at equal CPU-seconds better than four blocks
     optimiser=Muon(lr=1.2e-2, weight_decay=0.1, rest=AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=FALLING),
                    schedule=FALLING),
 )  # fmt: skip
@@ -45,7 +46,7 @@ MOLECULES: dict[str, Published] = {
         family="transformer",
         data="moses-10k",
         config=CONFIG,
-        training=Training(steps=6_000, batch=16, log_every=200, save_seconds=120.0),
+        training=Training(steps=17_000, batch=16, log_every=500, save_seconds=120.0),
         score=valid,
         cost="about 12 minutes of one core",
     ),
@@ -56,7 +57,7 @@ MOLECULES: dict[str, Published] = {
         family="transformer",
         data="muv",
         config=CONFIG,
-        training=Training(steps=6_000, batch=16, log_every=200, save_seconds=120.0),
+        training=Training(steps=17_000, batch=16, log_every=500, save_seconds=120.0),
         score=valid,
         cost="about 15 minutes of one core",
     ),

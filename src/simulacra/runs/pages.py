@@ -39,6 +39,8 @@ from simulacra.modalities import grids
 from simulacra.modalities.captions import is_captions
 from simulacra.modalities.images import to_uint8
 from simulacra.modalities.molecules.pictures import grid_png
+from simulacra.modalities.music.roll import rolls
+from simulacra.modalities.music.synth import wav
 from simulacra.modalities.samples import is_pictures, show
 from simulacra.modalities.sources import Loaded
 from simulacra.recipes.settings import to_json
@@ -57,6 +59,7 @@ NEIGHBOURS = 12  # shown, of
 SEARCHED = 100  # samples: those closest to a training picture
 PAIRS = 500  # held-out examples scored by every run of a comparison
 TEXTS = 20
+HEARD = 4  # tunes that are shown, the first of which is heard
 PAGE = 1_500  # pieces of the text that is coloured
 MOST_TRAIN = 20_000  # training pictures searched for the nearest one
 
@@ -140,6 +143,7 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
     structures = [
         grid_png(part, columns=4) if part and loaded.modality == "molecules" else None for part in (texts, real_texts)
     ]
+    rolled, heard = _tunes(run, loaded)
     moving = animate(frames, run.path / "samples" / "training.gif")
     cost = dict(recipe.cost)
     return Report(
@@ -149,8 +153,10 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
         learnt=sentence(run),
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         verdicts=[Verdict(**verdict) for verdict in recipe.verdicts],
-        samples=structures[0] if samples is None else grids.png(samples),
-        real=structures[1] if real is None else real,
+        samples=structures[0] or rolled[0] if samples is None else grids.png(samples),
+        real=structures[1] or rolled[1] if real is None else real,
+        sound=heard[0],
+        real_sound=heard[1],
         texts=texts,
         real_texts=real_texts,
         table=view_of(run.model, loaded),
@@ -293,6 +299,15 @@ def _real_texts(run: Run, loaded: Loaded) -> list[str]:
         return []
     chosen = Rng(0)("real texts").permutation(len(loaded.held_out))[:TEXTS]
     return run.texts(loaded.held_out.batch(chosen, Rng(0)))
+
+
+def _tunes(run: Run, loaded: Loaded) -> tuple[list[bytes | None], list[bytes | None]]:
+    """Piano rolls and sounds of the first tunes, drawn and held out; None where there are none."""
+    if loaded.music is None or not isinstance(run.model, Sampler):
+        return [None, None], [None, None]
+    held = loaded.held_out.batch(torch.arange(min(HEARD, len(loaded.held_out))), Rng(0))
+    parts = [[t for t in run.tunes(batch) if t.notes] for batch in (run.sample(HEARD), held)]
+    return [grids.png(rolls(p)) if p else None for p in parts], [wav(p[:1]) if p else None for p in parts]
 
 
 def _surprise(run: Run, loaded: Loaded) -> list[tuple[str, float]]:

@@ -22,10 +22,15 @@ from simulacra.evaluation.extractors import Extractor
 from simulacra.evaluation.further import Statistic
 from simulacra.evaluation.judge import judge
 from simulacra.evaluation.molecules import figures_of_molecules
+from simulacra.evaluation.music import figures_of_tunes
 from simulacra.evaluation.tables.likelihood import InOwnUnits
 from simulacra.evaluation.texts import figures_of_texts
 from simulacra.modalities import captions
 from simulacra.modalities.encodings import encoding_from_json
+from simulacra.modalities.music.events import Events
+from simulacra.modalities.music.grammar import Grammar
+from simulacra.modalities.music.source import tunes_of
+from simulacra.modalities.music.tunes import Tune
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.modalities.tables.encoding import TableEncoding
 from simulacra.modalities.tables.reading import Frame
@@ -47,6 +52,7 @@ MISSED = 0.1  # largest share of an average's profile that may be missing from o
 PARTS = "parts"
 ENCODING = "space/encoding.json"
 TABLE = "space/table.json"
+MUSIC = "space/music.json"
 TEXTS = 200  # drawn and held-out texts that are compared, where nobody says how many
 MOLECULES = 1_000  # and molecules
 
@@ -98,7 +104,11 @@ class Run:
                     what = "a caption" if captions.is_captions(self.recipe.space.y) else "what it is given"
                     raise ValueError(f"this model draws for a condition: y, {what}, is needed")
                 return self.model.sample_given(given, rng=rng, **options)
-            return require(self.model, Sampler, "sample").sample(n, y=given, rng=rng, **options)
+            draw = require(self.model, Sampler, "sample").sample
+            if (events := self.music) is not None and "legal" in inspect.signature(draw).parameters:
+                # whatever is drawn is to be a tune; what that does to likelihoods is nothing: they are of all sequences
+                options.setdefault("legal", Grammar(events=events, room=self.recipe.space.only.shape[0]))
+            return draw(n, y=given, rng=rng, **options)
 
     def averaged(self, width: float) -> Run:
         """The run with weights averaged as widely as asked, made of those it stored (``training.posthoc``).
@@ -194,6 +204,8 @@ class Run:
             options=options,
             further=further,
         )
+        if loaded.music is not None and isinstance(self.model, Sampler):
+            figures += self._tune_figures(loaded, n or TEXTS, seed)
         if loaded.encoding is not None and isinstance(self.model, Sampler):
             figures += self._text_figures(loaded, n, seed)
         return figures
@@ -201,24 +213,34 @@ class Run:
     @property
     def encoding(self) -> Encoding | None:
         """What cuts this run's texts into tokens and puts them together; None where it is not of text."""
-        if ENCODING not in self.recipe.files:
-            return None
-        path = self.path / ENCODING
-        if digest(path) != self.recipe.files[ENCODING]:
-            raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
-        return encoding_from_json(read_json(path))
+        return None if (found := self._kept(ENCODING)) is None else encoding_from_json(found)
 
     @property
     def table(self) -> TableEncoding | None:
         """What makes rows of this run's examples; None where it is not of a table."""
-        if TABLE not in self.recipe.files:
-            return None
-        if self._table is None:
-            path = self.path / TABLE
-            if digest(path) != self.recipe.files[TABLE]:
-                raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
-            self._table = TableEncoding.from_json(read_json(path))
+        if self._table is None and (found := self._kept(TABLE)) is not None:
+            self._table = TableEncoding.from_json(found)
         return self._table
+
+    @property
+    def music(self) -> Events | None:
+        """What makes tunes of this run's events; None where it is not of music."""
+        return None if (found := self._kept(MUSIC)) is None else Events.from_json(found)
+
+    def _kept(self, name: str) -> dict[str, Any] | None:
+        """A file of the run, if it has it; ValueError where it is not the one that was written."""
+        if name not in self.recipe.files:
+            return None
+        path = self.path / name
+        if digest(path) != self.recipe.files[name]:
+            raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
+        return read_json(path)
+
+    def tunes(self, batch: Batch) -> list[Tune]:
+        """The tunes of a batch of this run's events; ValueError for a run that is not of music."""
+        if (events := self.music) is None:
+            raise ValueError(f"{self.path} is a run of {self.recipe.space.measure}, which is no music")
+        return tunes_of(batch, events)
 
     def rows(self, batch: Batch) -> Frame:
         """The rows of a batch of this run's examples, a DataFrame; ValueError for a run that is not of a table."""
@@ -231,6 +253,15 @@ class Run:
         if self.encoding is None:
             raise ValueError(f"{self.path} is a run of {self.recipe.space.measure}, which are no text")
         return texts_of(batch, self.encoding)
+
+    def _tune_figures(self, loaded: Loaded, n: int, seed: int) -> list[Figure]:
+        """Of as many held-out and learned pieces as there are, up to n."""
+        assert loaded.music is not None
+        some = [Rng(seed)("pieces", part).permutation(len(data))[:n]
+                for part, data in (("held out", loaded.held_out), ("train", loaded.train))]  # fmt: skip
+        real, train = (tunes_of(data.batch(index, Rng(0)), loaded.music)
+                       for data, index in zip((loaded.held_out, loaded.train), some, strict=True))  # fmt: skip
+        return figures_of_tunes(self.tunes(self.sample(n, seed=seed)), real, train=train, seed=seed) if n > 2 else []
 
     def _text_figures(self, loaded: Loaded, n: int | None, seed: int) -> list[Figure]:
         assert loaded.encoding is not None

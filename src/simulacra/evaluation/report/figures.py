@@ -9,6 +9,7 @@ from typing import Any
 
 from simulacra.core.figure import Figure
 from simulacra.evaluation.report.molecule_figures import MOLECULES
+from simulacra.evaluation.report.music_figures import TUNES
 from simulacra.evaluation.report.numbers import count, write
 from simulacra.evaluation.report.row_figures import ROWS
 
@@ -90,6 +91,7 @@ EXPLANATIONS = {
     "training texts recovered": "How often the model, given how a training text begins, goes on word for word.",
     **ROWS,
     **MOLECULES,
+    **TUNES,
 }
 
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}

@@ -114,6 +114,8 @@ def _opened(
         if shared := len(set(parts[0]) & set(parts[1])):
             said.append(f"{shared:,} molecules are in both parts, as they were published")
     else:
+        if len(read.smiles) < 2:
+            raise ValueError(f"{name}: one molecule cannot be split into a part to learn and one to judge; give more")
         share = enough(len(read.smiles)) if share is None else share
         options["held_out"] = share
         parts = split_texts(read.smiles, share, name)
