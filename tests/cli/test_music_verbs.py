@@ -81,3 +81,18 @@ def test_mistakes_are_told_in_one_line(capsys, runs, arguments, part):
     assert caught.value.code == 2, error
     assert part in error
     assert error.count("\n") == 1
+
+
+def test_frames_of_keys_are_learnt_drawn_and_judged(capsys, tmp_path):
+    parts = {p: [[[40 + i, 50 + (i * j) % 20] for j in range(1, 6)] for i in range(n)]
+             for p, n in (("train", 12), ("test", 6))}  # fmt: skip
+    (tmp_path / "frames.json").write_text(json.dumps(parts))
+    main(["fit", "transformer", f"{tmp_path}/frames.json", *SMALL, "--transpose", "3", "--no-report",
+          "--out", f"{tmp_path}/run"])  # fmt: skip
+    main(["sample", f"{tmp_path}/run", "-n", "5", "--out", f"{tmp_path}/drawn"])
+    assert "none dropped" in capsys.readouterr().out
+    main(["evaluate", f"{tmp_path}/run", "--json"])
+    found = {f["name"]: f for f in json.loads(capsys.readouterr().out)}
+    assert found["negative log-likelihood a frame"]["unit"] == "nats"
+    assert found["negative log-likelihood a frame"]["kind"] == "exact"
+    assert "overlapping area" in found

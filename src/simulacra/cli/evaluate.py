@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from simulacra.cli.parse import JsonFlag, parse, positionals
 from simulacra.cli.words import Loading, say, warn
 from simulacra.core import across
+from simulacra.core.batch import Batch
 from simulacra.core.capabilities import Codec, Sampler, require
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
@@ -31,8 +32,8 @@ from simulacra.evaluation.tasks import convolutional, labelled, logistic, tasks
 from simulacra.evaluation.texts import figures_of_texts
 from simulacra.mathematics.annealing import Annealing
 from simulacra.modalities.molecules.reading import read_drawn
-from simulacra.modalities.music.events import Events
-from simulacra.modalities.music.source import read_tunes, tunes_of
+from simulacra.modalities.music.source import read_tunes
+from simulacra.modalities.music.tunes import Tune
 from simulacra.modalities.sources import Loaded
 from simulacra.modalities.tables.encoding import TableEncoding
 from simulacra.modalities.tables.reading import is_table, read_table
@@ -43,7 +44,7 @@ from simulacra.runs.candidates import candidate, is_function, reference
 from simulacra.runs.extractors import extractors_for, named_extractors
 from simulacra.runs.pages import write_report
 from simulacra.runs.recipe import NAME
-from simulacra.runs.run import MOLECULES, TEXTS, learned_texts
+from simulacra.runs.run import MOLECULES, TEXTS, learned_texts, tunes_reader
 from simulacra.runs.tables import frame_of
 from simulacra.training.engine import join
 
@@ -151,8 +152,8 @@ def _of_samples(text: str, options: Options) -> list[Figure]:
     loaded = reference(options.real, **options.options())
     if loaded.table is not None:
         return _of_rows(text, loaded, loaded.table, options)
-    if loaded.music is not None:
-        return _of_tunes(text, loaded, loaded.music, options)
+    if (tunes := tunes_reader(loaded.modality, loaded.music)) is not None:
+        return _of_tunes(text, loaded, tunes, options)
     if loaded.modality == "molecules" and loaded.encoding is not None:
         return _of_molecules(text, loaded, loaded.encoding, options)
     if loaded.encoding is not None:
@@ -195,10 +196,10 @@ def _of_texts(text: str, loaded: Loaded, encoding: Encoding, options: Options) -
     return figures_of_texts(fake, real, train=learned_texts(loaded), seed=options.seed)
 
 
-def _of_tunes(text: str, loaded: Loaded, events: Events, options: Options) -> list[Figure]:
+def _of_tunes(text: str, loaded: Loaded, tunes: Callable[[Batch], list[Tune]], options: Options) -> list[Figure]:
     if is_function(text):
         raise ValueError(f"{text} is a function, and tunes are read from files; write them to a folder of .mid")
-    real, train = (tunes_of(d.batch(torch.arange(len(d)), Rng(0)), events) for d in (loaded.held_out, loaded.train))
+    real, train = (tunes(d.batch(torch.arange(len(d)), Rng(0))) for d in (loaded.held_out, loaded.train))
     if _on_disk(text):
         fake = read_tunes(Path(text))
     else:

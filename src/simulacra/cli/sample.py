@@ -99,7 +99,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.prompt is not None:
         _continue(run, options, own, _changes(method, key, options))
         return
-    if key is not None and run.music is not None:
+    music = run.recipe.data.get("modality") in ("music", "frames")
+    if key is not None and music:
         raise ValueError("tunes carry no mark; leave --mark out")
     if key is not None and run.encoding is not None:
         own = {**own, "changes": _changes(method, key, options)}
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str]) -> None:
         assert isinstance(given, Tensor)
         y = given
     batch = run.sample(n, y=y, seed=options.seed, guide=guide, **own)
-    if run.music is not None:
+    if music:
         from simulacra.cli.music import write_tunes
 
         assert isinstance(batch.x, Tensor)

@@ -42,7 +42,7 @@ def out_of_key(pitch: Int[Tensor, " n"]) -> float:
 
 def self_similarity(bars: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """The cosine between each two rows, one a bar, such as its pitch classes; 0 with an empty bar, but 1 of itself."""
-    length = torch.linalg.vector_norm(bars.double(), dim=1).clamp(min=TINY)
+    length = bars.double().square().sum(1).sqrt().clamp(min=TINY)
     found = (bars.double() @ bars.double().T) / (length[:, None] * length)
     return torch.where(torch.eye(len(bars), dtype=torch.bool), 1.0, found)
 

@@ -17,7 +17,7 @@ class Loaded:
     """Data ready to learn from.
 
     train, held_out  the part to learn from and the part to judge by; their spaces are equal.
-    modality         "pictures" | "points" | "text" | "molecules" | "music" | "tables".
+    modality         "pictures" | "points" | "text" | "molecules" | "music" | "frames" | "tables".
     encoding         of text and molecules: what cut it into tokens, and puts them together again.
     table            of tables: what made fields of its columns, and makes rows of them again.
     music            of music: the vocabulary of events, which puts tunes together again.

@@ -17,7 +17,7 @@ class Known:
     """A data set known by name.
 
     what      one line: what it is, how much of it, licence.
-    modality  "pictures" | "points" | "text" | "molecules" | "music" | "tables".
+    modality  "pictures" | "points" | "text" | "molecules" | "music" | "frames" | "tables".
     folder    its folder's name under SIMULACRA_DATA or the cache; None where it is made, not read.
     classes   the names of its classes, in their order; () where it has none or they are read from the files.
     url       what is fetched where the folder is missing: file name -> address. Empty where it cannot be fetched.
@@ -167,6 +167,14 @@ KNOWN: dict[str, Known] = {
         files=("muv.smi.gz",),
         by_hand="copy the SMILES of MoleculeNet's muv.csv there, one a line, as muv.smi.gz",
         licence="not stated; measurements are public (PubChem)",
+    ),
+    "jsb": Known(
+        what="382 chorales by Bach as 88-key frames, a quarter note each, the benchmark's split (public domain)",
+        modality="frames",
+        folder="jsb",
+        files=("jsb-chorales-quarter.json",),
+        by_hand="copy jsb-chorales-quarter.json of github.com/czhuang/JSB-Chorales-dataset there",
+        licence="public domain music",
     ),
     "nottingham": Known(
         what="1,034 British and American folk tunes with chords, MIDI (GPL-3; Nottingham database, E. Foxley)",

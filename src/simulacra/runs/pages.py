@@ -45,7 +45,7 @@ from simulacra.modalities.samples import is_pictures, show
 from simulacra.modalities.sources import Loaded
 from simulacra.recipes.settings import to_json
 from simulacra.runs.extractors import extractors_for
-from simulacra.runs.run import PARTS, Run
+from simulacra.runs.run import PARTS, Run, tunes_reader
 from simulacra.runs.snapshots import SHOWN, animate, progress
 from simulacra.runs.snapshots import draw as drawn
 from simulacra.runs.tables import view_of
@@ -201,7 +201,7 @@ def command(run: Run) -> str:
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
     others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality", "tokens", "block", "cut",
-              "spelling", "missing", "encode", "schema")  # fmt: skip
+              "spelling", "transpose", "missing", "encode", "schema")  # fmt: skip
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     options += [f"--target-column {given['target']}"] if "target" in given else []
     options += [f"--codec {run.path / PARTS / 'codec'}"] if "codec" in run.recipe.parts else []
@@ -230,7 +230,7 @@ def sentence(run: Run) -> str:
     if isinstance(space.y, Space):
         given = f", each given its {'caption' if is_captions(space.y) else space.y.measure or 'condition'}"
     kind = run.recipe.data["modality"]
-    kind = {"text": "texts", "tables": "rows"}.get(kind, kind)
+    kind = {"text": "texts", "tables": "rows", "music": "pieces of music", "frames": "tunes"}.get(kind, kind)
     what = f"{counts['train']:,} {kind}{given}, as {space.measure}"
     return f"A {run.recipe.family} that learnt the distribution of {what}."
 
@@ -303,7 +303,7 @@ def _real_texts(run: Run, loaded: Loaded) -> list[str]:
 
 def _tunes(run: Run, loaded: Loaded) -> tuple[list[bytes | None], list[bytes | None]]:
     """Piano rolls and sounds of the first tunes, drawn and held out; None where there are none."""
-    if loaded.music is None or not isinstance(run.model, Sampler):
+    if tunes_reader(loaded.modality, loaded.music) is None or not isinstance(run.model, Sampler):
         return [None, None], [None, None]
     held = loaded.held_out.batch(torch.arange(min(HEARD, len(loaded.held_out))), Rng(0))
     parts = [[t for t in run.tunes(batch) if t.notes] for batch in (run.sample(HEARD), held)]

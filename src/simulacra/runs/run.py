@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,12 @@ from simulacra.evaluation.molecules import figures_of_molecules
 from simulacra.evaluation.music import figures_of_tunes
 from simulacra.evaluation.tables.likelihood import InOwnUnits
 from simulacra.evaluation.texts import figures_of_texts
+from simulacra.mathematics.decoding import Legal
 from simulacra.modalities import captions
 from simulacra.modalities.encodings import encoding_from_json
+from simulacra.modalities.music import frames
 from simulacra.modalities.music.events import Events
+from simulacra.modalities.music.frames import Upwards
 from simulacra.modalities.music.grammar import Grammar
 from simulacra.modalities.music.source import tunes_of
 from simulacra.modalities.music.tunes import Tune
@@ -105,9 +108,9 @@ class Run:
                     raise ValueError(f"this model draws for a condition: y, {what}, is needed")
                 return self.model.sample_given(given, rng=rng, **options)
             draw = require(self.model, Sampler, "sample").sample
-            if (events := self.music) is not None and "legal" in inspect.signature(draw).parameters:
-                # whatever is drawn is to be a tune; what that does to likelihoods is nothing: they are of all sequences
-                options.setdefault("legal", Grammar(events=events, room=self.recipe.space.only.shape[0]))
+            if "legal" in inspect.signature(draw).parameters:
+                # what is drawn is to be music; likelihoods know no grammar, they are of all sequences
+                options.setdefault("legal", self._grammar())
             return draw(n, y=given, rng=rng, **options)
 
     def averaged(self, width: float) -> Run:
@@ -204,8 +207,8 @@ class Run:
             options=options,
             further=further,
         )
-        if loaded.music is not None and isinstance(self.model, Sampler):
-            figures += self._tune_figures(loaded, n or TEXTS, seed)
+        if (tunes := tunes_reader(loaded.modality, loaded.music)) is not None and isinstance(self.model, Sampler):
+            figures += self._tune_figures(loaded, tunes, n or TEXTS, seed)
         if loaded.encoding is not None and isinstance(self.model, Sampler):
             figures += self._text_figures(loaded, n, seed)
         return figures
@@ -236,11 +239,18 @@ class Run:
             raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
         return read_json(path)
 
+    def _grammar(self) -> Legal | None:
+        """What may come next where examples are music; None for everything else."""
+        if self.recipe.data.get("modality") == "frames":
+            return Upwards(room=self.recipe.space.only.shape[0])
+        events = self.music
+        return None if events is None else Grammar(events=events, room=self.recipe.space.only.shape[0])
+
     def tunes(self, batch: Batch) -> list[Tune]:
         """The tunes of a batch of this run's events; ValueError for a run that is not of music."""
-        if (events := self.music) is None:
+        if (read := tunes_reader(self.recipe.data["modality"], self.music)) is None:
             raise ValueError(f"{self.path} is a run of {self.recipe.space.measure}, which is no music")
-        return tunes_of(batch, events)
+        return read(batch)
 
     def rows(self, batch: Batch) -> Frame:
         """The rows of a batch of this run's examples, a DataFrame; ValueError for a run that is not of a table."""
@@ -254,12 +264,11 @@ class Run:
             raise ValueError(f"{self.path} is a run of {self.recipe.space.measure}, which are no text")
         return texts_of(batch, self.encoding)
 
-    def _tune_figures(self, loaded: Loaded, n: int, seed: int) -> list[Figure]:
+    def _tune_figures(self, loaded: Loaded, tunes: Callable[[Batch], list[Tune]], n: int, seed: int) -> list[Figure]:
         """Of as many held-out and learned pieces as there are, up to n."""
-        assert loaded.music is not None
         some = [Rng(seed)("pieces", part).permutation(len(data))[:n]
                 for part, data in (("held out", loaded.held_out), ("train", loaded.train))]  # fmt: skip
-        real, train = (tunes_of(data.batch(index, Rng(0)), loaded.music)
+        real, train = (tunes(data.batch(index, Rng(0)))
                        for data, index in zip((loaded.held_out, loaded.train), some, strict=True))  # fmt: skip
         return figures_of_tunes(self.tunes(self.sample(n, seed=seed)), real, train=train, seed=seed) if n > 2 else []
 
@@ -275,6 +284,13 @@ class Run:
                         loaded.encoding)  # fmt: skip
         compare = figures_of_molecules if molecules else figures_of_texts
         return compare(fake, real, train=learned_texts(loaded), seed=seed)
+
+
+def tunes_reader(modality: str, music: Events | None) -> Callable[[Batch], list[Tune]] | None:
+    """What makes tunes of batches of music; None for everything else."""
+    if modality == "frames":
+        return frames.tunes_of
+    return None if music is None else lambda batch: tunes_of(batch, music)
 
 
 def learned_texts(loaded: Loaded) -> list[str]:

@@ -39,7 +39,7 @@ def write_grid(smiles: Sequence[str], path: Path) -> str:
 
 
 def _drawn(smiles: Sequence[str], columns: int, how: str) -> Any:
-    Chem = rdkit()
+    rdkit()
     from rdkit import rdBase
     from rdkit.Chem.Draw import rdMolDraw2D
 
@@ -52,8 +52,17 @@ def _drawn(smiles: Sequence[str], columns: int, how: str) -> Any:
     draw.drawOptions().legendFontSize = 14
     with rdBase.BlockLogs():
         draw.DrawMolecules(
-            [parsed(s) if parsed(s) is not None else Chem.Mol() for s in shown],
+            [found if (found := parsed(s)) is not None else _none() for s in shown],
             legends=["" if parsed(s) is not None else f"no molecule: {fault(s)}" for s in shown],
         )
     draw.FinishDrawing()
     return draw.GetDrawingText()
+
+
+def _none() -> Any:
+    """What stands where there is no molecule: an empty one would be drawn without its legend."""
+    Chem = rdkit()
+    blank = Chem.RWMol()
+    blank.AddAtom(Chem.Atom(0))
+    blank.GetAtomWithIdx(0).SetProp("atomLabel", "?")
+    return blank.GetMol()

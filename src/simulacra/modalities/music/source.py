@@ -16,6 +16,7 @@ from simulacra.core.space import Categorical, Space
 from simulacra.modalities import recognise
 from simulacra.modalities.loaded import Loaded
 from simulacra.modalities.music.events import Events
+from simulacra.modalities.music.frames import is_frames
 from simulacra.modalities.music.midi import SUFFIXES, Read, read_midi
 from simulacra.modalities.music.tunes import Tune, pieces
 from simulacra.modalities.names import KNOWN
@@ -49,6 +50,21 @@ def music_path(name: str, modality: str | None) -> Path | None:
     if modality == "music" and found is None:
         raise ValueError(f"{name}: music is read from files; expected the path of a .mid or of a folder of them")
     return found if found is not None and (modality == "music" or (modality is None and is_music(found))) else None
+
+
+def frames_path(name: str, modality: str | None) -> Path | None:
+    """The file of frames of keys that a name means, known or by its path; None for anything else."""
+    known = KNOWN.get(name)
+    if known is not None:
+        found = recognise.find(name, known) if known.modality == "frames" and modality in (None, "frames") else None
+        path = None if found is None else found / known.files[0]
+        if path is not None and not path.is_file():
+            raise ValueError(f"{name}: {path.name} is not in {found}; {known.by_hand}")
+        return path
+    path = Path(name).expanduser()
+    if modality == "frames" and not path.is_file():
+        raise ValueError(f"{name}: frames are read from a file; expected the path of a .json")
+    return path if modality == "frames" or (modality is None and is_frames(path)) else None
 
 
 def music(name: str, path: Path, choices: Mapping[str, Any], held_out: float | None, skip: float) -> Loaded:
