@@ -4,8 +4,9 @@ Frechet at D = 2048 against scipy (covariances and ``sqrtm`` of their product, t
 torchmetrics; precision, recall, density and coverage, 10,000 against 10,000, against prdc 0.2. Values are checked: ours
 against a closed form, the peers' against ours.
 
-``python -m bench evaluation`` runs all of it; ``python -m bench.evaluation frechet | neighbourhoods | faults``
-one part; the last, planted faults, is ``bench/faults.py``.
+``python -m bench evaluation`` runs all of it; ``python -m bench.evaluation frechet | neighbourhoods | peers | large |
+faults`` one part. ``peers`` (torch-fidelity, clean-fid, kernel distances of subsets) and ``large`` (50,000 against
+50,000) are in ``bench/evaluation_peers.py``; the last, planted faults, is ``bench/faults.py``.
 """
 
 from __future__ import annotations
@@ -122,14 +123,17 @@ def closed_form(n: int, d: int) -> Any:
     return lambda: {"value": abs(frechet_distance(*sides) / truth - 1)}
 
 
-PARTS = ("frechet", "neighbourhoods", "faults")
+PARTS = ("frechet", "neighbourhoods", "peers", "large", "faults")
 
 
 def run(parts: tuple[str, ...] = PARTS) -> list[Row]:
     """The rows of the parts asked for."""
-    from bench import faults
+    from bench import evaluation_peers, faults
 
-    known = {"frechet": frechet, "neighbourhoods": neighbourhoods, "faults": faults.run}
+    known = {
+        "frechet": frechet, "neighbourhoods": neighbourhoods, "peers": evaluation_peers.run,
+        "large": evaluation_peers.large, "faults": faults.run,
+    }  # fmt: skip
     return [row for part in parts for row in known[part]()]
 
 

@@ -2,6 +2,9 @@
 
 coverage   400 simulated studies each: how often nominal 95 % intervals hold the truth. The truth of a threshold is
            that of one study with 3,000 raters: the rise of all raters together is no logistic function itself.
+agreement  the same for Krippendorff's alpha, whose truth is an integral; on other seeds than its rule was chosen by.
+mixed      the same for the mixed model: its intervals, and what is found of log-odds and deviations that are known.
+peers      strengths, alpha, clustered errors and shares against choix, krippendorff and statsmodels on the same data.
 server     50 raters at once over HTTP, ``kill -9`` twenty times: what was acknowledged against what is kept.
 browser    a timed study in Chromium: the time shown, by the screen's own frames, against the time asked for.
 """
@@ -17,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import study_models
 from bench.browser import Browser, executable
 from bench.harness import Row, save, show
 from bench.served import Served, under_fire
@@ -227,7 +231,10 @@ def _threshold_holds(seed: int, raters: int, truth: float) -> bool | None:
     return None if bounds is None else bounds[0] <= truth <= bounds[1]
 
 
-PARTS = {"coverage": coverage, "server": server, "browser": browser}
+PARTS = {
+    "coverage": coverage, "agreement": study_models.agreement, "mixed": study_models.mixed, "peers": study_models.peers,
+    "server": server, "browser": browser,
+}  # fmt: skip
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:

@@ -177,6 +177,7 @@ def theirs(model: str, seed: int, out: str, raw: str):
         one.fit(frame, text)
         return one, time.process_time() - start
 
+    fitted(1)  # what only the first fit pays for
     first, second = fitted(1)[1], fitted(3)[1]  # both transform the data: the difference is two epochs
     epoch = max((second - first) / 2, 1e-3)
     epochs = max(1, round((CPU_SECONDS - (first - epoch)) / epoch))

@@ -14,6 +14,7 @@ from simulacra.evaluation.further import Sets
 from simulacra.evaluation.separability import logistic, neighbours, perceptron, separability, told_apart
 from simulacra.evaluation.statistics import Origin
 from simulacra.mathematics.frechet import frechet_distance
+from simulacra.mathematics.two_sample import kernel_distance
 
 ORIGIN = Origin(extractor="points", extractor_hash="ab", seed=3)
 
@@ -42,6 +43,7 @@ def test_everything_is_said_of_ordinary_sets():
     found = by_name(sets)
     assert {
         "Frechet distance, extrapolated", "Gaussian kernel distance", "sliced Wasserstein distance",
+        "divergence frontier area",
         "precision (k=5, open balls)", "told from real data", "feature likelihood divergence", "authenticity",
         "Vendi score", "diversity", "class score, mean of 10 parts", "labels kept", "class imbalance",
         "diversity within classes", "diversity between classes", "share, class b", "coverage (k=5), class c",
@@ -109,6 +111,31 @@ def test_cmmd_is_of_clip_alone():
     truth = (k[0].sum() - 60) / (60 * 59) + (k[3].sum() - 50) / (50 * 49) - 2 * k[1].mean()
     assert figure.value == pytest.approx(1000 * float(truth), rel=1e-9)
     assert figure.name == "CMMD"
+
+
+def test_the_frontier_sees_what_is_lost_and_what_is_invented():
+    """Equal sets have an area near 1, sets apart the least there is, 1 / binomial(10, 5); a lost half lies between."""
+    (equal,) = further.frontier(Sets(fake=normal("a", 400), real=normal("b", 400)), ORIGIN)
+    (apart,) = further.frontier(Sets(fake=normal("a", 400) + 30, real=normal("b", 400)), ORIGIN)
+    real = normal("b", 400)
+    real[:200] += 30
+    (half,) = further.frontier(Sets(fake=normal("a", 400) + 30, real=real), ORIGIN)
+    assert equal.value > 0.8
+    assert apart.value == pytest.approx(1 / 252, rel=1e-3)
+    assert apart.value < half.value < equal.value
+    assert further.frontier(Sets(fake=normal("a", 19), real=normal("b", 19)), ORIGIN) == []
+
+
+def test_subsets_are_of_inception_alone(monkeypatch):
+    """Subsets that hold every row are all alike, and the kernel distance of all pairs is their mean."""
+    monkeypatch.setattr(further, "SUBSET", 40)
+    rng = Rng(0)
+    sets = Sets(fake=rng("a").normal((40, 6)), real=rng("b").normal((40, 6)) + 0.3)
+    assert further.kernel_of_subsets(sets, Origin(extractor="pixels")) == []
+    (found,) = further.kernel_of_subsets(sets, Origin(extractor="Inception-v3 (FID)"))
+    assert found.value == pytest.approx(kernel_distance(sets.fake, sets.real).value, rel=1e-9)
+    monkeypatch.setattr(further, "SUBSET", 41)
+    assert further.kernel_of_subsets(sets, Origin(extractor="Inception-v3 (FID)")) == []
 
 
 def test_extrapolation_needs_rows_enough():

@@ -238,6 +238,8 @@ def test_published_names_need_the_published_protocol():
     extractor = pretrained.Extractor(name="x", hash="0", features=lambda x: x, standard=known)
     assert extractor.published("Frechet distance", 50_000) == "FID-50k"
     assert extractor.published("Frechet distance", 10_000) == "Frechet distance"
+    assert extractor.published("kernel distance, mean of 100 subsets", 50_000) == "KID"
+    assert extractor.published("kernel distance", 50_000) == "kernel distance"  # of all pairs: not the protocol's
     assert extractor.published("coverage (k=5)", 50_000) == "coverage (k=5)"
 
 

@@ -253,7 +253,8 @@ def test_a_bound_is_written_on_the_side_where_the_truth_lies() -> None:
 @pytest.mark.parametrize(
     "name",
     ["Frechet distance", "kernel distance", "precision (k=5)", "recall (k=5)", "density (k=5)", "coverage (k=5)",
-     "class score", "negative log-likelihood of 8-bit pixels", "bits per element of binary pixels", "test NLL",
+     "class score", "divergence frontier area",
+     "negative log-likelihood of 8-bit pixels", "bits per element of binary pixels", "test NLL",
      "bits/dim", "KID", "IWAE"],
 )  # fmt: skip
 def test_what_is_measured_is_explained(name: str) -> None:

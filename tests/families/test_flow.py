@@ -236,8 +236,8 @@ def test_what_is_no_example_is_refused():
         model.log_likelihood(torch.full((3, 2), math.nan))
     with pytest.raises(ValueError, match="whole examples"):
         model.log_likelihood(torch.zeros(3, 2), known=torch.zeros(3, 2, dtype=torch.bool))
-    with pytest.raises(ValueError, match="'job' is categorical"):
-        Flow(FlowConfig(), Space(fields={"job": Categorical(k=3)}))
+    with pytest.raises(ValueError, match="'job' varies"):
+        Flow(FlowConfig(), Space(fields={"job": Categorical(k=3, shape=(4,), varying=True)}))
     with pytest.raises(ValueError, match="at least one layer; got 0"):
         maf(layers=0)
     with pytest.raises(ValueError, match="at least one transform"):

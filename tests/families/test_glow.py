@@ -169,7 +169,7 @@ def test_users_mistakes():
         GlowConfig(steps=0)
     with pytest.raises(ValueError, match="use flow instead"):
         Glow(GlowConfig(), Space(fields={"v": Continuous(low=0, high=1, shape=(4,))}))
-    with pytest.raises(ValueError, match="categorical"):
+    with pytest.raises(ValueError, match="these are of categories"):
         Glow(GlowConfig(), Space(fields={"v": Categorical(k=3, shape=(1, 4, 4))}))
     with pytest.raises(ValueError, match="chart=Standardised"):
         Glow(GlowConfig(dequantise=Noisy()), pictures((1, 4, 4)))

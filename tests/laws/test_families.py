@@ -443,6 +443,8 @@ ROWS: dict[str, Callable[[], Any]] = {
     "flow, numbers": flows(NUMBERS, maf),
     "flow, marks with labels": flows(MARKS, realnvp),
     "flow, pictures with labels": flows(PICTURES, nsf_coupling),
+    "flow, columns with labels": flows(FULL),
+    "flow, codes": flows(CODES, maf),
     "flow, line": flows(LINE, nsf_autoregressive),
     "flow, volumes kept": flows(PLANE, nice),
     "flow, inverse": flows(PLANE, iaf),

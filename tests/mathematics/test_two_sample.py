@@ -18,6 +18,7 @@ from simulacra.mathematics.two_sample import (
     closed,
     cubic,
     kernel_distance,
+    kernel_distances,
     manifolds,
     median_distance,
     opened,
@@ -55,6 +56,20 @@ def test_kernel_distance_variance_is_the_jackknife_less_its_second_order():
         second += float(squares) * (2 if a is b else 4) / (len(a) * len(b))
     assert expected > 2 * second > 0
     assert kernel_distance(x, y).variance == pytest.approx(expected - second, rel=1e-9)
+
+
+def test_kernel_distances_of_subsets_are_those_of_their_rows():
+    rng = Rng(7)
+    fake, real = rng("fake").normal((60, 5), dtype=torch.float64), rng("real").normal((50, 5), dtype=torch.float64) + 1
+    sizes = [(20, 20), (7, 31), (3, 3)]
+    rows = [(rng("a", i).permutation(60)[:n], rng("b", i).permutation(50)[:m]) for i, (n, m) in enumerate(sizes)]
+    found = kernel_distances(fake, real, rows)
+    expected = [kernel_distance(fake[a], real[b]).value for a, b in rows]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        kernel_distances(fake, real, [(torch.tensor([0]), torch.tensor([0, 1]))])
+    with pytest.raises(ValueError, match="at least one subset"):
+        kernel_distances(fake, real, [])
 
 
 def test_kernel_distance_does_not_depend_on_its_chunks(monkeypatch):

@@ -160,9 +160,38 @@ def test_what_is_no_example_is_refused(x: Tensor, words: str):
         reals.check(x)
 
 
-def test_categories_are_refused_by_name():
-    with pytest.raises(ValueError, match="a flow needs continuous fields; 'job' is categorical"):
-        Reals(Space(fields={"job": Categorical(k=3)}), "a flow")
+MIXED = Space(fields={"job": Categorical(k=3), "pay": Continuous(low=0.0, high=math.inf)})
+
+
+def test_categories_are_levels_and_come_back_whole():
+    reals = Reals(MIXED, "a flow")
+    x = {"job": torch.tensor([0, 1, 2, 2]), "pay": torch.tensor([0.5, 1.0, 2.0, 4.0])}
+    reals.check(x)
+    spread, added = reals.spread(x, Rng(0))
+    assert isinstance(spread, dict)
+    assert reals.kind == "bound"
+    assert added.tolist() == [0.0] * 4  # cells are of volume 1, and the draws uniform
+    assert bool(((spread["job"] - x["job"]).abs() <= 0.5).all())
+    u, _ = reals.inward(spread)
+    back = reals.decoded(u)
+    assert isinstance(back, dict)
+    assert back["job"].dtype == torch.int64
+    assert back["job"].tolist() == [0, 1, 2, 2]
+    assert torch.allclose(back["pay"], x["pay"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (torch.tensor([3]), r"0 \.\. 2"),
+        (torch.tensor([-1]), r"0 \.\. 2"),
+        (torch.tensor([1.0]), "int64"),
+        (torch.tensor([[1]]), "shape"),
+    ],
+)
+def test_what_is_no_category_is_refused(job: torch.Tensor, words: str):
+    with pytest.raises(ValueError, match=words):
+        Reals(MIXED, "a flow").check({"job": job, "pay": torch.ones(1)})
 
 
 def test_the_largest_number_drawn_stays_in_its_cell(monkeypatch: pytest.MonkeyPatch):

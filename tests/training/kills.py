@@ -23,7 +23,8 @@ from simulacra.training.settings import Training
 from simulacra.training.state import weights_and_averages
 
 # a checkpoint after every step: most of a run's time is spent in writing them
-SETTINGS = Training(steps=16, batch=16, save_seconds=0.0, log_every=4)
+STEPS = 16
+SETTINGS = Training(steps=STEPS, batch=16, save_seconds=0.0, log_every=4)
 
 
 def end(folder: Path) -> dict[str, Any]:
@@ -46,6 +47,16 @@ def child(folder: Path) -> int:
     return pid
 
 
+def wait_for(folder: Path, step: int, pid: int) -> None:
+    """Until a run has written the checkpoint of a step, or of a later one, or has ended; not at all for step 0."""
+    while step and not any(
+        int(p.name.split("-")[1]) >= step for p in folder.glob("resume/step-*") if p.name[5:].isdigit()
+    ):
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.001)
+
+
 def main() -> int:
     home, count, chance = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
     torch.set_num_threads(1)
@@ -58,7 +69,9 @@ def main() -> int:
     for number in range(count):
         folder = home / f"killed-{number}"
         pid = child(folder)
-        time.sleep(chance.uniform(0, takes))
+        # so many steps and a part of one: a busy machine makes all of a run slower, not the part that is interrupted
+        wait_for(folder, chance.randint(0, STEPS - 1), pid)
+        time.sleep(chance.uniform(0, takes / STEPS))
         os.kill(pid, signal.SIGKILL)
         late += os.WIFEXITED(os.waitpid(pid, 0)[1])
         early += not (folder / "resume").exists()

@@ -64,7 +64,8 @@ def catalogue() -> list[dict[str, Any]]:
 def _methods(tree: ast.Module) -> set[str]:
     """Names of the methods of a file's classes, those of bases that it imports from simulacra.nets among them."""
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    bases = {base.id for node in classes for base in node.bases if isinstance(base, ast.Name)}
+    named = [base.value if isinstance(base, ast.Subscript) else base for node in classes for base in node.bases]
+    bases = {base.id for base in named if isinstance(base, ast.Name)}
     found = {part.name for node in classes for part in node.body if isinstance(part, ast.FunctionDef)}
     for node in tree.body:
         if not isinstance(node, ast.ImportFrom):

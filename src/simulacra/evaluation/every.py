@@ -8,9 +8,11 @@ from simulacra.evaluation.separability import separability
 
 FURTHER: tuple[Statistic, ...] = (
     further.extrapolated_frechet,
+    further.kernel_of_subsets,
     further.gaussian_kernel,
     further.cmmd,
     further.sliced,
+    further.frontier,
     further.open_neighbourhoods,
     separability,
     further.likelihood_of_features,

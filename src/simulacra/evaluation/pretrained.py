@@ -31,7 +31,7 @@ from simulacra.nets.vision import VisionConfig, VisionTransformer, quick_gelu
 INCEPTION_SHA = "6726825d"
 INCEPTION_STANDARD = {
     "Frechet distance": ("FID-50k", 50_000),
-    "kernel distance": ("KID", 50_000),
+    "kernel distance, mean of 100 subsets": ("KID", 50_000),
     "class score, mean of 10 parts": ("Inception score", 50_000),
 }
 # mean and deviation of the channels: of ImageNet, and of CLIP's own data (its preprocessor_config.json)

@@ -10,7 +10,6 @@ size from 8 to 1024 a side; the batch is what this model lives on (theirs: 2048)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -19,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simulacra.core.batch import Batch, Data, Values
+from simulacra.core.batch import Batch
 from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
-from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, Hinge
 from simulacra.mathematics.latent_draws import Truncated, independent
 from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, picture_shape
+from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise
 from simulacra.nets.norm import BatchNorm
 from simulacra.nets.resample import sizes
@@ -185,12 +184,11 @@ class Alike:
         return self.beta * torch.stack(parts).sum()
 
 
-class BigGAN(nn.Module):
+class BigGAN(Contest[BigGANConfig]):
     """A conditional residual generator and its critic; without classes z alone conditions it."""
 
     def __init__(self, config: BigGANConfig, space: Space, *, rng: Rng | int = 0) -> None:
-        super().__init__()
-        self.config, self.space = config, space
+        super().__init__(config, space)
         shape, classes = picture_shape(space, "a BigGAN", 8, 1024), class_count(space)
         generator = Generator(config, shape, classes)
         self.duel = Duel(
@@ -203,24 +201,7 @@ class BigGAN(nn.Module):
             rounds=config.rounds,
             burden=Alike(beta=config.alike) if config.alike else None,
         )
-        self.latent = self.duel.latent
         initialise(self.duel, Rng.of(rng), linear=orthogonal)
-
-    def players(self) -> Mapping[str, Player]:
-        """The generator, whose average is what samples, and the critic."""
-        return self.duel.players(self.config.generator_optimiser, self.config.critic_optimiser)
-
-    def turns(self) -> Sequence[Turn]:
-        """Generator, critic, lazy regularisers."""
-        return self.duel.turns()
-
-    def fit(self, data: Data) -> None:
-        """Learn the labels' marginal."""
-        self.duel.fit(data)
-
-    def label_log_prob(self) -> Tensor:
-        """log p(y) of every class, nats (classes,)."""
-        return self.duel.label_log_prob()
 
     def sample(self, n: int, *, y: Tensor | None = None, truncation: float = math.inf, rng: Rng | int = 0) -> Batch:
         """n pictures, decoded; y int64 (n,), None: from the marginal.
@@ -229,11 +210,3 @@ class BigGAN(nn.Module):
                     leaves z normal (Brock et al. 2019, section 3.1: 0.04 to 2).
         """
         return self.duel.sample(n, y=y, rng=rng, draw=independent if truncation == math.inf else Truncated(truncation))
-
-    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
-        """z (b, latent) -> pictures, differentiably and not rounded; y None: the labels' average."""
-        return self.duel.decode(z, y=y)
-
-    def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
-        """How real pictures look, (b,), higher is more real; y None: judged against the labels' average."""
-        return self.duel.criticise(x, y=y)

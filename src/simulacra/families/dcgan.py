@@ -9,20 +9,18 @@ the critic mixes the examples of a batch, so that R1 and R2 hold for the batch r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from simulacra.core.batch import Batch, Data, Values
 from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
-from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, NonSaturating
 from simulacra.nets.adversarial import Duel, Regulariser, class_count, picture_shape
+from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
 from simulacra.nets.norm import BatchNorm
 from simulacra.nets.thin import FromPicture, ToPicture
@@ -128,12 +126,11 @@ class Critic(nn.Module):
         return score if self.labels is None else score + (self.labels(y) * f).sum(1)
 
 
-class DCGAN(nn.Module):
+class DCGAN(Contest[DCGANConfig]):
     """A convolutional generator and critic; conditional on the class where the space has classes."""
 
     def __init__(self, config: DCGANConfig, space: Space, *, rng: Rng | int = 0) -> None:
-        super().__init__()
-        self.config, self.space = config, space
+        super().__init__(config, space)
         shape, classes = picture_shape(space, "a DCGAN", 8, 256), class_count(space)
         self.duel = Duel(
             space,
@@ -143,34 +140,5 @@ class DCGAN(nn.Module):
             game=config.game,
             regularisers=config.regularisers,
         )
-        self.latent = self.duel.latent
         initialise(self.duel, Rng.of(rng), linear=WEIGHTS)
         self.duel.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # as its activations are
-
-    def players(self) -> Mapping[str, Player]:
-        """The generator, whose average is what samples, and the critic."""
-        return self.duel.players(self.config.generator_optimiser, self.config.critic_optimiser)
-
-    def turns(self) -> Sequence[Turn]:
-        """Critic, lazy regularisers, generator."""
-        return self.duel.turns()
-
-    def fit(self, data: Data) -> None:
-        """Learn the labels' marginal."""
-        self.duel.fit(data)
-
-    def label_log_prob(self) -> Tensor:
-        """log p(y) of every class, nats (classes,)."""
-        return self.duel.label_log_prob()
-
-    def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int = 0) -> Batch:
-        """n pictures, decoded: inside their range and on their levels; y int64 (n,), None: from the marginal."""
-        return self.duel.sample(n, y=y, rng=rng)
-
-    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
-        """z (b, latent) -> pictures, differentiably and not rounded; y None: the labels' average."""
-        return self.duel.decode(z, y=y)
-
-    def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
-        """How real pictures look, (b,), higher is more real; y None: judged against the labels' average."""
-        return self.duel.criticise(x, y=y)

@@ -10,8 +10,10 @@ Likelihoods of real values are exact densities in the data's own units; values o
 (``nets.dequantise``), and theirs are lower bounds. A field with two ends passes through a logit, one with a single end
 through the inverse of a softplus, so that no density lies outside the range.
 
-What it cannot do: categories, examples with gaps or of varying length; and a bijection keeps the topology of R^d, so
-that modes far apart stay joined by thin bridges. Its networks are dense: pictures have flows of their own.
+Categories are spread like levels, in an order that means nothing: it learns tables, others learn them better.
+
+What it cannot do: examples with gaps or of varying length; and a bijection keeps the topology of R^d, so that modes far
+apart stay joined by thin bridges. Its networks are dense: pictures have flows of their own.
 """
 
 from __future__ import annotations

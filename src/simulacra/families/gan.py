@@ -9,21 +9,20 @@ no likelihood and no encoder.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from simulacra.core.batch import Batch, Data, Values
 from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
-from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
 from simulacra.mathematics.latent_draws import Draw, independent
 from simulacra.nets.activations import Activation, gelu, kaiming_slope
 from simulacra.nets.adversarial import Duel, Regulariser, class_count
+from simulacra.nets.contest import Contest
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.dense import mlp
 from simulacra.nets.fourier import Fourier
@@ -114,12 +113,11 @@ class Dense(nn.Module):
         return self.layers(x).reshape(-1, *self.out)
 
 
-class GAN(nn.Module):
+class GAN(Contest[GANConfig]):
     """A generator and a critic of linear layers; conditional on the class where the space has classes."""
 
     def __init__(self, config: GANConfig, space: Space, *, rng: Rng | int = 0) -> None:
-        super().__init__()
-        self.config, self.space = config, space
+        super().__init__(config, space)
         event, classes = Continuum.of(space, "a GAN").event, class_count(space)
         generator = Dense((config.latent,), config.generator, event, classes, activation=config.activation)
         # games of differences between scores leave their constant where it is: it would never learn
@@ -133,37 +131,8 @@ class GAN(nn.Module):
             regularisers=config.regularisers,
             draw=config.draw,
         )
-        self.latent = self.duel.latent
         rng = Rng.of(rng)
         initialise(self.duel, rng, linear=he_normal(0.0))
         initialise(generator, rng("generator"), linear=he_normal(kaiming_slope(config.activation)))
         generator.spread(rng("generator", "bends"))
         critic.spread(rng("critic", "bends"))
-
-    def players(self) -> Mapping[str, Player]:
-        """The generator, whose average is what samples, and the critic."""
-        return self.duel.players(self.config.generator_optimiser, self.config.critic_optimiser)
-
-    def turns(self) -> Sequence[Turn]:
-        """Critic, lazy regularisers, generator."""
-        return self.duel.turns()
-
-    def fit(self, data: Data) -> None:
-        """Learn the labels' marginal."""
-        self.duel.fit(data)
-
-    def label_log_prob(self) -> Tensor:
-        """log p(y) of every class, nats (classes,)."""
-        return self.duel.label_log_prob()
-
-    def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int = 0) -> Batch:
-        """n examples, decoded: inside their range and on their levels; y int64 (n,), None: from the marginal."""
-        return self.duel.sample(n, y=y, rng=rng)
-
-    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
-        """z (b, latent) -> examples, differentiably and not rounded; y None: the labels' average."""
-        return self.duel.decode(z, y=y)
-
-    def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
-        """How real examples look, (b,), higher is more real; y None: judged against the labels' average."""
-        return self.duel.criticise(x, y=y)

@@ -10,7 +10,6 @@ any size from 8 to 1024 a side, square or not. It has no likelihood and no encod
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -18,13 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simulacra.core.batch import Batch, Data, Values
 from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
-from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
 from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, cosine, picture_shape
+from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
 from simulacra.nets.resample import doubled, doublings, filtered_down, sizes
 
@@ -214,12 +212,11 @@ class Gather(nn.Module):
         return (x * self.pictures).sum((2, 3))
 
 
-class R3GAN(nn.Module):
+class R3GAN(Contest[R3GANConfig]):
     """A residual generator and its critic; conditional on the class where the space has classes."""
 
     def __init__(self, config: R3GANConfig, space: Space, *, rng: Rng | int = 0) -> None:
-        super().__init__()
-        self.config, self.space = config, space
+        super().__init__(config, space)
         shape, classes = picture_shape(space, "an R3GAN", 8, 1024), class_count(space)
         self.duel = Duel(
             space,
@@ -229,33 +226,4 @@ class R3GAN(nn.Module):
             game=config.game,
             regularisers=config.regularisers,
         )
-        self.latent = self.duel.latent
         initialise(self.duel, Rng.of(rng))
-
-    def players(self) -> Mapping[str, Player]:
-        """The generator, whose average is what samples, and the critic."""
-        return self.duel.players(self.config.generator_optimiser, self.config.critic_optimiser)
-
-    def turns(self) -> Sequence[Turn]:
-        """Generator, critic, lazy regularisers."""
-        return self.duel.turns()
-
-    def fit(self, data: Data) -> None:
-        """Learn the labels' marginal."""
-        self.duel.fit(data)
-
-    def label_log_prob(self) -> Tensor:
-        """log p(y) of every class, nats (classes,)."""
-        return self.duel.label_log_prob()
-
-    def sample(self, n: int, *, y: Tensor | None = None, rng: Rng | int = 0) -> Batch:
-        """n pictures, decoded: inside their range and on their levels; y int64 (n,), None: from the marginal."""
-        return self.duel.sample(n, y=y, rng=rng)
-
-    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
-        """z (b, latent) -> pictures, differentiably and not rounded; y None: the labels' average."""
-        return self.duel.decode(z, y=y)
-
-    def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
-        """How real pictures look, (b,), higher is more real; y None: judged against the labels' average."""
-        return self.duel.criticise(x, y=y)

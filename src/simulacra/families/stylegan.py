@@ -19,13 +19,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from simulacra.core.batch import Batch, Data, Loss, Values
+from simulacra.core.batch import Batch, Loss
 from simulacra.core.optimisers import AdamW, lazy
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, NonSaturating, path_lengths, r1
 from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, evaluating, picture_shape
+from simulacra.nets.contest import Contest
 from simulacra.nets.equalised import Deviation, EqualConv, EqualDown, EqualLinear, leaky
 from simulacra.nets.initialise import initialise
 from simulacra.nets.modulated import drawn, fixed
@@ -162,14 +163,13 @@ class Critic(nn.Module):
         return self.head(leaky(self.features(x.flatten(1))), y)
 
 
-class StyleGAN(nn.Module):
-    """A style-based generator and its critic; conditional on the class where the space has classes."""
+class StyleGAN(Contest[StyleGANConfig]):
+    """A style-based generator and its critic, conditional where there are classes; codes decode under fixed noise."""
 
     mean_length: Tensor
 
     def __init__(self, config: StyleGANConfig, space: Space, *, rng: Rng | int = 0) -> None:
-        super().__init__()
-        self.config, self.space = config, space
+        super().__init__(config, space)
         shape, classes = picture_shape(space, "a StyleGAN", 8, 1024), class_count(space)
         self.duel = Duel(
             space,
@@ -179,7 +179,6 @@ class StyleGAN(nn.Module):
             game=config.game,
             regularisers=config.regularisers,
         )
-        self.latent = self.duel.latent
         self.register_buffer("mean_length", torch.zeros(()))
         initialise(self.duel, Rng.of(rng))
 
@@ -231,14 +230,6 @@ class StyleGAN(nn.Module):
         assert self.config.path_length is not None
         self.mean_length.lerp_(terms["path_length"].to(self.mean_length), 1 - self.config.path_length.decay)
 
-    def fit(self, data: Data) -> None:
-        """Learn the labels' marginal."""
-        self.duel.fit(data)
-
-    def label_log_prob(self) -> Tensor:
-        """log p(y) of every class, nats (classes,)."""
-        return self.duel.label_log_prob()
-
     def sample(self, n: int, *, y: Tensor | None = None, truncation: float = 1.0, rng: Rng | int = 0) -> Batch:
         """n pictures, decoded; y int64 (n,), None: from the marginal.
 
@@ -268,11 +259,3 @@ class StyleGAN(nn.Module):
             return self.generator.mapping(z).mean(0, keepdim=True)
         one = torch.eye(self.duel.classes, dtype=of.dtype, device=of.device)
         return torch.stack([self.generator.mapping(z, label.expand(CENTRE, -1)).mean(0) for label in one])
-
-    def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
-        """z (b, latent) -> pictures under fixed noise, differentiably and not rounded; y None: the labels' average."""
-        return self.duel.decode(z, y=y)
-
-    def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
-        """How real pictures look, (b,), higher is more real; y None: judged against the labels' average."""
-        return self.duel.criticise(x, y=y)

@@ -45,6 +45,8 @@ def log_det_is_the_derivative_s(subject: Subject) -> str:
         raise Inapplicable(f"the space has more than {LARGEST} dimensions")
     model = subject.fresh()
     batch = subject.batch(model, ROWS)
+    if not all(t.is_floating_point() for t in named(subject.space, batch.x).values()):
+        raise Inapplicable("a category has no derivative")
     y = classes_of(subject, batch)
     parts = {name: t.detach().clone().requires_grad_() for name, t in named(subject.space, batch.x).items()}
     z, log_det = model.to_latent(like(batch.x, parts), y=y)

@@ -6,7 +6,7 @@ Rows are examples, columns features. ``real`` is the reference set, ``fake`` wha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -105,6 +105,43 @@ def kernel_distance(
     second = 2 * xx.centred_square(n * (n - 1)) / n**2 + 2 * yy.centred_square(m * (m - 1)) / m**2
     second += 4 * xy.centred_square(n * m) / (n * m)
     return KernelEstimate(value=float(value), variance=max(float(jackknife) - second, second))
+
+
+def kernel_distances(
+    fake: Float[Tensor, "n d"],
+    real: Float[Tensor, "m d"],
+    rows: Iterable[tuple[Tensor, Tensor]],
+    *,
+    kernel: Kernel = cubic,
+) -> Float[Tensor, " subsets"]:
+    """The unbiased squared MMD of each of several subsets, as KID is published: the mean over 100 of 1,000 rows a side.
+
+    rows  which rows of fake and of real make up each subset, int64 (b,) and (c,).
+    Over all pairs (``kernel_distance``) the same quantity is estimated with a smaller error.
+    """
+    found: list[Tensor] = []
+    for a, b in rows:
+        x, y = fake[a].double(), real[b].double()
+        n, m = len(x), len(y)
+        if min(n, m) < 2:
+            raise ValueError(f"a subset needs at least 2 rows a side; got {n} and {m}")
+        own = _distinct(x, kernel) / (n * (n - 1)) + _distinct(y, kernel) / (m * (m - 1))
+        found.append(own - 2 * kernel(x, y).mean())
+    if not found:
+        raise ValueError("a kernel distance of subsets needs at least one subset; got none")
+    return torch.stack(found)
+
+
+def _distinct(x: Tensor, kernel: Kernel) -> Tensor:
+    """Sum of a kernel over ordered pairs of different rows; blocks below the diagonal are those above it, turned."""
+    whole = torch.zeros((), dtype=torch.float64, device=x.device)
+    parts = x.tensor_split(min(8, len(x)))
+    for i, part in enumerate(parts):
+        square = kernel(part, part)
+        whole += square.sum() - square.diagonal().sum()
+        if i + 1 < len(parts):
+            whole += 2 * kernel(part, torch.cat(parts[i + 1 :])).sum()
+    return whole
 
 
 def manifolds(fake: Float[Tensor, "n d"], real: Float[Tensor, "m d"], *, k: int = 5, ties: Ties = closed) -> Manifolds:

@@ -24,7 +24,7 @@ from torch import Tensor
 from simulacra.core.batch import Values
 from simulacra.core.likelihood import Kind
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Continuous, Space
+from simulacra.core.space import Categorical, Continuous, Space
 from simulacra.nets.continuum import Continuum
 
 
@@ -132,19 +132,32 @@ def by_range(f: Continuous) -> Chart:
     return (Standardised, SoftplusInverse, Logit)[_ends(f)](f)
 
 
+def numbered(space: Space) -> Space:
+    """The space with categories as levels 0 .. k-1, near zero mean and unit variance after the chart of a range."""
+    fields = {
+        name: Continuous(
+            low=0.0, high=max(1.0, f.k - 1.0), levels=max(2, f.k), shape=f.shape, varying=f.varying,
+            centre=max(1.0, f.k - 1.0) / 2, scale=max(2, f.k) / 4,
+        ) if isinstance(f, Categorical) else f
+        for name, f in space.fields.items()
+    }  # fmt: skip
+    return replace(space, fields=fields)
+
+
 class Reals:
-    """Examples of a space of continuous fields as points u of R^d, near zero mean and unit variance.
+    """Examples of a space as points u of R^d, near zero mean and unit variance; categories are ``numbered``.
 
     chart   (field) -> its chart. ``by_range`` keeps to the range; ``Standardised`` leaves it open, as flows for
             pictures often do: the density that lies outside is then lost, and what is left bounds from below.
     event   shape of a point: of the one field, or (d,) where there are several.
     kind    of the log-likelihoods that come of it: "bound" where a field has levels, or a chart reaches beyond it.
 
-    Raises ValueError, naming its ``user``, for categorical, varying or missing fields.
+    Raises ValueError, naming its ``user``, for varying or missing fields.
     """
 
     def __init__(self, space: Space, user: str, chart: Callable[[Continuous], Chart] = by_range) -> None:
-        self.continuum = Continuum.of(space, user)
+        self.continuum = Continuum.of(numbered(space), user)
+        self.categories = frozenset(name for name, f in space.fields.items() if isinstance(f, Categorical))
         self.charts = {name: chart(_cells(f)) for name, f in self.continuum.fields.items()}
         self.event = self.continuum.event
         fields = self.continuum.fields
@@ -157,6 +170,7 @@ class Reals:
 
         log P(x) >= log p(spread) + added, in expectation: the added is the cells' log volume less log q.
         """
+        x = self._floats(x)
         if not self.levels:
             first = x if isinstance(x, Tensor) else next(iter(x.values()))
             return x, first.new_zeros(len(first))
@@ -173,6 +187,7 @@ class Reals:
 
     def inward(self, x: Values) -> tuple[Tensor, Tensor]:
         """Values, spread or real -> u (b, *event), and log |det du/dx|, nats (b,)."""
+        x = self._floats(x)
         parts = [chart.inward(x if isinstance(x, Tensor) else x[name]) for name, chart in self.charts.items()]
         if len(parts) == 1:
             return parts[0][0].reshape(-1, *self.event), parts[0][1]
@@ -193,17 +208,33 @@ class Reals:
         return self.settled(self.outward(u))
 
     def inside(self, x: Values) -> Values:
-        """Spread values moved to the nearest inside the fields' range, not rounded: the outermost cells reach out."""
-        if isinstance(x, Tensor):
-            f = next(iter(self.continuum.fields.values()))
-            return x.clamp(f.low, f.high)
-        return {name: x[name].clamp(f.low, f.high) for name, f in self.continuum.fields.items()}
+        """Spread values moved to the nearest inside the fields' range, not rounded: the outermost cells reach out.
+
+        Categories are whole.
+        """
+        return self._each(x, lambda f, value: value.clamp(f.low, f.high))
 
     def settled(self, x: Values) -> Values:
         """Spread values back on their levels, and inside their range."""
+        return self._each(x, _settle)
+
+    def _each(self, x: Values, settle: Callable[[Continuous, Tensor], Tensor]) -> Values:
+        def settled(name: str, f: Continuous, value: Tensor) -> Tensor:
+            return _settle(f, value).long() if name in self.categories else settle(f, value)
+
         if isinstance(x, Tensor):
-            return _settle(next(iter(self.continuum.fields.values())), x)
-        return {name: _settle(f, x[name]) for name, f in self.continuum.fields.items()}
+            return settled(*next(iter(self.continuum.fields.items())), x)
+        return {name: settled(name, f, x[name]) for name, f in self.continuum.fields.items()}
+
+    def _floats(self, x: Values) -> Values:
+        """Categories, int64, as floats like the other fields."""
+        if not self.categories:
+            return x
+        given = [x] if isinstance(x, Tensor) else list(x.values())
+        dtype = next((v.dtype for v in given if v.is_floating_point()), torch.get_default_dtype())
+        if isinstance(x, Tensor):
+            return x.to(dtype)
+        return {name: value.to(dtype) if name in self.categories else value for name, value in x.items()}
 
     def check(self, x: Values) -> None:
         """Raise ValueError where x is not examples of the space: shape, dtype, numbers, range, levels."""
@@ -211,7 +242,10 @@ class Reals:
             value = x if isinstance(x, Tensor) else x.get(name)
             if value is None:
                 raise ValueError(f"x has no field {name!r}; expected {list(self.continuum.fields)}")
-            _check(name, f, value)
+            if name in self.categories:
+                _check_categories(name, f, value)
+            else:
+                _check(name, f, value)
 
 
 def _ends(f: Continuous) -> int:
@@ -225,6 +259,15 @@ def _cells(f: Continuous) -> Continuous:
 
 def _settle(f: Continuous, x: Tensor) -> Tensor:
     return f.value(f.index(x)) if f.levels is not None else x.clamp(f.low, f.high)
+
+
+def _check_categories(name: str, f: Continuous, x: Tensor) -> None:
+    if x.shape[1:] != f.shape or x.dtype != torch.int64:
+        raise ValueError(f"{name} must be int64 of shape {('n', *f.shape)}; got {x.dtype} of shape {tuple(x.shape)}")
+    if not x.numel() or x.device.type != "cpu":
+        return
+    if int(x.min()) < 0 or int(x.max()) > f.high:
+        raise ValueError(f"{name} must lie in 0 .. {f.high:g}; got {int(x.min())} .. {int(x.max())}")
 
 
 def _check(name: str, f: Continuous, x: Tensor) -> None:

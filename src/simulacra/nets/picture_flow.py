@@ -20,7 +20,7 @@ from torch.distributions import Distribution, constraints
 from simulacra.core.batch import Batch, Data, Values
 from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Classes, Continuous, Space
+from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.mathematics.divergences import log_normal
 from simulacra.nets.dequantise import Chart, Dequantiser, Reals, Standardised, uniform
 from simulacra.nets.embeddings import class_indicator
@@ -57,6 +57,8 @@ def picture_shape(space: Space, user: str) -> tuple[int, int, int]:
     if len(space.fields) != 1 or len(space.only.shape) != 3:
         shapes = {name: f.shape for name, f in space.fields.items()}
         raise ValueError(f"{user} needs pictures of shape (channels, height, width); got {shapes}, use flow instead")
+    if isinstance(space.only, Categorical):
+        raise ValueError(f"{user} needs pictures of real values or levels; these are of categories, use pixelcnn")
     if isinstance(space.y, Space):
         raise ValueError(f"{user} is conditional on classes only; expected a space whose y is Classes or None")
     channels, height, width = space.only.shape

@@ -306,7 +306,7 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any, codec: Coded | None = N
         f"{budget}, {training.batch} examples a step, seed {training.seed};"
         f" expected: {expected_time(recipe, (loaded if codec is None else codec.codes).train)}",
     ] if isinstance(model, Learner) else [
-        f"{sum(t.numel() for t in model.buffers()):,} numbers, learnt in closed form or by the family's own iteration;"
+        f"{parameters(model):,} numbers, learnt in closed form or by the family's own iteration;"
         f" seed {training.seed}"
     ]  # fmt: skip
     return [
@@ -332,8 +332,9 @@ def _watch_every(training: Training) -> int:
 
 
 def parameters(model: Any) -> int:
-    """Number of learnable numbers in a model."""
-    return sum(p.numel() for p in model.parameters())
+    """Number of learnable numbers in a model: its parameters, and the buffers of one that takes no steps."""
+    found = sum(p.numel() for p in model.parameters())
+    return found if isinstance(model, Learner) else found + sum(t.numel() for t in model.buffers())
 
 
 def expected_time(recipe: Recipe, data: Data) -> str:

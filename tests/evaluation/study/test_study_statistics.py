@@ -52,6 +52,61 @@ def test_alpha_is_one_for_agreement_and_none_where_it_has_no_meaning():
     assert agreement.alpha(np.arange(4), values, agreement.nominal) is None
 
 
+def opinions(rng: np.random.Generator, raters: int, things: int, each: int, sd: float) -> tuple[np.ndarray, ...]:
+    """Yes or no of ``each`` things a rater: things differ by sd on a normal scale, raters by 0.5, with unit noise."""
+    seen = rng.random((raters, things)).argsort(1)[:, :each].ravel()
+    who = np.repeat(np.arange(raters), each)
+    scale = rng.normal(0, sd, things)[seen] + rng.normal(0, 0.5, raters)[who] + rng.normal(0, 1, len(seen))
+    return seen, (scale > 0).astype(float), who
+
+
+@pytest.mark.parametrize("sd", [0.0, 1.0])
+def test_alphas_interval_holds_the_truth(sd):
+    """Two yes or no of one thing agree with 1/2 + asin(rho) / pi, rho their correlation; two of different ones half."""
+    truth = 2 / math.pi * math.asin(sd**2 / (sd**2 + 1.25))
+    held = 0
+    for seed in range(60):
+        units, values, who = opinions(np.random.default_rng(seed), 20, 40, 20, sd)
+        bounds = agreement.alpha_interval(units, values, who, agreement.nominal).bounds
+        assert bounds is not None
+        held += bounds[0] <= truth <= bounds[1]
+    # 95 % of 60 is 57, three deviations are 5; with an answer's own chance in it twice, all may hold
+    assert held >= 52
+
+
+def test_leaving_out_raters_and_things_is_the_jackknife():
+    """The bias and variance behind the interval, by leaving answers out of the list itself."""
+    units, values, who = opinions(np.random.default_rng(3), 20, 30, 15, 1.0)
+    whole = agreement.alpha(units, values, agreement.nominal)
+    assert whole is not None
+    centre, spread = whole, []
+    for group in (who, units):
+        without = np.array([agreement.alpha(units[group != g], values[group != g], agreement.nominal)
+                            for g in np.unique(group)])  # fmt: skip
+        n = len(without)
+        centre -= (n - 1) * (without.mean() - whole)
+        spread.append((n - 1) / n * ((without - without.mean()) ** 2).sum())
+    bounds = agreement.alpha_interval(units, values, who, agreement.nominal).bounds
+    assert bounds is not None
+    assert sum(bounds) / 2 == pytest.approx(centre, abs=1e-12)
+    # degrees of freedom lie between those of the raters and of both together
+    most, least = (((bounds[1] - bounds[0]) / 2 / stats.t.ppf(0.975, f)) ** 2 for f in (48, 19))
+    assert spread[1] < most
+    assert least < sum(spread)
+
+
+def test_alpha_of_few_raters_things_or_values_has_no_interval():
+    units, values, who = opinions(np.random.default_rng(0), 19, 40, 20, 1.0)
+    assert "19 raters" in agreement.alpha_interval(units, values, who, agreement.nominal).method
+    units, values, who = opinions(np.random.default_rng(0), 20, 29, 20, 1.0)
+    assert "29 things" in agreement.alpha_interval(units, values, who, agreement.nominal).method
+    units, values, who = opinions(np.random.default_rng(0), 20, 40, 20, 1.0)
+    one = np.zeros(len(values))
+    one[0] = 1.0  # the only other answer: without that rater nothing is left to agree on
+    for same in (one, np.ones(len(values))):
+        assert agreement.alpha_interval(units, same, who, agreement.nominal).bounds is None
+
+
 def comparisons(k: int, n: int, *, ties: float, seed: int = 0, raters: int = 30) -> tuple[np.ndarray, ...]:
     """Comparisons by Davidson's model with known strengths, ties being nu."""
     rng = np.random.default_rng(seed)
@@ -192,6 +247,28 @@ def test_mixed_model_agrees_with_quadrature():
     # the maximum of the exact likelihood is no further than what Laplace's error of O(1 / m) allows
     for beta, sd in ((0.0, 0.1), (0.0, -0.1), (0.15, 0.0), (-0.15, 0.0)):
         assert exact(float(found.values[0]) + beta, found.sd_rater + sd) < here
+
+
+@pytest.mark.slow
+def test_mixed_model_finds_what_the_answers_were_drawn_from():
+    """Twenty studies of a hard system: the mode of all effects together would lie 0.13 too near nought."""
+    rng = np.random.default_rng(0)
+    truth, sd_rater, sd_item, raters, items = -1.5, 0.5, 1.0, 20, 40
+    found = []
+    for _ in range(20):
+        who, item = np.repeat(np.arange(raters), items), np.tile(np.arange(items), raters)
+        eta = truth + rng.normal(0, sd_rater, raters)[who] + rng.normal(0, sd_item, items)[item]
+        y = (rng.random(len(eta)) < 1 / (1 + np.exp(-eta))).astype(float)
+        found.append(logistic_mixed(y, np.zeros(len(y), int), who, item, 1))
+    # spread of one: the root of sd_rater^2 / 20 + sd_item^2 / 40 and the answers' own, about 0.22
+    assert np.mean([f.values[0] for f in found]) == pytest.approx(truth, abs=3 * 0.22 / math.sqrt(20))
+    assert np.mean([f.sd_item for f in found]) == pytest.approx(sd_item, abs=0.12)
+    assert np.mean([f.sd_rater for f in found]) == pytest.approx(sd_rater, abs=0.1)
+
+
+def test_mixed_model_of_few_raters_has_no_interval():
+    few = logistic_mixed(np.tile([1.0, 0.0], 50), np.zeros(100, int), np.arange(100) % 10, np.arange(100) // 10, 1)
+    assert few.interval(0).bounds is None
 
 
 def test_wilson_of_a_known_case():

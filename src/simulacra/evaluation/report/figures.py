@@ -68,6 +68,9 @@ EXPLANATIONS = {
     " ones, large for poor, few or memorised ones.",
     "authenticity": "The share of samples no nearer to a training example than training examples are to one"
     " another; far below that of unseen real data, samples were memorised.",
+    "divergence frontier area": "How little samples and real data lack of one another, counted in small cells of their"
+    " features; 1 when both agree, near 0 when they share nothing. Called MAUVE where the features are GPT-2's; it"
+    " compares only at equal N.",
     "vendi score": "How many different samples there are, in effect; compare it with as many real ones.",
     "diversity": "How far apart two samples lie, in units of two real examples: below 1 they are too alike.",
     "diversity within classes": "How far apart two samples of one class lie, in units of the real data's.",

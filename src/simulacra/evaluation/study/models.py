@@ -87,7 +87,7 @@ def mixed_table(study: Study, answers: Sequence[Answer]) -> list[Table]:
     number = {i.id: n for n, i in enumerate(study.plan.items)}
     about = (
         "Log-odds of a wrong answer for a typical rater and a typical stimulus, both being random effects (Laplace's"
-        " approximation; the intervals are Wald's and take the two deviations as known)."
+        " approximation; the intervals are Wald's with Student's t, and take the two deviations as known)."
     )
     try:
         found = logistic_mixed(
@@ -102,9 +102,10 @@ def mixed_table(study: Study, answers: Sequence[Answer]) -> list[Table]:
         return [Table(title="Mixed model", about=f"No mixed model: {error}.", heads=(), rows=[])]
     rows = []
     for i, group in enumerate(groups):
-        b, e = float(found.values[i]), 1.96 * float(np.sqrt(found.covariance[i, i]))
-        p = [1 / (1 + np.exp(-x)) for x in (b, b - e, b + e)]
-        rows.append((group, f"{b:.3f}", f"{p[0]:.3f}", f"[{p[1]:.3f}, {p[2]:.3f}]"))
+        value, interval = float(found.values[i]), found.interval(i)
+        p, low, high = (1 / (1 + np.exp(-x)) for x in (value, *(interval.bounds or (0.0, 0.0))))
+        told = "—" if interval.bounds is None else f"[{low:.3f}, {high:.3f}]"
+        rows.append((group, f"{value:.3f}", f"{p:.3f}", told))
     rows.append(("deviation of raters", f"{found.sd_rater:.3f}", "", ""))
     rows.append(("deviation of stimuli", f"{found.sd_item:.3f}", "", ""))
     return [

@@ -238,14 +238,16 @@ def _alpha(
     named = {}
     units = np.array([named.setdefault(tuple(sorted(number[i] for i in a.trial.items)), len(named)) for a in answers])
     values = np.array([float(value(a)) for a in answers])
+    raters = np.array([a.rater for a in answers])
     figures = []
     for name, distance in measures.items():
         found = agreement.alpha(units, values, distance)
         if found is not None:
+            interval = agreement.alpha_interval(units, values, raters, distance)
             figures.append(
                 Figure(
                     name=f"Krippendorff's alpha, {name}", value=found, direction="neither", n=len(answers),
-                    interval_method="none: no method has been simulated for it",
+                    interval=interval.bounds, interval_method=interval.method,
                     note=f"{len(named)} things judged; 1 is agreement, 0 chance",
                 )
             )  # fmt: skip
