@@ -89,14 +89,14 @@ def scaffold(smiles: str) -> str:
     return "" if found is None else MurckoScaffold.MurckoScaffoldSmiles(mol=found)
 
 
-def fingerprints(molecules: Sequence[str]) -> np.ndarray:
-    """Morgan fingerprints of molecules, radius 2, uint8 (n, 1024) of 0 and 1 (Rogers & Hahn 2010)."""
+def fingerprints(molecules: Sequence[str], *, radius: int = RADIUS, bits: int = BITS) -> np.ndarray:
+    """Morgan fingerprints of molecules, uint8 (n, bits) of 0 and 1 (Rogers & Hahn 2010)."""
     rdkit()
     from rdkit.Chem import rdFingerprintGenerator
 
-    make = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BITS)
+    make = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
     rows = [make.GetFingerprintAsNumPy(parsed(smiles)) for smiles in molecules]
-    return np.stack(rows).astype(np.uint8) if rows else np.zeros((0, BITS), np.uint8)
+    return np.stack(rows).astype(np.uint8) if rows else np.zeros((0, bits), np.uint8)
 
 
 # -- properties -------------------------------------------------------------------------------------------------------
