@@ -103,6 +103,8 @@ def test_notes_are_made_such_that_midi_can_tell_them_apart():
     found = tidied([note(0, duration=20), note(12), note(12, duration=5), note(12, program=1)])
     assert found.notes == (note(0, duration=12), note(12), note(12, program=1))
     assert (found.cut, found.dropped) == (1, 1)
+    by_a_step = tidied([note(0, duration=13), note(12)])
+    assert (by_a_step.notes, by_a_step.cut) == ((note(0), note(12)), 1)
     with pytest.raises(ValueError, match="begins while the same pitch still sounds"):
         Tune(notes=(note(0, duration=20), note(12)), bars=(48,))
     with pytest.raises(ValueError, match="begins within its tune of 48 steps"):
