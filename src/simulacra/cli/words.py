@@ -26,7 +26,8 @@ class Loading:
             of molecules smiles or selfies.
         block: tokens of a block of running text; of texts of their own, molecules and pieces of music, the most of one.
         cut: what a text is: a line, a document, or a block of running text; what it looks like unless given.
-        spelling: of molecules: learnt in their canonical SMILES, or in another one every time.
+        spelling: of molecules: learnt in canonical SMILES, in a random one every time, or in Kekule form, rings as
+            single and double bonds in turn.
         transpose: of frames of keys: semitones up and down that each tune is moved by, at most, afresh every time.
         target_column: of a table: the column that is to be the class; all columns are learnt as one joint unless given.
         missing: of a table: whether what is missing is a value like others, or unobserved, to be summed out.
@@ -45,7 +46,7 @@ class Loading:
     tokens: str | None = None
     block: int | None = None
     cut: Literal["lines", "documents", "blocks"] | None = None
-    spelling: Literal["canonical", "random"] | None = None
+    spelling: Literal["canonical", "random", "kekule"] | None = None
     transpose: int | None = None
     target_column: str | None = None
     missing: Literal["value", "unobserved"] | None = None

@@ -14,6 +14,7 @@ from simulacra.modalities.molecules.chemistry import (
     canonical,
     fault,
     fingerprints,
+    kekule,
     properties,
     scaffold,
     spelt,
@@ -50,6 +51,13 @@ def test_however_it_is_spelt_a_molecule_has_one_canonical_smiles():
     # by the numbers alone: the first atom of the order comes first
     assert spelt("CO", [1.0, 0.0]) == "OC"
     assert spelt("CO", [0.0, 1.0]) == "CO"
+
+
+@pytest.mark.parametrize("smiles", ["c1ccccc1", "c1cc[nH]c1", "O=c1cc[nH]c2ccccc12", "C[n+]1ccccc1", "CCO"])
+def test_rings_as_bonds_in_turn_are_the_same_molecule(smiles):
+    written = kekule(smiles)
+    assert written.upper() == written  # no aromatic atom
+    assert canonical(written) == canonical(smiles)
 
 
 def test_scaffolds_are_rings_and_what_joins_them():

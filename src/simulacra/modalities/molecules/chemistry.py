@@ -75,6 +75,19 @@ def spelt(smiles: str, order: Sequence[float] | np.ndarray) -> str:
     return rdkit().MolToSmiles(rdkit().RenumberAtoms(found, chosen), canonical=False)
 
 
+def kekule(smiles: str) -> str:
+    """A SMILES of the same molecule that writes aromatic rings as single and double bonds in turn: C1=CC=CC=C1.
+
+    What is written so cannot fail to be aromatic: every atom has its bonds, and RDKit finds which rings are.
+    """
+    if parsed(smiles) is None:
+        return smiles
+    Chem = rdkit()
+    found = Chem.Mol(parsed(smiles))
+    Chem.Kekulize(found, clearAromaticFlags=True)
+    return Chem.MolToSmiles(found, kekuleSmiles=True)
+
+
 def atoms(smiles: str) -> int:
     """Number of heavy atoms (those that are written); 0 for what is no molecule."""
     found = parsed(smiles)

@@ -16,7 +16,7 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Space
 from simulacra.modalities import recognise
 from simulacra.modalities.loaded import Loaded
-from simulacra.modalities.molecules.chemistry import atoms, spelt
+from simulacra.modalities.molecules.chemistry import atoms, kekule, spelt
 from simulacra.modalities.molecules.reading import Molecules, is_molecules, read_molecules
 from simulacra.modalities.molecules.tokens import cutter
 from simulacra.modalities.names import KNOWN
@@ -26,7 +26,7 @@ from simulacra.modalities.text import split_texts
 from simulacra.modalities.tokens import Encoding
 
 LONGEST = 256  # tokens of a molecule that is learnt from unless somebody says
-SPELLINGS = ("canonical", "random")
+SPELLINGS = ("canonical", "random", "kekule")
 ROOM = 1.25  # random spellings have more branches than canonical ones, so more tokens
 TRIED = 3  # random spellings of each molecule whose tokens are in the alphabet
 
@@ -79,8 +79,9 @@ def molecules_path(name: str, modality: str | None) -> Path | None:
 def molecules(name: str, path: Path, choices: Mapping[str, Any], held_out: float | None, skip: float) -> Loaded:
     """Molecules of a file or a known name, split, encoded and described.
 
-    choices  tokens: "smiles" or "selfies"; block: the most tokens a molecule may have; spelling: "canonical", or
-             "random" for another SMILES of the same molecule every time one is learnt from.
+    choices  tokens: "smiles" or "selfies"; block: the most tokens a molecule may have; spelling: "canonical",
+             "random" for another SMILES of the same molecule every time one is learnt from, or "kekule" for aromatic
+             rings as single and double bonds in turn.
     """
     known = KNOWN.get(name)
     if known is None:
@@ -106,8 +107,8 @@ def _opened(
     if spelling not in (None, *SPELLINGS):
         raise ValueError(f"no spelling {spelling!r} of molecules; expected {' or '.join(SPELLINGS)}")
     random = spelling == "random"
-    if random and tokens == "selfies":
-        raise ValueError("random spellings are of SMILES; leave the spelling out, or take tokens=smiles")
+    if spelling is not None and tokens == "selfies":
+        raise ValueError("spellings are of SMILES; leave the spelling out, or take tokens=smiles")
     said, options = list(read.notes), dict[str, Any]()
     if test is not None:
         parts = [read.smiles, test.smiles]
@@ -120,6 +121,8 @@ def _opened(
         options["held_out"] = share
         parts = split_texts(read.smiles, share, name)
     cut, make = cutter(tokens)
+    if kekulised := spelling == "kekule":
+        parts = [[kekule(smiles) for smiles in part] for part in parts]
     rows = [_cut(part, cut, said) for part in parts]
     seen = [token for row in rows[0] for token in row]
     if random:
@@ -129,12 +132,13 @@ def _opened(
     numbers = [_fitting(part, encoding, most, said) for part in rows]
     if not all(numbers):
         raise ValueError(f"{name}: no molecule of at most {most} tokens on one side of the split; give a larger block")
-    space = _space(encoding, most)
+    # other texts than the canonical ones: their likelihoods are not to be compared
+    space = _space(encoding, most, "bytes of Kekule SMILES" if kekulised else encoding.measure)
     change = Respelling(encoding) if random else None
     train = _stored(numbers[0], space, name, change)
     held = _stored(numbers[1], space, f"{name} ({'test' if test is not None else 'held out'})", None)
     kept = "the official test split" if test is not None else "by content hash"
-    spelt_so = ", spelt afresh in every batch" if random else ""
+    spelt_so = ", spelt afresh in every batch" if random else ", rings as bonds in turn" if kekulised else ""
     first = (
         f"{len(train) + len(held):,} molecules of up to {most} of {len(encoding.sizes)} {encoding.words}{spelt_so};"
         f" {len(held):,} held out, {kept}"
@@ -185,7 +189,7 @@ def _fitting(rows: Sequence[Sequence[str]], encoding: Any, most: int, said: list
     return [row for row in known if len(row) <= most]
 
 
-def _space(encoding: Any, most: int) -> Space:
+def _space(encoding: Any, most: int, measure: str) -> Space:
     sizes = encoding.sizes
     f = Categorical(
         k=len(sizes),
@@ -194,7 +198,7 @@ def _space(encoding: Any, most: int) -> Space:
         names=encoding.alphabet,
         sizes=None if set(sizes) == {1} else sizes,
     )
-    return Space(fields={"molecule": f}, measure=encoding.measure)
+    return Space(fields={"molecule": f}, measure=measure)
 
 
 def _stored(rows: Sequence[np.ndarray], space: Space, name: str, change: Respelling | None) -> Stored:
