@@ -102,9 +102,16 @@ class _Basis:
 
 
 def _unique(valid: Sequence[str], seed: int | None) -> list[Figure]:
-    sizes = [k for k in UNIQUE_AT if k <= len(valid)] or ([len(valid)] if len(valid) > 1 else [])
-    note = "of the valid ones, the first that were drawn"
-    return [_Basis(n=k, seed=seed).figure(f"unique@{k}", len(set(valid[:k])) / k, "higher", SETS, note) for k in sizes]
+    """Of the first 1,000 and 10,000 valid ones, where there are so many, and of all: the more, the fewer differ."""
+    sizes = {f"unique@{k}": k for k in UNIQUE_AT if k <= len(valid)}
+    sizes |= {"unique molecules": len(valid)} if len(valid) > 1 else {}
+    notes = {"unique molecules": "of all that are valid; the more are drawn, the fewer differ"}
+    return [
+        _Basis(n=k, seed=seed).figure(
+            name, len(set(valid[:k])) / k, "higher", SETS, notes.get(name, "of the first valid ones")
+        )
+        for name, k in sizes.items()
+    ]
 
 
 def _novel(valid: Sequence[str], held: Sequence[str], known: set[str], seed: int | None) -> Figure:

@@ -5,6 +5,7 @@ MOLECULES = {
     " and there is at least one atom.",
     "unique@1000": "How many of the first 1,000 valid samples are different molecules, as a share.",
     "unique@10000": "How many of the first 10,000 valid samples are different molecules, as a share.",
+    "unique molecules": "How many of the valid samples are different molecules, as a share.",
     "novel molecules": "The share of different molecules that were not learned from. Alone it says little:"
     " noise is new.",
     "internal diversity": "How unlike two samples are on average, by the pieces they are made of: 0 for copies of one"
