@@ -36,7 +36,10 @@ CONFIG = TransformerConfig(
     optimiser=Muon(lr=1.2e-2, weight_decay=0.1, rest=AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=FALLING),
                    schedule=FALLING),
 )  # fmt: skip
-CHAR_RNN = "MOSES' CharRNN, 1.6 million molecules (Polykovskiy et al. 2020, table 2)"
+CHAR_RNN = "MOSES' CharRNN, 1.6 million molecules (Polykovskiy et al. 2020; the table of its repository)"
+
+# rings as bonds in turn: after 100 CPU-seconds of learning 84 % are valid, of canonical SMILES 70 %
+KEKULE = {"spelling": "kekule"}
 
 MOLECULES: dict[str, Published] = {
     "transformer-moses-10k": Published(
@@ -45,10 +48,11 @@ MOLECULES: dict[str, Published] = {
         target=(0.95, "higher"),
         family="transformer",
         data="moses-10k",
+        options=KEKULE,
         config=CONFIG,
         training=Training(steps=17_000, batch=16, log_every=500, save_seconds=120.0),
         score=valid,
-        cost="about 12 minutes of one core",
+        cost="about 12 minutes of one core; not run to its end in this spelling, in the canonical one 0.84 is reached",
     ),
     "transformer-muv": Published(
         what="share of valid SMILES among 10,000 samples, learnt from 83,800 molecules of MUV, temperature 1",
@@ -56,9 +60,10 @@ MOLECULES: dict[str, Published] = {
         target=(0.95, "higher"),
         family="transformer",
         data="muv",
+        options=KEKULE,
         config=CONFIG,
         training=Training(steps=17_000, batch=16, log_every=500, save_seconds=120.0),
         score=valid,
-        cost="about 15 minutes of one core",
+        cost="about 15 minutes of one core; not run to its end",
     ),
 }
