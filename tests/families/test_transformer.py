@@ -252,6 +252,30 @@ def test_a_grammar_is_never_broken():
     assert len({tuple(row) for row in drawn.tokens.tolist()}) > 10
 
 
+def test_samples_under_a_grammar_are_the_models_own_given_that_they_keep_to_it():
+    """Words that never repeat a letter, 1 and the end aside: the mask's walk, token by token, by brute force."""
+    made, n = model(WORDS), 4_000
+
+    def legal(seen: torch.Tensor) -> torch.Tensor:
+        last = seen[:, -1:] if seen.shape[1] else torch.full((len(seen), 1), -1)
+        letters = torch.arange(4)
+        return (letters != last) | (letters == 1) | (letters == 3)
+
+    drawn = made.sample(n, rng=5, legal=legal)
+    found = [tuple(row[:m]) for row, m in zip(drawn.x.tolist(), drawn.length.tolist(), strict=True)]
+    assert not any(a == b != 1 for word in found for a, b in itertools.pairwise(word))
+    first = made.steps(1).log_probs()[0].exp()
+    counts = torch.bincount(torch.tensor([word[0] if word else 3 for word in found]), minlength=4)
+    assert stats.chisquare(counts.numpy(), (first * n / first.sum()).detach().numpy()).pvalue > 1e-4
+    again = made.steps(1)
+    again.take(torch.tensor([0]))
+    second = again.log_probs()[0].exp() * torch.tensor([0.0, 1.0, 1.0, 1.0])
+    after = [word[1] if len(word) > 1 else 3 for word in found if word[:1] == (0,)]
+    counts = torch.bincount(torch.tensor(after), minlength=4)[1:]
+    expected = (second / second.sum() * len(after))[1:]
+    assert stats.chisquare(counts.numpy(), expected.detach().numpy()).pvalue > 1e-4
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
 def test_a_beam_is_never_below_greedy_and_a_wide_one_finds_the_best(alpha):
     x, length = every_word(3, 4)

@@ -131,6 +131,10 @@ BLOCKS = Space(fields={"picture": Continuous(low=-1, high=1, levels=2, shape=(1,
 WORDS = Space(fields={"word": Categorical(k=7, shape=(6,), varying=True)}, measure="letters")
 SAID = Space(fields={"word": WORDS.only}, y=KINDS, measure="letters")
 CODES = Space(fields={"codes": Categorical(k=5, shape=(4,))}, measure="codes")
+FRAMES = Space(
+    fields={"keys": Categorical(k=4, shape=(6,), varying=True, names=("a", "b", "c", "frame"), sizes=(0, 0, 0, 1))},
+    measure="frames",
+)
 CHOSEN_CODES = Space(fields={"codes": Categorical(k=3, shape=(5,), sizes=(1, 2, 3))}, y=KINDS, measure="bytes")
 TABLE = Space(
     fields={
@@ -468,6 +472,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "pixelcnn, given a vector": pixelcnn(CAPTIONED, Gated(), Attention(heads=2), output=Levels(hidden=8)),
     "transformer, words": transformer(WORDS),
     "transformer, words with labels": transformer(SAID, shared=2, memory=recomputed),
+    "transformer, frames": transformer(FRAMES),
     "transformer, codes": transformer(CODES, window=2),
     "transformer, codes with labels": transformer(CHOSEN_CODES, shared=4),
     "gaussian_mixture, plane": mixture(PLANE, components=(1, 2, 4)),

@@ -1,11 +1,20 @@
 """Distances of columns and of pairs against hand counts and numpy; attacks against their own ends."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from simulacra.mathematics.association import correlations, joint, kolmogorov_smirnov, total_variation
+from simulacra.core.randomness import Rng
+from simulacra.mathematics.association import (
+    binned_divergence,
+    correlations,
+    joint,
+    kolmogorov_smirnov,
+    total_variation,
+)
 from simulacra.mathematics.attacks import risk
 from simulacra.mathematics.records import nearest_records
 from simulacra.mathematics.shares import wilson
@@ -80,3 +89,21 @@ def test_the_interval_of_a_risk_holds_the_truth(p, q):
                                                                strict=True)]  # fmt: skip
     held = np.mean([low <= truth <= high for low, high in found])
     assert 0.93 <= held <= 0.985
+
+
+def test_binned_divergence_by_hand():
+    """Two cells, at the median of b: 1 1/2 and 3 1/2 counts of a, 2 1/2 and 2 1/2 of b."""
+    a, b = torch.tensor([0.0, 2.0, 2.0, 2.0]), torch.tensor([0.0, 1.0, 2.0, 3.0])
+    expected = 0.5 * math.log(0.5 / (1.5 / 5)) + 0.5 * math.log(0.5 / (3.5 / 5))
+    assert binned_divergence(a, b, bins=2) == pytest.approx(expected)
+    assert binned_divergence(b, b, bins=2) == 0.0
+
+
+def test_binned_divergence_of_one_distribution_is_what_chance_makes_of_it():
+    draw = lambda i: Rng(i)("x").normal((4_000,))  # noqa: E731
+    found = torch.tensor([binned_divergence(draw(2 * i), draw(2 * i + 1)) for i in range(20)])
+    chance = 19 * (2 / 4_000) / 2
+    # a sum of 19 squares over 20 draws: the mean lies within 4 standard errors of its own
+    assert abs(float(found.mean()) - chance) < 4 * chance * math.sqrt(2 / 19 / 20)
+    shifted = binned_divergence(draw(0) + 1, draw(1))
+    assert shifted == pytest.approx(0.5, abs=0.08)  # KL of two normals one deviation apart, less what cells hide

@@ -57,5 +57,6 @@ def show(*, json: JsonFlag = False) -> None:
     for name, known in KNOWN.items():
         print(f"{name:<{width}}  {known.what}")
     print("\nA path is data too: a folder (subfolders are classes), IDX, CIFAR binary, .npy, .npz, .zip or .tar;")
-    print("text (.txt, .smi, .jsonl, or a folder of them).")
+    print("text (.txt, .jsonl, or a folder of them); molecules (.smi, or .csv with a column of SMILES);")
+    print("music (.mid, or a folder of them); frames of keys (.json).")
     print("tables (.csv, .tsv, .parquet): simulacra data TABLE tells what their columns are.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from simulacra.cli.parse import JsonFlag, parse, positionals
 from simulacra.cli.words import Loading, say, warn
 from simulacra.core import across
+from simulacra.core.batch import Batch
 from simulacra.core.capabilities import Codec, Sampler, require
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
@@ -21,6 +22,8 @@ from simulacra.evaluation.annealed import Settings, figures_of_annealing, from_p
 from simulacra.evaluation.every import FURTHER
 from simulacra.evaluation.extractors import Extractor
 from simulacra.evaluation.judge import LEAST, MOST, figures_of_part, frechet_of_all
+from simulacra.evaluation.molecules import figures_of_molecules
+from simulacra.evaluation.music import figures_of_tunes
 from simulacra.evaluation.observed import Observed
 from simulacra.evaluation.report import figures_to_json, text_table
 from simulacra.evaluation.streaming import Part, of_data, of_model
@@ -28,6 +31,9 @@ from simulacra.evaluation.tables.judged import figures_of_rows
 from simulacra.evaluation.tasks import convolutional, labelled, logistic, tasks
 from simulacra.evaluation.texts import figures_of_texts
 from simulacra.mathematics.annealing import Annealing
+from simulacra.modalities.molecules.reading import read_drawn
+from simulacra.modalities.music.source import read_tunes
+from simulacra.modalities.music.tunes import Tune
 from simulacra.modalities.sources import Loaded
 from simulacra.modalities.tables.encoding import TableEncoding
 from simulacra.modalities.tables.reading import is_table, read_table
@@ -38,7 +44,7 @@ from simulacra.runs.candidates import candidate, is_function, reference
 from simulacra.runs.extractors import extractors_for, named_extractors
 from simulacra.runs.pages import write_report
 from simulacra.runs.recipe import NAME
-from simulacra.runs.run import TEXTS, learned_texts
+from simulacra.runs.run import MOLECULES, TEXTS, learned_texts, tunes_reader
 from simulacra.runs.tables import frame_of
 from simulacra.training.engine import join
 
@@ -135,7 +141,8 @@ def _annealed(run: Run, options: Options, steps: int) -> list[Figure]:
 def _of_samples(text: str, options: Options) -> list[Figure]:
     if not is_function(text) and not Path(text).exists():
         raise ValueError(
-            f"{text} does not exist; expected a run, a folder of pictures, .npy, .npz, texts or MODULE:FUNCTION"
+            f"{text} does not exist; expected a run, a folder of pictures, .npy, .npz, texts, molecules, tunes or"
+            " MODULE:FUNCTION"
         )
     for name in ("k", "ais", "sigma"):
         if getattr(options, name) is not None:
@@ -145,6 +152,10 @@ def _of_samples(text: str, options: Options) -> list[Figure]:
     loaded = reference(options.real, **options.options())
     if loaded.table is not None:
         return _of_rows(text, loaded, loaded.table, options)
+    if (tunes := tunes_reader(loaded.modality, loaded.music)) is not None:
+        return _of_tunes(text, loaded, tunes, options)
+    if loaded.modality == "molecules" and loaded.encoding is not None:
+        return _of_molecules(text, loaded, loaded.encoding, options)
     if loaded.encoding is not None:
         return _of_texts(text, loaded, loaded.encoding, options)
     real = min(MOST, len(loaded.held_out))
@@ -183,6 +194,34 @@ def _of_texts(text: str, loaded: Loaded, encoding: Encoding, options: Options) -
         run = load(text)
         fake = run.texts(run.sample(options.n or TEXTS, seed=options.seed))
     return figures_of_texts(fake, real, train=learned_texts(loaded), seed=options.seed)
+
+
+def _of_tunes(text: str, loaded: Loaded, tunes: Callable[[Batch], list[Tune]], options: Options) -> list[Figure]:
+    if is_function(text):
+        raise ValueError(f"{text} is a function, and tunes are read from files; write them to a folder of .mid")
+    real, train = (tunes(d.batch(torch.arange(len(d)), Rng(0))) for d in (loaded.held_out, loaded.train))
+    if _on_disk(text):
+        fake = read_tunes(Path(text))
+    else:
+        run = load(text)
+        fake = run.tunes(run.sample(options.n or TEXTS, seed=options.seed))
+    return figures_of_tunes(fake, real, train=train, seed=options.seed)
+
+
+def _of_molecules(text: str, loaded: Loaded, encoding: Encoding, options: Options) -> list[Figure]:
+    held = loaded.held_out
+    count = options.n or MOLECULES
+    if is_function(text):
+        raise ValueError(f"{text} is a function, and molecules are read from files; write them to FILE.smi or FILE.csv")
+    if _on_disk(text):
+        fake = read_drawn(Path(text))
+        count = max(count, len(fake))
+    else:
+        run = load(text)
+        fake = run.texts(run.sample(count, seed=options.seed))
+    some = Rng(options.seed)("held out").permutation(len(held))[:count]
+    real = texts_of(held.batch(some, Rng(0)), encoding)
+    return figures_of_molecules(fake, real, train=learned_texts(loaded), seed=options.seed)
 
 
 def _of_rows(text: str, loaded: Loaded, table: TableEncoding, options: Options) -> list[Figure]:

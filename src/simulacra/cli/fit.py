@@ -131,7 +131,8 @@ def _drawing(run: Run) -> str:
     y = run.recipe.space.y
     if isinstance(y, Space) and not is_captions(y):
         return f"simulacra translate {run.path} INPUT --out translated.png"
-    kind = "csv" if run.table is not None else "png" if run.encoding is None else "txt"
+    others = {"molecules": "smi", "text": "txt", "music": "mid", "frames": "mid", "tables": "csv"}
+    kind = others.get(run.recipe.data["modality"], "png")
     caption = ' --y "A CAPTION"' if isinstance(y, Space) else ""
     return f"simulacra sample {run.path} -n 64{caption} --out samples.{kind}"
 

@@ -41,7 +41,9 @@ class Options:
     Attributes:
         n: how many examples.
         out: FILE.png for a grid, FILE.npy or FILE.npz for an array, anything else is a folder of pictures; texts go to
-            FILE.txt, FILE.smi or FILE.jsonl, rows to FILE.csv or FILE.parquet. samples.png, .txt or .csv unless given.
+            FILE.txt or FILE.jsonl, molecules to FILE.smi, FILE.csv with their properties, or a grid of structures
+            FILE.svg or FILE.png, tunes to FILE.mid (several to FILE-1.mid ... or a folder), FILE.wav or piano rolls
+            FILE.png, rows to FILE.csv or FILE.parquet. samples.png, .txt, .smi, .mid or .csv unless given.
         y: a class, by its name or number; drawn from the labels' marginal unless given. Of a run of captions, a
             caption (--caption is the same), or "held-out" for those of its held-out part, one each.
         given: of a table: columns that every row is to have, as age=40 sex=Female.
@@ -78,7 +80,9 @@ def main(arguments: Sequence[str]) -> None:
         method = run.model.sample_given
     else:
         method = require(run.model, Sampler, "sample").sample
-    options, own = with_own(Options(), method, ("n", "y", "y_length", "rng", "guide", "changes"), rest, "sample RUN")
+    options, own = with_own(
+        Options(), method, ("n", "y", "y_length", "rng", "guide", "changes", "legal"), rest, "sample RUN"
+    )
     run = run if options.average is None else run.averaged(options.average)
     guide = None if options.guide is None else load(options.guide)
     if options.given and run.table is None:
@@ -95,6 +99,9 @@ def main(arguments: Sequence[str]) -> None:
     if options.prompt is not None:
         _continue(run, options, own, _changes(method, key, options))
         return
+    music = run.recipe.data.get("modality") in ("music", "frames")
+    if key is not None and music:
+        raise ValueError("tunes carry no mark; leave --mark out")
     if key is not None and run.encoding is not None:
         own = {**own, "changes": _changes(method, key, options)}
     n, began = 64 if options.n is None else options.n, time.perf_counter()
@@ -105,6 +112,13 @@ def main(arguments: Sequence[str]) -> None:
         assert isinstance(given, Tensor)
         y = given
     batch = run.sample(n, y=y, seed=options.seed, guide=guide, **own)
+    if music:
+        from simulacra.cli.music import write_tunes
+
+        assert isinstance(batch.x, Tensor)
+        told = _rate(int(batch.length.sum()) if batch.length is not None else batch.x.numel(), began)
+        say(f"{write_tunes(run.tunes(batch), options.out or Path('samples.mid'))}, {told}")
+        return
     if run.encoding is None:
         out = options.out or Path("samples.png")
         batch = batch if key is None else marked(batch, run.recipe.space, key, grid=out.suffix not in ARRAYS)
@@ -112,7 +126,16 @@ def main(arguments: Sequence[str]) -> None:
         return
     assert isinstance(batch.x, Tensor)
     told = _rate(batch.x.numel() if batch.length is None else int(batch.length.sum()), began)
-    say(f"{write_texts(run.texts(batch), options.out or Path('samples.txt'))}, {told}")
+    say(f"{_write(run, run.texts(batch), options.out)}, {told}")
+
+
+def _write(run: Run, texts: Sequence[str], out: Path | None) -> str:
+    """Texts, or molecules, as the name of a file asks."""
+    if run.recipe.data["modality"] != "molecules":
+        return write_texts(texts, out or Path("samples.txt"))
+    from simulacra.cli.molecules import write_molecules
+
+    return write_molecules(texts, out or Path("samples.smi"))
 
 
 def _changes(method: Callable[..., Any], key: Key | None, options: Options) -> tuple[Mark, ...]:
@@ -129,6 +152,8 @@ def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark
     model, encoding = require(run.model, Prompted, "a prompt"), run.encoding
     if encoding is None:
         raise ValueError(f"a prompt is text, and this run is of {run.recipe.space.measure}; leave --prompt out")
+    if not encoding.streams:
+        raise ValueError(f"{encoding.words} have no beginning that a text could go on from; leave --prompt out")
     n, row = options.n or 1, torch.from_numpy(encoding.encode(options.prompt or ""))
     y, room = run.labels(options.y, n), run.recipe.space.only.shape[0]
     if len(row) >= room:
@@ -160,7 +185,7 @@ def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark
         texts.append(shown + encoding.decode(pieces))
     warn(_rate(written, began))
     if options.out is not None:
-        warn(write_texts(texts, options.out))
+        warn(_write(run, texts, options.out))
 
 
 def _rate(tokens: int, began: float) -> str:

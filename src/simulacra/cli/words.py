@@ -20,10 +20,15 @@ class Loading:
         held_out: share held out by content hash, where the data has no official test split.
         skip: largest share of unreadable pictures, or texts, that is skipped rather than refused.
         labels: a file of labels, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
-        modality: what the data is, where that is not recognised: pictures, points, text or tables.
-        tokens: what text is cut into: bytes, characters, bpe or bpe:SIZE; characters where there are few unless given.
-        block: tokens of a block of running text; of texts of their own, the most that one may have.
+        modality: what the data is, where that is not recognised: pictures, points, text, molecules, music, frames (of
+            keys) or tables.
+        tokens: what text is cut into: bytes, characters, bpe or bpe:SIZE; characters where there are few unless given;
+            of molecules smiles or selfies.
+        block: tokens of a block of running text; of texts of their own, molecules and pieces of music, the most of one.
         cut: what a text is: a line, a document, or a block of running text; what it looks like unless given.
+        spelling: of molecules: learnt in canonical SMILES, in a random one every time, or in Kekule form, rings as
+            single and double bonds in turn.
+        transpose: of frames of keys: semitones up and down that each tune is moved by, at most, afresh every time.
         target_column: of a table: the column that is to be the class; all columns are learnt as one joint unless given.
         missing: of a table: whether what is missing is a value like others, or unobserved, to be summed out.
         encode: of a table: how numbers become fields: quantile, bins, mixture, or bins:32; the family's unless given.
@@ -41,6 +46,8 @@ class Loading:
     tokens: str | None = None
     block: int | None = None
     cut: Literal["lines", "documents", "blocks"] | None = None
+    spelling: Literal["canonical", "random", "kekule"] | None = None
+    transpose: int | None = None
     target_column: str | None = None
     missing: Literal["value", "unobserved"] | None = None
     encode: str | None = None
@@ -60,6 +67,8 @@ class Loading:
             "tokens": self.tokens,
             "block": self.block,
             "cut": self.cut,
+            "spelling": self.spelling,
+            "transpose": self.transpose,
             "target": self.target_column,
             "missing": self.missing,
             "encode": self.encode,

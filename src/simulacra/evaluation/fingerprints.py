@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from simulacra.evaluation.extractors import Extractor
+from simulacra.modalities.molecules import chemistry
+from simulacra.modalities.molecules.chemistry import parsed
 
 RADIUS, BITS = 2, 2048  # ECFP4, as it is mostly used
 
@@ -28,25 +29,18 @@ def fingerprints(smiles: Sequence[str], *, radius: int = RADIUS, bits: int = BIT
     """
     if radius < 0 or bits < 1:
         raise ValueError(f"fingerprints take a radius of at least 0 and at least 1 bit; got {radius} and {bits}")
-    molecules = [_molecule(text) for text in smiles]
-    bad = [text for text, molecule in zip(smiles, molecules, strict=True) if molecule is None]
+    bad = [text for text in smiles if parsed(text) is None]
     if bad:
         raise ValueError(
             f"{len(bad)} of {len(smiles)} texts are no molecules, the first {bad[0]!r}: leave them out (`readable`"
             " tells which) and report their share beside the figures"
         )
-    from rdkit.Chem import rdFingerprintGenerator
-
-    make: Any = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
-    found = torch.zeros(len(molecules), bits)
-    for row, molecule in zip(found, molecules, strict=True):
-        row[list(make.GetFingerprint(molecule).GetOnBits())] = 1
-    return found
+    return torch.from_numpy(chemistry.fingerprints(smiles, radius=radius, bits=bits)).float()
 
 
 def readable(smiles: Sequence[str]) -> list[bool]:
     """Whether each text is the SMILES of a molecule: its grammar, its valences, and at least one atom."""
-    return [_molecule(text) is not None for text in smiles]
+    return [parsed(text) is not None for text in smiles]
 
 
 def fingerprint_extractor(
@@ -59,14 +53,3 @@ def fingerprint_extractor(
         return fingerprints(spell(x), radius=radius, bits=bits)
 
     return Extractor(name="Morgan fingerprint", hash=hashlib.sha256(name.encode()).hexdigest(), features=features)
-
-
-def _molecule(smiles: str) -> Any:
-    """RDKit's molecule, or None; what RDKit says of the others is not printed."""
-    try:
-        from rdkit import Chem, rdBase
-    except ImportError as error:
-        raise ImportError("fingerprints need the package rdkit: pip install 'simulacra[molecules]'") from error
-    with rdBase.BlockLogs():
-        found = Chem.MolFromSmiles(smiles)
-    return None if found is None or found.GetNumAtoms() == 0 else found

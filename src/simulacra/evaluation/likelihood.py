@@ -87,8 +87,11 @@ def _joined(values: Sequence[float | Tensor], parts: Sequence[LogLikelihood]) ->
     return torch.cat([v.double().cpu() for v in each])
 
 
-# what bits an element are called where the element has a name of its own
-RATES = {"bytes": "bits per byte"}
+# how an element is told of that has a name of its own: the figure's name, its unit, and how many of these a bit is
+RATES = {
+    "bytes": ("bits per byte", "bits", 1.0),
+    "88-key frames": ("negative log-likelihood a frame", "nats", math.log(2)),
+}
 
 
 def figures_of_likelihood(found: LogLikelihood, *, seed: int | None = None, tokens: int | None = None) -> list[Figure]:
@@ -100,7 +103,8 @@ def figures_of_likelihood(found: LogLikelihood, *, seed: int | None = None, toke
     """
     n, bits = len(found.nats), -found.nats.double() / math.log(2)
     rate, each = _rate(bits, found.count)
-    name = f"bits per element of {found.measure}" if found.measure else "bits per element"
+    plain = f"bits per element of {found.measure}" if found.measure else "bits per element"
+    name, unit, worth = RATES.get(found.measure, (plain, "bits", 1.0))
     rows: list[tuple[str, str, float, intervals.Interval]] = [
         (
             f"negative log-likelihood of {found.measure}" if found.measure else "negative log-likelihood",
@@ -108,7 +112,7 @@ def figures_of_likelihood(found: LogLikelihood, *, seed: int | None = None, toke
             -found.mean(),
             intervals.of_mean(-found.nats),
         ),
-        (RATES.get(found.measure, name), "bits", rate, intervals.of_mean(each)),
+        (name, unit, worth * rate, intervals.of_mean(worth * each)),
     ]
     if found.choices is not None:
         value, each = _rate(bits, found.choices)

@@ -145,6 +145,7 @@ class Sequences(nn.Module, ABC):
         min_p: float | None = None,
         repetition: float = 1.0,
         changes: Sequence[Change] = (),
+        legal: Legal | None = None,
         along: StepsOf = Cached,
     ) -> Batch:
         """n sequences; y (n,) classes, None: drawn from their learned marginal.
@@ -154,6 +155,7 @@ class Sequences(nn.Module, ABC):
                      those at least so many times as likely as the likeliest.
         repetition   at least 1: the power to which probabilities of tokens that are there already are raised.
         changes      further ones to the distributions that are drawn from, after those: a mark, say.
+        legal        which tokens may come next, all others left out before any change: a grammar.
         """
         rng, usual = Rng.of(rng), chosen(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition=repetition
@@ -165,7 +167,7 @@ class Sequences(nn.Module, ABC):
             rows = min(ROWS, n - first)
             given = None if y is None else y[first : first + ROWS]
             u = uniforms(rows, self.longest, rng("x").rows(first), self._device)
-            drawn = generate(self.steps(rows, y=given, along=along), u, changes=changes, end=self.end)
+            drawn = generate(self.steps(rows, y=given, along=along), u, changes=changes, end=self.end, legal=legal)
             parts.append(Batch(x=drawn.tokens, length=None if self.end is None else drawn.length))
         length = None if self.end is None else torch.cat([p.length for p in parts])  # type: ignore[misc]
         return Batch(x=torch.cat([p.x for p in parts]), y=y, length=length)  # type: ignore[misc]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulacra.core.batch import Data, Stored
+from simulacra.modalities.music.events import Events
 from simulacra.modalities.tables.encoding import TableEncoding
 from simulacra.modalities.tokens import Encoding
 
@@ -16,9 +17,10 @@ class Loaded:
     """Data ready to learn from.
 
     train, held_out  the part to learn from and the part to judge by; their spaces are equal.
-    modality         "pictures" | "points" | "text" | "tables".
-    encoding         of text: what cut it into tokens, and puts them together again.
+    modality         "pictures" | "points" | "text" | "molecules" | "music" | "frames" | "tables".
+    encoding         of text and molecules: what cut it into tokens, and puts them together again.
     table            of tables: what made fields of its columns, and makes rows of them again.
+    music            of music: the vocabulary of events, which puts tunes together again.
     notes            what was recognised, chosen, ignored and skipped: plain lines for a person.
     source, options  what opens the same data again: ``open_data(source, **options)``; options are JSON values.
     licence          of the data, as its source states it; consent: of the people in it, where it is known.
@@ -34,3 +36,4 @@ class Loaded:
     consent: str = "not stated"
     encoding: Encoding | None = None
     table: TableEncoding | None = None
+    music: Events | None = None

@@ -17,13 +17,13 @@ class Known:
     """A data set known by name.
 
     what      one line: what it is, how much of it, licence.
-    modality  "pictures" | "points" | "text" | "tables".
+    modality  "pictures" | "points" | "text" | "molecules" | "music" | "frames" | "tables".
     folder    its folder's name under SIMULACRA_DATA or the cache; None where it is made, not read.
     classes   the names of its classes, in their order; () where it has none or they are read from the files.
     url       what is fetched where the folder is missing: file name -> address. Empty where it cannot be fetched.
     sha256    file name -> SHA-256 of the file; of its unpacked contents for .gz, which mirrors pack differently.
     by_hand   how to get what cannot be fetched.
-    files     of text and tables: the file to learn from, and that of the official test split where there is one.
+    files     of text, molecules, tables: the file to learn from, and the official test split where there is one.
     cut       of text: "lines" or "blocks", where its looks would not tell.
     binarise  "dynamic" | "threshold" where the pictures are made black and white.
     licence   as its source states it.
@@ -151,6 +151,37 @@ KNOWN: dict[str, Known] = {
         by_hand="copy WikiText-2's valid and test parts there as wikitext2.valid.txt and wikitext2.test.txt",
         licence="CC BY-SA",
         consent="articles about people among others; written by volunteers under that licence",
+    ),
+    "moses-10k": Known(
+        what="10,000 drug-like molecules of MOSES' training part, judged by 10,000 of its test part (MIT; from ZINC)",
+        modality="molecules",
+        folder="molecules",
+        files=("moses.train10k.smi.gz", "moses.test10k.smi.gz"),
+        by_hand="copy 10,000 SMILES of each of train.csv and test.csv of github.com/molecularsets/moses there",
+        licence="MIT",
+    ),
+    "muv": Known(
+        what="93,087 drug-like molecules that were screened for activity: MUV's, without their labels (MoleculeNet)",
+        modality="molecules",
+        folder="molecules",
+        files=("muv.smi.gz",),
+        by_hand="copy the SMILES of MoleculeNet's muv.csv there, one a line, as muv.smi.gz",
+        licence="not stated; measurements are public (PubChem)",
+    ),
+    "jsb": Known(
+        what="382 chorales by Bach as 88-key frames, a quarter note each, the benchmark's split (public domain)",
+        modality="frames",
+        folder="jsb",
+        files=("jsb-chorales-quarter.json",),
+        by_hand="copy jsb-chorales-quarter.json of github.com/czhuang/JSB-Chorales-dataset there",
+        licence="public domain music",
+    ),
+    "nottingham": Known(
+        what="1,034 British and American folk tunes with chords, MIDI (GPL-3; Nottingham database, E. Foxley)",
+        modality="music",
+        folder="nottingham",
+        by_hand="copy the folder MIDI of github.com/jukedeck/nottingham-dataset there",
+        licence="GPL-3",
     ),
     "adult": Known(
         what="48,842 people of the US census of 1994, 15 columns: age, work, income; official test split (CC BY 4.0)",

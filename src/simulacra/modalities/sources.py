@@ -16,6 +16,9 @@ from simulacra.core.space import Classes
 from simulacra.modalities import arrays, images, raster, recognise, sprites, text, toys, worlds
 from simulacra.modalities.given import Caption, Given, given_by
 from simulacra.modalities.loaded import Loaded
+from simulacra.modalities.molecules.source import molecules, molecules_path
+from simulacra.modalities.music.frames import frames
+from simulacra.modalities.music.source import frames_path, music, music_path
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
 from simulacra.modalities.split import enough, split
@@ -29,6 +32,7 @@ TOYS: dict[str, Callable[[], worlds.World]] = {
     "pinwheel": toys.Pinwheel,
     "checkerboard": toys.Checkerboard,
 }
+MODALITIES = ("pictures", "points", "text", "molecules", "music", "frames", "tables")
 BINARISE = {"dynamic": images.dynamic_binarisation, "threshold": images.threshold_binarisation}
 
 
@@ -46,6 +50,8 @@ def open_data(
     tokens: str | None = None,
     block: int | None = None,
     cut: str | None = None,
+    spelling: str | None = None,
+    transpose: int | None = None,
     target: str | None = None,
     missing: Literal["value", "unobserved"] | None = None,
     encode: str | None = None,
@@ -56,7 +62,8 @@ def open_data(
 
     size      side, or (h, w), that pictures are cropped and resized to.
     channels  1 grey, 3 RGB, 4 RGBA.
-    modality  "pictures", "points", "text" or "tables", where what is recognised is not what is meant.
+    modality  "pictures", "points", "text", "molecules", "music", "frames" or "tables", where that is not what is
+              recognised.
     labels    a label file, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
     binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
     given     what each picture comes with, to be learnt from: "caption", or "grey", "sketch", "low_resolution:2" made
@@ -65,6 +72,10 @@ def open_data(
     skip      largest share of unreadable pictures, or texts, that is skipped rather than refused.
     tokens, block, cut  of text: what it is cut into ("bytes", "characters", "bpe", "bpe:SIZE"), tokens of a block,
               and what a text is: "lines", "documents", or "blocks" of running text (``modalities.text``).
+    tokens, block, spelling  of molecules: "smiles" or "selfies", the most tokens of one, and whether each is learnt
+              in its "canonical" spelling, in a "random" one every time, or in "kekule" form (``modalities.molecules``).
+    block     of music: the most events of a piece (``modalities.music``).
+    transpose of frames of keys: semitones up and down that each is moved by, at most, afresh every time.
     target, missing, encode, schema  of tables: the column that is y; whether what is missing is a "value" or
               "unobserved"; how numbers become fields ("quantile", "bins", "mixture", or "bins:32"); the JSON file of a
               schema (``modalities.tables``). prefer: the same as encode, where that is not given.
@@ -83,13 +94,15 @@ def open_data(
         "tokens": tokens,
         "block": block,
         "cut": cut,
+        "spelling": spelling,
+        "transpose": transpose,
         "target": target,
         "missing": missing,
         "encode": encode,
         "schema": None if schema is None else str(Path(schema).expanduser().resolve()),
     }
-    if modality not in (None, "pictures", "points", "text", "tables"):
-        raise ValueError(f"no modality {modality!r}; expected pictures, points, text or tables")
+    if modality not in (None, *MODALITIES):
+        raise ValueError(f"no modality {modality!r}; expected {', '.join(MODALITIES)}")
     if binarise not in (None, *BINARISE):
         raise ValueError(f"no way to binarise {binarise!r}; expected {' or '.join(BINARISE)}")
     file = None if labels == "none" else labels
@@ -99,14 +112,32 @@ def open_data(
     of_table |= {"missing": missing, "schema": schema}
     if not isinstance(text, str):
         return from_frame(text, {**of_table, "encode": encode or prefer}, held_out)
-    if (path := table_path(text, modality)) is not None:
-        _refuse_choices(text, options, binarise, by, size=False, others=of_text)
+    own = None if not isinstance(text, str) or text not in KNOWN else KNOWN[text].modality
+    if None not in (own, modality) and own != modality and {own, modality} != {"pictures", "points"}:
+        raise ValueError(f"{text} is known as {own}, not as {modality}; leave the modality out")
+    if transpose is not None and transpose < 0:
+        raise ValueError(f"tunes are moved by up to so many semitones, 0 or more; got transpose={transpose}")
+    if (path := frames_path(text, modality)) is not None:
+        others = {**of_table, **of_text, "spelling": spelling, "held_out": held_out}
+        _refuse_choices(text, options, binarise, by, size=False, others=others)
+        loaded = frames(text if text in KNOWN else path.name, path, transpose=transpose or 0)
+    elif transpose is not None:
+        raise ValueError(f"{text}: transpose means nothing for this data; leave it out")
+    elif (path := molecules_path(text, modality)) is not None:
+        _refuse_choices(text, options, binarise, by, size=False, others={**of_table, "cut": cut})
+        loaded = molecules(text, path, {"tokens": tokens, "block": block, "spelling": spelling}, held_out, skip)
+    elif (path := music_path(text, modality)) is not None:
+        others = {**of_table, "tokens": tokens, "cut": cut, "spelling": spelling}
+        _refuse_choices(text, options, binarise, by, size=False, others=others)
+        loaded = music(text, path, {"block": block}, held_out, skip)
+    elif (path := table_path(text, modality)) is not None:
+        _refuse_choices(text, options, binarise, by, size=False, others={**of_text, "spelling": spelling})
         loaded = table(text, path, {**of_table, "encode": encode or prefer}, held_out)
     elif (path := _text_path(text, modality)) is not None:
-        _refuse_choices(text, options, binarise, by, size=False, others=of_table)
+        _refuse_choices(text, options, binarise, by, size=False, others={**of_table, "spelling": spelling})
         loaded = _text(text, path, options, tokens=tokens, block=block, cut=cut, held_out=held_out)
     else:
-        _refuse(text, {**of_text, **of_table})
+        _refuse(text, {**of_text, **of_table, "spelling": spelling})
         loaded = _open(text, options, modality, binarise, held_out, by)
     if labels == "none" and given is None:
         loaded = replace(loaded, train=_unlabelled(loaded.train), held_out=_unlabelled(loaded.held_out))

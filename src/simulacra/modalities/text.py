@@ -191,7 +191,7 @@ def encoded(
         parts = [[line for text in part for line in text.split("\n") if line.strip()] for part in parts]
     if texts.test is None:
         share = enough(len(parts[0])) if share is None else share
-        parts = _split(parts[0], share, name)
+        parts = split_texts(parts[0], share, name)
     return _separate(
         parts, name, tokens, block, cut, {} if texts.test is not None else {"held_out": share}, texts.notes
     )
@@ -207,7 +207,8 @@ def _looks_like(documents: Sequence[str]) -> str:
     return "lines" if short and min(lengths) > 0 else "blocks"
 
 
-def _split(items: list[str], share: float, name: str) -> list[list[str]]:
+def split_texts(items: list[str], share: float, name: str) -> list[list[str]]:
+    """Texts to learn from and held-out ones, by content hash, equal ones on one side; neither side is empty."""
     if not 0 < share < 1:
         raise ValueError(f"the held-out share must lie between 0 and 1; got {share}")
     if len(set(items)) < 2:

@@ -22,12 +22,15 @@ class Encoding(Protocol):
 
     words  what the tokens are, for a person: "characters".
     sizes  bytes that each token stands for.
+    streams  whether a beginning of the tokens is put together to a beginning of the text: what a prompt needs.
     """
 
     @property
     def words(self) -> str: ...
     @property
     def sizes(self) -> tuple[int, ...]: ...
+    @property
+    def streams(self) -> bool: ...
     def encode(self, text: str) -> np.ndarray: ...
     def decode(self, tokens: Sequence[int]) -> str: ...
     def to_json(self) -> dict[str, Any]: ...
@@ -38,6 +41,7 @@ class Bytes:
     """UTF-8 bytes; whatever is no UTF-8 when it is put together is shown as the replacement character."""
 
     words = "bytes"
+    streams = True
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -61,6 +65,7 @@ class Characters:
 
     alphabet: str
     words = "characters"
+    streams = True
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -100,6 +105,7 @@ class BPE:
 
     model: str
     words = "BPE tokens"
+    streams = True
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,32 +30,10 @@ from simulacra.nets.causal_layers import Gated
 from simulacra.nets.causal_network import Stacks, gated
 from simulacra.nets.cell_outputs import Levels, Together
 from simulacra.nets.dequantise import Standardised
+from simulacra.recipes.claims import Published
+from simulacra.recipes.molecules import MOLECULES
 from simulacra.training.settings import Training
 from simulacra.uses.classify import figures_of_classes, labelled_part, scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A published figure, and a setting that is to reach it.
-
-    what       what was measured, in words.
-    published  source -> its figure, in words with the unit.
-    target     the value this setting is to reach, and in which direction its figure is better ("lower", "higher").
-    family, data, options, config, training  what to fit, on what: ``open_data(data, **options)``.
-    score      (model, held-out data) -> the figure.
-    cost       what it takes, in words.
-    """
-
-    what: str
-    published: Mapping[str, str]
-    target: tuple[float, str]
-    family: str
-    data: str
-    config: Any
-    training: Training
-    score: Callable[[Any, Data], Figure]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    cost: str = ""
 
 
 def importance_weighted(model: Any, held_out: Data, *, draws: int = 1_000, n: int = 1_000) -> Figure:
@@ -351,4 +328,5 @@ PUBLISHED: dict[str, Published] = {
         score=importance_weighted,
         cost="about two hours of one core with bfloat16 arithmetic",
     ),
+    **MOLECULES,
 }

@@ -22,7 +22,7 @@ from simulacra.recipes.families import FAMILIES
 from simulacra.runs import adapting, transfer
 from simulacra.runs.latent import Coded, coded
 from simulacra.runs.recipe import NAME, Recipe, read, replace
-from simulacra.runs.run import ENCODING, PARTS, TABLE, WEIGHTS, Run, load, parent_of
+from simulacra.runs.run import ENCODING, MUSIC, PARTS, TABLE, WEIGHTS, Run, load, parent_of
 from simulacra.runs.snapshots import Snapshots
 from simulacra.runs.starting import start
 from simulacra.training.engine import Distribute, join, replicate
@@ -250,7 +250,7 @@ def settle(folder: Path, planned: Recipe, budget: dict[str, Any], resume: bool) 
 
 def keep_encoding(folder: Path, recipe: Recipe, loaded: Loaded) -> Recipe:
     """Write what cuts text into tokens, or makes fields of a table's columns; the recipe that names its hash."""
-    for name, encoding in ((ENCODING, loaded.encoding), (TABLE, loaded.table)):
+    for name, encoding in ((ENCODING, loaded.encoding), (TABLE, loaded.table), (MUSIC, loaded.music)):
         if encoding is not None:
             path = folder / name
             with told(f"make {path.parent}"):

@@ -38,11 +38,14 @@ from simulacra.evaluation.report import (
 from simulacra.modalities import grids
 from simulacra.modalities.captions import is_captions
 from simulacra.modalities.images import to_uint8
+from simulacra.modalities.molecules.pictures import grid_png
+from simulacra.modalities.music.roll import rolls
+from simulacra.modalities.music.synth import wav
 from simulacra.modalities.samples import is_pictures, show
 from simulacra.modalities.sources import Loaded
 from simulacra.recipes.settings import to_json
 from simulacra.runs.extractors import extractors_for
-from simulacra.runs.run import PARTS, Run
+from simulacra.runs.run import PARTS, Run, tunes_reader
 from simulacra.runs.snapshots import SHOWN, animate, progress
 from simulacra.runs.snapshots import draw as drawn
 from simulacra.runs.tables import view_of
@@ -56,6 +59,7 @@ NEIGHBOURS = 12  # shown, of
 SEARCHED = 100  # samples: those closest to a training picture
 PAIRS = 500  # held-out examples scored by every run of a comparison
 TEXTS = 20
+HEARD = 4  # tunes that are shown, the first of which is heard
 PAGE = 1_500  # pieces of the text that is coloured
 MOST_TRAIN = 20_000  # training pictures searched for the nearest one
 
@@ -134,6 +138,12 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
     seen = loaded.train if isinstance(run.model, Sampler) else loaded.held_out
     samples = drawn(run.model, seen) if isinstance(run.model, Sampler | ConditionalSampler) else None
     frames = progress(run.path / "samples")
+    texts = run.texts(run.sample(TEXTS)) if run.encoding is not None and isinstance(run.model, Sampler) else []
+    real_texts = _real_texts(run, loaded)
+    structures = [
+        grid_png(part, columns=4) if part and loaded.modality == "molecules" else None for part in (texts, real_texts)
+    ]
+    rolled, heard = _tunes(run, loaded)
     moving = animate(frames, run.path / "samples" / "training.gif")
     cost = dict(recipe.cost)
     return Report(
@@ -143,10 +153,12 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
         learnt=sentence(run),
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         verdicts=[Verdict(**verdict) for verdict in recipe.verdicts],
-        samples=None if samples is None else grids.png(samples),
-        real=real,
-        texts=run.texts(run.sample(TEXTS)) if run.encoding is not None and isinstance(run.model, Sampler) else (),
-        real_texts=_real_texts(run, loaded),
+        samples=structures[0] or rolled[0] if samples is None else grids.png(samples),
+        real=structures[1] or rolled[1] if real is None else real,
+        sound=heard[0],
+        real_sound=heard[1],
+        texts=texts,
+        real_texts=real_texts,
         table=view_of(run.model, loaded),
         surprise=_surprise(run, loaded),
         reconstructions=_reconstructions(run, loaded.held_out) if pictures else None,
@@ -189,7 +201,7 @@ def command(run: Run) -> str:
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
     others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality", "tokens", "block", "cut",
-              "missing", "encode", "schema")  # fmt: skip
+              "spelling", "transpose", "missing", "encode", "schema")  # fmt: skip
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     options += [f"--target-column {given['target']}"] if "target" in given else []
     options += [f"--codec {run.path / PARTS / 'codec'}"] if "codec" in run.recipe.parts else []
@@ -217,7 +229,8 @@ def sentence(run: Run) -> str:
     given = " and their class" if hasattr(space.y, "names") else ""
     if isinstance(space.y, Space):
         given = f", each given its {'caption' if is_captions(space.y) else space.y.measure or 'condition'}"
-    kind = "texts" if run.encoding is not None else "rows" if run.table is not None else run.recipe.data["modality"]
+    kind = run.recipe.data["modality"]
+    kind = {"text": "texts", "tables": "rows", "music": "pieces of music", "frames": "tunes"}.get(kind, kind)
     what = f"{counts['train']:,} {kind}{given}, as {space.measure}"
     return f"A {run.recipe.family} that learnt the distribution of {what}."
 
@@ -288,18 +301,32 @@ def _real_texts(run: Run, loaded: Loaded) -> list[str]:
     return run.texts(loaded.held_out.batch(chosen, Rng(0)))
 
 
+def _tunes(run: Run, loaded: Loaded) -> tuple[list[bytes | None], list[bytes | None]]:
+    """Piano rolls and sounds of the first tunes, drawn and held out; None where there are none."""
+    if tunes_reader(loaded.modality, loaded.music) is None or not isinstance(run.model, Sampler):
+        return [None, None], [None, None]
+    held = loaded.held_out.batch(torch.arange(min(HEARD, len(loaded.held_out))), Rng(0))
+    parts = [[t for t in run.tunes(batch) if t.notes] for batch in (run.sample(HEARD), held)]
+    return [grids.png(rolls(p)) if p else None for p in parts], [wav(p[:1]) if p else None for p in parts]
+
+
 def _surprise(run: Run, loaded: Loaded) -> list[tuple[str, float]]:
     """The first held-out texts in pieces, each with its bits, as many as make a page."""
     if run.encoding is None or not isinstance(run.model, Prompted):
         return []
-    held, found = loaded.held_out, list[tuple[str, float]]()
+    held, found, words = loaded.held_out, list[tuple[str, float]](), getattr(run.recipe.space.only, "names", None)
     for row in range(min(len(held), PAGE)):
         batch = held.batch(torch.tensor([row]), Rng(0))
         assert isinstance(batch.x, Tensor)
         tokens = batch.x[0, : batch.x.shape[1] if batch.length is None else int(batch.length)]
         steps = run.model.steps(1, y=batch.y)
         for token in tokens.tolist():
-            found.append((run.encoding.decode([token]), -float(steps.log_probs()[0, token]) / math.log(2)))
+            found.append(
+                (
+                    words[token] if words else run.encoding.decode([token]),
+                    -float(steps.log_probs()[0, token]) / math.log(2),
+                )
+            )
             steps.take(torch.tensor([token]))
         if batch.length is not None:
             found.append(("\n", 0.0))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from simulacra.core.batch import Batch
+from simulacra.core.batch import Batch, Stored
 from simulacra.core.capabilities import ConditionalSampler, Sampler, require
 from simulacra.core.checkpoint import digest, load_tensors, read_json
 from simulacra.core.figure import Figure
@@ -20,14 +21,24 @@ from simulacra.core.space import Classes, Space
 from simulacra.evaluation.extractors import Extractor
 from simulacra.evaluation.further import Statistic
 from simulacra.evaluation.judge import judge
+from simulacra.evaluation.molecules import figures_of_molecules
+from simulacra.evaluation.music import figures_of_tunes
 from simulacra.evaluation.tables.likelihood import InOwnUnits
 from simulacra.evaluation.texts import figures_of_texts
+from simulacra.mathematics.decoding import Legal
 from simulacra.modalities import captions
+from simulacra.modalities.encodings import encoding_from_json
+from simulacra.modalities.music import frames
+from simulacra.modalities.music.events import Events
+from simulacra.modalities.music.frames import Upwards
+from simulacra.modalities.music.grammar import Grammar
+from simulacra.modalities.music.source import tunes_of
+from simulacra.modalities.music.tunes import Tune
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.modalities.tables.encoding import TableEncoding
 from simulacra.modalities.tables.reading import Frame
 from simulacra.modalities.text import Blocks, texts_of
-from simulacra.modalities.tokens import Encoding, encoding_from_json
+from simulacra.modalities.tokens import Encoding
 from simulacra.nets.through import Through, through
 from simulacra.recipes.families import FAMILIES
 from simulacra.runs import adapting, exchange
@@ -44,7 +55,9 @@ MISSED = 0.1  # largest share of an average's profile that may be missing from o
 PARTS = "parts"
 ENCODING = "space/encoding.json"
 TABLE = "space/table.json"
+MUSIC = "space/music.json"
 TEXTS = 200  # drawn and held-out texts that are compared, where nobody says how many
+MOLECULES = 1_000  # and molecules
 
 
 class Run:
@@ -94,7 +107,11 @@ class Run:
                     what = "a caption" if captions.is_captions(self.recipe.space.y) else "what it is given"
                     raise ValueError(f"this model draws for a condition: y, {what}, is needed")
                 return self.model.sample_given(given, rng=rng, **options)
-            return require(self.model, Sampler, "sample").sample(n, y=given, rng=rng, **options)
+            draw = require(self.model, Sampler, "sample").sample
+            if "legal" in inspect.signature(draw).parameters:
+                # what is drawn is to be music; likelihoods know no grammar, they are of all sequences
+                options.setdefault("legal", self._grammar())
+            return draw(n, y=given, rng=rng, **options)
 
     def averaged(self, width: float) -> Run:
         """The run with weights averaged as widely as asked, made of those it stored (``training.posthoc``).
@@ -190,31 +207,50 @@ class Run:
             options=options,
             further=further,
         )
+        if (tunes := tunes_reader(loaded.modality, loaded.music)) is not None and isinstance(self.model, Sampler):
+            figures += self._tune_figures(loaded, tunes, n or TEXTS, seed)
         if loaded.encoding is not None and isinstance(self.model, Sampler):
-            figures += self._text_figures(loaded, min(n or TEXTS, len(loaded.held_out)), seed)
+            figures += self._text_figures(loaded, n, seed)
         return figures
 
     @property
     def encoding(self) -> Encoding | None:
         """What cuts this run's texts into tokens and puts them together; None where it is not of text."""
-        if ENCODING not in self.recipe.files:
-            return None
-        path = self.path / ENCODING
-        if digest(path) != self.recipe.files[ENCODING]:
-            raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
-        return encoding_from_json(read_json(path))
+        return None if (found := self._kept(ENCODING)) is None else encoding_from_json(found)
 
     @property
     def table(self) -> TableEncoding | None:
         """What makes rows of this run's examples; None where it is not of a table."""
-        if TABLE not in self.recipe.files:
-            return None
-        if self._table is None:
-            path = self.path / TABLE
-            if digest(path) != self.recipe.files[TABLE]:
-                raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
-            self._table = TableEncoding.from_json(read_json(path))
+        if self._table is None and (found := self._kept(TABLE)) is not None:
+            self._table = TableEncoding.from_json(found)
         return self._table
+
+    @property
+    def music(self) -> Events | None:
+        """What makes tunes of this run's events; None where it is not of music."""
+        return None if (found := self._kept(MUSIC)) is None else Events.from_json(found)
+
+    def _kept(self, name: str) -> dict[str, Any] | None:
+        """A file of the run, if it has it; ValueError where it is not the one that was written."""
+        if name not in self.recipe.files:
+            return None
+        path = self.path / name
+        if digest(path) != self.recipe.files[name]:
+            raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
+        return read_json(path)
+
+    def _grammar(self) -> Legal | None:
+        """What may come next where examples are music; None for everything else."""
+        if self.recipe.data.get("modality") == "frames":
+            return Upwards(room=self.recipe.space.only.shape[0])
+        events = self.music
+        return None if events is None else Grammar(events=events, room=self.recipe.space.only.shape[0])
+
+    def tunes(self, batch: Batch) -> list[Tune]:
+        """The tunes of a batch of this run's events; ValueError for a run that is not of music."""
+        if (read := tunes_reader(self.recipe.data["modality"], self.music)) is None:
+            raise ValueError(f"{self.path} is a run of {self.recipe.space.measure}, which is no music")
+        return read(batch)
 
     def rows(self, batch: Batch) -> Frame:
         """The rows of a batch of this run's examples, a DataFrame; ValueError for a run that is not of a table."""
@@ -228,12 +264,33 @@ class Run:
             raise ValueError(f"{self.path} is a run of {self.recipe.space.measure}, which are no text")
         return texts_of(batch, self.encoding)
 
-    def _text_figures(self, loaded: Loaded, n: int, seed: int) -> list[Figure]:
+    def _tune_figures(self, loaded: Loaded, tunes: Callable[[Batch], list[Tune]], n: int, seed: int) -> list[Figure]:
+        """Of as many held-out and learned pieces as there are, up to n."""
+        some = [Rng(seed)("pieces", part).permutation(len(data))[:n]
+                for part, data in (("held out", loaded.held_out), ("train", loaded.train))]  # fmt: skip
+        real, train = (tunes(data.batch(index, Rng(0)))
+                       for data, index in zip((loaded.held_out, loaded.train), some, strict=True))  # fmt: skip
+        return figures_of_tunes(self.tunes(self.sample(n, seed=seed)), real, train=train, seed=seed) if n > 2 else []
+
+    def _text_figures(self, loaded: Loaded, n: int | None, seed: int) -> list[Figure]:
         assert loaded.encoding is not None
-        fake = self.texts(self.sample(n, seed=seed))
-        real = texts_of(loaded.held_out.batch(Rng(seed)("held out").permutation(len(loaded.held_out))[:n], Rng(0)),
+        molecules = loaded.modality == "molecules"
+        # molecules may be more than are held out: how many of 10,000 differ is asked of however few are there
+        count = n or MOLECULES if molecules else min(n or TEXTS, len(loaded.held_out))
+        if count < 2:
+            return []
+        fake = self.texts(self.sample(count, seed=seed))
+        real = texts_of(loaded.held_out.batch(Rng(seed)("held out").permutation(len(loaded.held_out))[:count], Rng(0)),
                         loaded.encoding)  # fmt: skip
-        return figures_of_texts(fake, real, train=learned_texts(loaded), seed=seed) if n > 1 else []
+        compare = figures_of_molecules if molecules else figures_of_texts
+        return compare(fake, real, train=learned_texts(loaded), seed=seed)
+
+
+def tunes_reader(modality: str, music: Events | None) -> Callable[[Batch], list[Tune]] | None:
+    """What makes tunes of batches of music; None for everything else."""
+    if modality == "frames":
+        return frames.tunes_of
+    return None if music is None else lambda batch: tunes_of(batch, music)
 
 
 def learned_texts(loaded: Loaded) -> list[str]:
@@ -241,7 +298,9 @@ def learned_texts(loaded: Loaded) -> list[str]:
     assert loaded.encoding is not None
     if isinstance(loaded.train, Blocks):
         return [loaded.encoding.decode(loaded.train.tokens.tolist())]
-    return texts_of(loaded.train.batch(torch.arange(len(loaded.train)), Rng(0)), loaded.encoding)
+    # as they are, not as a change would show them
+    data = replace(loaded.train, change=None) if isinstance(loaded.train, Stored) else loaded.train
+    return texts_of(data.batch(torch.arange(len(data)), Rng(0)), loaded.encoding)
 
 
 def _codec_files(run: Run) -> dict[str, str]:

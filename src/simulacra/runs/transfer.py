@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ from simulacra.core.checkpoint import digest, save_tensors, write_json
 from simulacra.core.checkpoint import told as faults
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.modalities.sources import Loaded
-from simulacra.modalities.tokens import Encoding
 from simulacra.recipes.families import FAMILIES
 from simulacra.recipes.settings import to_json
 from simulacra.runs.recipe import NAME, Recipe, replace
-from simulacra.runs.run import ENCODING, WEIGHTS, Run
+from simulacra.runs.run import ENCODING, MUSIC, TABLE, WEIGHTS, Run
 from simulacra.training.carry import Axes, Carried, carry, label_axes
 from simulacra.training.state import weights
 
@@ -50,6 +50,8 @@ def same_encoding(parent: Run, loaded: Loaded) -> None:
     theirs, ours = parent.encoding, loaded.encoding
     if (None if theirs is None else theirs.to_json()) != (None if ours is None else ours.to_json()):
         raise ValueError(f"{parent.path} knows other tokens than this text is cut into; cut both into bytes or letters")
+    if parent.music != loaded.music:
+        raise ValueError(f"{parent.path} knows other events than this music has; fit it anew, or give the same music")
 
 
 def same_table(parent: Run, loaded: Loaded) -> None:
@@ -116,7 +118,12 @@ def write_merged(run: Run, folder: Path) -> Run:
     if run.recipe.adapter is None:
         raise ValueError(f"{run.path} has no adapters to merge; it is whole as it is")
     about = {**run.recipe.lineage, "merged": to_json(run.recipe.adapter)}
-    return _write(replace(run.recipe, adapter=None, lineage=about), run.model, folder, run.encoding)
+    return _write(
+        replace(run.recipe, adapter=None, lineage=about),
+        run.model,
+        folder,
+        {ENCODING: run.encoding, TABLE: run.table, MUSIC: run.music},
+    )
 
 
 def write_imported(recipe: Recipe, model: Any, source: Path, folder: Path) -> Run:
@@ -125,17 +132,18 @@ def write_imported(recipe: Recipe, model: Any, source: Path, folder: Path) -> Ru
     return _write(replace(recipe, lineage={"imported": about, "ancestors": [about["weights"]]}), model, folder)
 
 
-def _write(recipe: Recipe, model: Any, folder: Path, encoding: Encoding | None = None) -> Run:
+def _write(recipe: Recipe, model: Any, folder: Path, encodings: Mapping[str, Any] | None = None) -> Run:
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; give an empty or a new folder with --out")
     with faults(f"make {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
     kept = {f"model/{name}": tensor for name, tensor in weights(model).items()}
     files = {WEIGHTS: save_tensors(folder / WEIGHTS, kept)}
-    if encoding is not None:
-        (folder / ENCODING).parent.mkdir()
-        write_json(folder / ENCODING, encoding.to_json())
-        files[ENCODING] = digest(folder / ENCODING)
+    for name, encoding in (encodings or {}).items():
+        if encoding is not None:
+            (folder / name).parent.mkdir(exist_ok=True)
+            write_json(folder / name, encoding.to_json())
+            files[name] = digest(folder / name)
     recipe = replace(recipe, files=files)
     recipe.write(folder)
     return Run(folder, recipe, model)

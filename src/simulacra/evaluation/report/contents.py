@@ -77,6 +77,7 @@ class Report:
     family, data    "vae", "digits"; learnt is a sentence on what was learnt, date as it is to be read.
     samples, real   PNG grids of the same geometry: what the model drew, and held-out real pictures.
     texts, real_texts  samples and held-out examples that are text.
+    sound, real_sound  WAVs of samples and of held-out examples that can be heard.
     table           of a table: its columns, pairs and rows.
     surprise        a held-out text in pieces, each with the bits it took the model.
     reconstructions, interpolations  PNG grids; the first has each original above (or before) its reconstruction.
@@ -101,6 +102,8 @@ class Report:
     real: bytes | None = None
     texts: Sequence[str] = ()
     real_texts: Sequence[str] = ()
+    sound: bytes | None = None
+    real_sound: bytes | None = None
     table: TableView | None = None
     surprise: Sequence[tuple[str, Number]] = ()
     reconstructions: bytes | None = None

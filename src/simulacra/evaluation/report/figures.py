@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from simulacra.core.figure import Figure
+from simulacra.evaluation.report.molecule_figures import MOLECULES
+from simulacra.evaluation.report.music_figures import TUNES
 from simulacra.evaluation.report.numbers import count, write
 from simulacra.evaluation.report.row_figures import ROWS
 
@@ -91,6 +93,8 @@ EXPLANATIONS = {
     " mistakes taken into account.",
     "training texts recovered": "How often the model, given how a training text begins, goes on word for word.",
     **ROWS,
+    **MOLECULES,
+    **TUNES,
 }
 
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}

@@ -99,6 +99,11 @@ def run_view(report: Report) -> dict[str, Any]:
         "verdicts": sorted((_verdict(v) for v in report.verdicts), key=lambda v: SEVERITY[v["kind"]]),
         "samples": picture(report.samples, f"Samples drawn by {report.name}") if report.samples else None,
         "real": picture(report.real, "Held-out real data, not seen in training") if report.real else None,
+        "sounds": [
+            (who, f"data:audio/wav;base64,{base64.b64encode(data).decode()}")
+            for who, data in (("Samples", report.sound), ("Real", report.real_sound))
+            if data
+        ],
         "texts": list(report.texts),
         "real_texts": list(report.real_texts),
         "table": columns.view(report.table),

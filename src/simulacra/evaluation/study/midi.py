@@ -1,33 +1,21 @@
 """Music made audible: a standard MIDI file played by plain additive tones, so that any browser can sound it.
 
-Format: the MIDI Manufacturers Association's "Standard MIDI Files 1.0". Every note is four harmonics with a short
-attack and an exponential decay, the same for all systems; instruments, pedals, bends and drums (channel 10) are left
+Format: the MIDI Manufacturers Association's "Standard MIDI Files 1.0". Every note sounds the same for all systems
+(``modalities.music.synth``); instruments, pedals, bends and drums (channel 10) are left
 aside.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 
+from simulacra.modalities.music.synth import RATE, Tone, sounded
+
 SUFFIXES = (".mid", ".midi")
-RATE = 22050  # samples a second: above twice the highest harmonic that is kept
-LONGEST = 120.0  # seconds: what comes later is not played
-HARMONICS = (1.0, 0.5, 0.25, 0.12)
 DRUMS = 9  # channel 10, counted from 0
 DEFAULT_TEMPO = 500_000  # microseconds a quarter, until the file says otherwise
-
-
-@dataclass(frozen=True)
-class Note:
-    """One note: its beginning and length, seconds; its number (69 is a' of 440 Hz) and velocity 1 .. 127."""
-
-    start: float
-    length: float
-    pitch: int
-    velocity: int
 
 
 def render(data: bytes, name: str = "midi") -> tuple[np.ndarray, int]:
@@ -38,24 +26,10 @@ def render(data: bytes, name: str = "midi") -> tuple[np.ndarray, int]:
         raise ValueError(f"{name}: a damaged MIDI file; remove or replace it") from error
     if not found:
         raise ValueError(f"{name}: no note in it; remove it")
-    end = min(max(n.start + n.length for n in found) + 0.5, LONGEST)
-    out = np.zeros(int(end * RATE) + 1)
-    for note in found:
-        first = int(note.start * RATE)
-        if first >= len(out):
-            continue
-        t = np.arange(min(int((note.length + 0.3) * RATE), len(out) - first)) / RATE
-        frequency = 440.0 * 2 ** ((note.pitch - 69) / 12)
-        tone = np.zeros(len(t))
-        for k, weight in enumerate(HARMONICS, 1):
-            if k * frequency < 0.45 * RATE:  # nothing folds back
-                tone += weight * np.sin(2 * np.pi * k * frequency * t)
-        envelope = np.minimum(t / 0.01, 1) * np.exp(-1.5 * t) * np.exp(-12 * np.maximum(t - note.length, 0))
-        out[first : first + len(t)] += note.velocity / 127 * tone * envelope
-    return out * (0.8 / max(np.abs(out).max(), 1e-9)), RATE
+    return sounded(found), RATE
 
 
-def notes(data: bytes) -> list[Note]:
+def notes(data: bytes) -> list[Tone]:
     """Every note of a file, in the order they begin. ValueError for what is no MIDI file."""
     if data[:4] != b"MThd":
         raise ValueError("no MIDI file: it does not begin with MThd")
@@ -99,14 +73,14 @@ def _track(data: bytes, order: int) -> list[tuple[int, int, int, int, int]]:
     return found
 
 
-def _timed(events: list[tuple[int, int, int, int, int]], division: int) -> list[Note]:
+def _timed(events: list[tuple[int, int, int, int, int]], division: int) -> list[Tone]:
     seconds, last, tempo = 0.0, 0, DEFAULT_TEMPO
     sounding: dict[int, tuple[float, int]] = {}
-    found: list[Note] = []
+    found: list[Tone] = []
 
     def end(key: int) -> None:
         start, velocity = sounding.pop(key)
-        found.append(Note(start, seconds - start, key % 128, velocity))
+        found.append(Tone(start, seconds - start, key % 128, velocity))
 
     for tick, kind, _, a, b in events:
         seconds, last = seconds + (tick - last) * tempo / division / 1e6, tick

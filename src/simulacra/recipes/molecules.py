@@ -1,0 +1,69 @@
+"""Molecules: settings that learn to write SMILES in minutes of one core, beside what MOSES' network reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from simulacra.core.batch import Data
+from simulacra.core.figure import Figure
+from simulacra.core.optimisers import AdamW, Muon, Warmup
+from simulacra.core.randomness import Rng
+from simulacra.evaluation.molecules import valid_share
+from simulacra.families.transformer import TransformerConfig
+from simulacra.nets.decoder import Decoder
+from simulacra.recipes.claims import Published
+from simulacra.training.settings import Training
+
+DRAWN = 10_000
+
+
+def valid(model: Any, held_out: Data, *, n: int = DRAWN) -> Figure:
+    """The share of n samples at temperature 1, nothing masked or filtered, that are molecules."""
+    names: Sequence[str] = [str(name) for name in getattr(held_out.space.only, "names", None) or ()]
+    drawn = model.sample(n, rng=Rng(1)("score"))
+    assert isinstance(drawn.x, Tensor)
+    lengths = drawn.length.tolist()
+    texts = ["".join(names[t] for t in row[:m]) for row, m in zip(drawn.x.tolist(), lengths, strict=True)]
+    return valid_share(texts, seed=1)
+
+
+FALLING = Warmup(steps=50, decay=0.9, final=0.01)
+CONFIG = TransformerConfig(
+    network=Decoder(depth=3),  # 336,192 parameters for 22 tokens: at equal CPU-seconds better than four blocks
+    optimiser=Muon(lr=1.2e-2, weight_decay=0.1, rest=AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=FALLING),
+                   schedule=FALLING),
+)  # fmt: skip
+CHAR_RNN = "MOSES' CharRNN, 1.6 million molecules (Polykovskiy et al. 2020; the table of its repository)"
+
+# rings as bonds in turn: after 100 CPU-seconds of learning 84 % are valid, of canonical SMILES 70 %
+KEKULE = {"spelling": "kekule"}
+
+MOLECULES: dict[str, Published] = {
+    "transformer-moses-10k": Published(
+        what="share of valid SMILES among 10,000 samples, learnt from 10,000 molecules of MOSES, temperature 1",
+        published={CHAR_RNN: "0.975 +- 0.026"},
+        target=(0.95, "higher"),
+        family="transformer",
+        data="moses-10k",
+        options=KEKULE,
+        config=CONFIG,
+        training=Training(steps=17_000, batch=16, log_every=500, save_seconds=120.0),
+        score=valid,
+        cost="about 12 minutes of one core; not run to its end in this spelling, in the canonical one 0.84 is reached",
+    ),
+    "transformer-muv": Published(
+        what="share of valid SMILES among 10,000 samples, learnt from 83,726 molecules of MUV, temperature 1",
+        published={CHAR_RNN: "0.975 +- 0.026, of other molecules"},
+        target=(0.95, "higher"),
+        family="transformer",
+        data="muv",
+        options=KEKULE,
+        config=CONFIG,
+        training=Training(steps=17_000, batch=16, log_every=500, save_seconds=120.0),
+        score=valid,
+        cost="about 15 minutes of one core; not run to its end",
+    ),
+}
