@@ -54,7 +54,7 @@ def dense_vae(components: int) -> Callable[[Any, int], Any]:
     def config(space: Any, examples: int) -> Any:
         from simulacra.nets.backbones import Dense
         from simulacra.nets.heads import Mixture
-        from simulacra.recipes.families import vae_recipe
+        from simulacra.recipes.known_good import vae_recipe
 
         settings, _ = vae_recipe(space, examples)
         return dataclasses.replace(

@@ -28,7 +28,7 @@ from simulacra.families.flow import (
 from simulacra.modalities.toys import GaussianMixture
 from simulacra.nets.transforms import Additive, Affine, LULinear, Spline
 from simulacra.recipes import settings
-from simulacra.recipes.families import SETTINGS
+from simulacra.recipes.vocabulary import SETTINGS
 from simulacra.training.loop import train
 from simulacra.training.settings import Training
 

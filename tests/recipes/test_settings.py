@@ -9,9 +9,10 @@ import pytest
 
 from simulacra.core.optimisers import AdamW, Warmup
 from simulacra.core.space import Categorical, Continuous, Space
-from simulacra.recipes.families import FAMILIES, SETTINGS
+from simulacra.recipes.families import FAMILIES
 from simulacra.recipes.published import PUBLISHED
 from simulacra.recipes.settings import from_json, to_json
+from simulacra.recipes.vocabulary import SETTINGS
 from simulacra.training.settings import Training
 
 OF_TOKENS = ("transformer",)  # families of sequences alone

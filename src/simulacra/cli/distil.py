@@ -12,7 +12,7 @@ import tyro
 from simulacra.cli.parse import parse, positionals
 from simulacra.cli.words import say
 from simulacra.core import across
-from simulacra.recipes.families import SETTINGS
+from simulacra.recipes.vocabulary import SETTINGS
 from simulacra.runs import load
 from simulacra.runs.distil import distil, pupil
 from simulacra.runs.pages import write_report

@@ -17,7 +17,8 @@ from simulacra.modalities.captions import is_captions
 from simulacra.modalities.sources import open_data
 from simulacra.nets.lora import Adapter
 from simulacra.recipes.encodings import preferred
-from simulacra.recipes.families import FAMILIES, SETTINGS
+from simulacra.recipes.families import FAMILIES
+from simulacra.recipes.vocabulary import SETTINGS
 from simulacra.runs import Run, load
 from simulacra.runs.fitting import fit, home, kept_codec
 from simulacra.runs.latent import coded

@@ -24,7 +24,7 @@ from simulacra.core.space import Space
 from simulacra.mathematics.decoding import chosen as decoding
 from simulacra.modalities.samples import write_samples
 from simulacra.modalities.text import write_texts
-from simulacra.recipes.families import SETTINGS
+from simulacra.recipes.vocabulary import SETTINGS
 from simulacra.responsibility.keys import Key, read_key
 from simulacra.responsibility.marking import marked
 from simulacra.responsibility.tokens import Green, Mark, Tournament

@@ -13,8 +13,9 @@ from simulacra.core.checkpoint import digest, load_tensors, read_json, save_tens
 from simulacra.core.space import Classes, Space
 from simulacra.mathematics.preconditioning import edm
 from simulacra.recipes import unet2d
-from simulacra.recipes.families import FAMILIES, SETTINGS
+from simulacra.recipes.families import FAMILIES
 from simulacra.recipes.settings import from_json, to_json
+from simulacra.recipes.vocabulary import SETTINGS
 from simulacra.runs.recipe import Recipe, versions
 
 TENSORS = "diffusion_pytorch_model.safetensors"

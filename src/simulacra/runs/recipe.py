@@ -16,8 +16,8 @@ from typing import Any
 
 from simulacra.core.checkpoint import write_json
 from simulacra.core.space import Space
-from simulacra.recipes.families import SETTINGS
 from simulacra.recipes.settings import from_json, to_json
+from simulacra.recipes.vocabulary import SETTINGS
 from simulacra.training.settings import Training
 
 FORMAT = 1
