@@ -21,12 +21,13 @@ from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
 from simulacra.mathematics.latent_draws import Draw, independent
 from simulacra.nets.activations import Activation, gelu, kaiming_slope
-from simulacra.nets.adversarial import Duel, Regulariser, class_count
+from simulacra.nets.adversarial import NONE, Duel, Regulariser, class_count
 from simulacra.nets.contest import Contest
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.dense import mlp
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.initialise import he_normal, initialise
+from simulacra.nets.remedies import Remedies
 
 SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.05, steps=2_000) for penalty in (r1, r2))
 
@@ -45,6 +46,7 @@ class GANConfig:
                   finer than its spread, which smooth layers of their own learn late (docs/results.md); None: nothing.
     game          what the players minimise.
     regularisers  penalties on the critic.
+    remedies      against mode collapse (``nets.remedies``), for games without pairing above all.
     """
 
     latent: int = 32
@@ -55,6 +57,7 @@ class GANConfig:
     features: Fourier | None = None
     game: Game = field(default_factory=Relativistic)
     regularisers: tuple[Regulariser, ...] = SMOOTH
+    remedies: Remedies = NONE
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=1e-3, betas=(0.0, 0.99)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=1e-3, betas=(0.0, 0.99)))
 
@@ -121,14 +124,16 @@ class GAN(Contest[GANConfig]):
         event, classes = Continuum.of(space, "a GAN").event, class_count(space)
         generator = Dense((config.latent,), config.generator, event, classes, activation=config.activation)
         # games of differences between scores leave their constant where it is: it would never learn
-        critic = Dense(event, config.critic, (), classes, features=config.features, bias=False)
+        told = config.remedies
+        critic = Dense(told.event(event), config.critic, (), told.labels(classes), features=config.features, bias=False)
         self.duel = Duel(
             space,
             generator,
-            critic,
+            told.around(critic),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            remedies=config.remedies,
             draw=config.draw,
         )
         rng = Rng.of(rng)
