@@ -257,6 +257,11 @@ class ModeCollapse:
         return f"{what}: the model has collapsed; {cure}"
 
     @property
+    def healthy(self) -> bool:
+        """Whether the last look found nothing wrong."""
+        return self.last is not None and not self.fault(self.last, False)
+
+    @property
     def reference_examples(self) -> float:
         """Number of examples that are learnt from."""
         return math.inf if self.reference is None else float(self.reference.examples)

@@ -53,6 +53,11 @@ class Remembering:
 
     suspicion: Suspicion
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the last look found nothing wrong."""
+        return not self.suspicion.seen
+
     def state(self) -> dict[str, Any]:
         """What it remembers."""
         return self.suspicion.state()
