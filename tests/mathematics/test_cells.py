@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from simulacra.core.randomness import Rng
-from simulacra.mathematics.cells import coincidences, missed_share, partition, support
+from simulacra.mathematics.cells import coincidences, missed_share, partition, shift, support
 
 
 def clumps(n: int, k: int, seed: int = 0) -> torch.Tensor:
@@ -55,3 +55,12 @@ def test_coinciding_draws_tell_how_many_there_are_to_draw_from():
     assert abs(pairs - expected) < 4 * math.sqrt(expected)
     assert support(n, pairs) == pytest.approx(k, rel=4 / math.sqrt(expected))
     assert support(n, 0) == math.inf
+
+
+def test_what_would_have_to_be_moved_and_how_typical_rows_are():
+    assert shift(torch.tensor([6, 2, 2]), torch.tensor([0.2, 0.4, 0.4])) == pytest.approx(0.4)
+    x = clumps(400, 4)
+    cells = partition(x, 4, Rng(1))
+    assert cells.dispersion(x) == pytest.approx(1.0, abs=1e-6)
+    shrunk = cells.centres[cells.of(x)] + 0.5 * (x - cells.centres[cells.of(x)])
+    assert cells.dispersion(shrunk) == pytest.approx(0.5, abs=1e-5)

@@ -21,14 +21,24 @@ FEW = 0.2  # share of the expected number below which a cell counts as missed: P
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """Centres (k, d) of the cells, and the share of the data in each, (k,)."""
+    """Centres (k, d) of cells, the share of the data in each, and its mean squared distance from the centre, (k,)."""
 
     centres: Float[Tensor, "k d"]
     shares: Float[Tensor, " k"]
+    squared: Float[Tensor, " k"]
 
     def of(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """The cell of each row: the one whose centre is nearest."""
         return nearest(x, self.centres)[1][:, 0]
+
+    def dispersion(self, x: Float[Tensor, "n d"]) -> float:
+        """Root mean square distance of rows from the centres of their cells, over what the data's is there.
+
+        Below 1 rows are more typical than data, as blurred pictures are; above it they lie beside the data.
+        """
+        distance, cell = nearest(x, self.centres)
+        usual = float(self.squared[cell[:, 0]].mean())
+        return (float(distance.square().mean()) / usual) ** 0.5 if usual > 0 else 1.0
 
     def counts(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " k"]:
         """How many rows lie in each cell."""
@@ -57,8 +67,10 @@ def partition(x: Float[Tensor, "n d"], k: int, rng: Rng, *, rounds: int = 20) ->
         counts = torch.bincount(cell, minlength=len(centres))
         sums = torch.zeros_like(centres).index_add_(0, cell, x)
         centres = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None].to(x), centres)
-    cells = Cells(centres=centres, shares=torch.ones(len(centres)))
-    return Cells(centres=centres, shares=cells.counts(x).double() / len(x))
+    distance, cell = nearest(x, centres)
+    counts = torch.bincount(cell[:, 0], minlength=len(centres))
+    squares = distance.new_zeros(len(centres)).index_add_(0, cell[:, 0], distance[:, 0].square())
+    return Cells(centres=centres, shares=counts.double() / len(x), squared=squares / counts.clamp_min(1))
 
 
 def missed_share(counts: Int[Tensor, " k"], shares: Float[Tensor, " k"]) -> float:
@@ -72,6 +84,14 @@ def missed_share(counts: Int[Tensor, " k"], shares: Float[Tensor, " k"]) -> floa
     missed = judged & (counts.double() < FEW * expected)
     total = float(shares[judged].sum())
     return float(shares[missed].sum()) / total if total else 0.0
+
+
+def shift(counts: Int[Tensor, " k"], shares: Float[Tensor, " k"]) -> float:
+    """Total variation between the samples' shares of the kinds and the data's, 0 .. 1: the mass to be moved.
+
+    Of n good samples about sqrt(k / (2 pi n)), where the data's shares are known and about equal.
+    """
+    return 0.5 * float((counts.double() / counts.sum() - shares.double()).abs().sum())
 
 
 def coincidences(x: Float[Tensor, "n d"], within: float) -> int:

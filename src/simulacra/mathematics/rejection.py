@@ -1,8 +1,8 @@
 """Discriminator rejection sampling: Azadi et al. 2019, "Discriminator rejection sampling", section 3.
 
-A critic at its best scores an example log p(x) / q(x), up to a constant, of the data's density over the generator's: that
-is what non-saturating, minimax and relativistic games lead to. Keeping an example with a probability in proportion to that
-ratio turns samples of q into samples of p.
+A critic at its best scores an example log p(x) / q(x), up to a constant, of the data's density over the generator's:
+that is what non-saturating, minimax and relativistic games lead to. Keeping an example with a probability in proportion
+to that ratio turns samples of q into samples of p.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ Beside a fixed part of the data stand as many samples. What is measured, each ag
     within       mean distance between two samples of one class
     precision, recall, coverage  of samples and data by neighbourhoods (``mathematics.two_sample``)
 
-A young generator is not accused for not being finished. Samples that lie among the data and lack its variety have
-collapsed whenever that is seen; samples that are unlike the data are judged once the run is under way, and as long as
-their variety does not grow.
+A young generator is not accused for not being finished. Samples that lie among the data, as far from the centres of
+their cells as data does, have collapsed whenever they are seen to lack its variety; others, blurred or beside the data,
+are judged by wider limits, once the run is under way, and as long as their variety does not grow.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from simulacra.core.batch import Batch
 from simulacra.core.capabilities import Critic
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Space
-from simulacra.mathematics.cells import Cells, coincidences, missed_share, partition, support
+from simulacra.mathematics.cells import Cells, coincidences, missed_share, partition, shift, support
 from simulacra.mathematics.diversity import class_spreads, effective_number
 from simulacra.mathematics.neighbours import nearest
 from simulacra.mathematics.two_sample import manifolds
@@ -41,6 +41,7 @@ MOST, EACH = 24, 20  # cells at most, and examples there are to be for each
 SAME = 0.02  # of the data's median distance to the nearest other: examples so near are the same one
 PAIRS = 10  # pairs below which a coincidence may be chance
 GROWTH = 1.05  # variety that grew so much since the best look before is growing
+TYPICAL = 0.85  # of the data's distance from the cells' centres: below it samples are smoother than data
 ROWS = 2_048  # examples that the cells are made of, at most
 
 
@@ -50,7 +51,9 @@ class Variety:
 
     diversity, repetition, within   as above; within is nan where there are no classes.
     modes, of    effective number of cells the samples lie in, and that the data lies in.
+    shift        total variation between the shares of the cells in samples and data.
     missed       share of the data in cells that samples all but lack; lost: the classes they all but lack, by number.
+    dispersion   distance from the cells' centres: below 1 samples are more typical than data, above it beside the data.
     support      examples that the samples seem to be drawn from; inf where no two are the same.
     precision, recall, coverage  of the samples; usual: the precision that other data has.
     """
@@ -59,9 +62,10 @@ class Variety:
     repetition: float
     modes: float
     of: float
+    shift: float
     missed: float
     lost: tuple[int, ...]
-    lost_share: float
+    dispersion: float
     support: float
     within: float
     precision: float
@@ -71,8 +75,8 @@ class Variety:
 
     @property
     def convincing(self) -> bool:
-        """Whether samples lie among the data, at least half as often as other data does."""
-        return self.precision >= 0.5 * self.usual
+        """Whether samples lie among the data, at least half as often as other data does, and are no more typical."""
+        return self.precision >= 0.5 * self.usual and TYPICAL <= self.dispersion <= 1 / TYPICAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +84,14 @@ class Limits:
     """From where on variety counts as lost.
 
     diversity, repetition, within  smallest ratios.
-    missed      largest share of the data, in cells or in classes, that samples may lack.
+    shift       largest total variation between the cells' shares for samples that convince, and for others.
     support     smallest share of the number of examples learnt from that samples may seem to be drawn from.
     """
 
     diversity: float = 0.4
     repetition: float = 0.1
     within: float = 0.25
-    missed: float = 0.3
+    shift: tuple[float, float] = (0.25, 0.6)
     support: float = 0.1
 
 
@@ -139,7 +143,6 @@ class Reference:
         fake = vectors(batch, self.space).to(self.x)
         spread, near = distances(fake)
         counts, own = self.cells.counts(fake), self.cells.counts(self.x)
-        lost, lost_share = self._lost(fake)
         within = _within(fake, batch.y if isinstance(batch.y, Tensor) and self.y is not None else None)
         pairs = coincidences(fake, SAME * self.nearest)
         found = manifolds(fake, self.x, k=_k(len(self.x))) if len(self.x) > _k(len(self.x)) else None
@@ -148,9 +151,10 @@ class Reference:
             repetition=near / self.nearest if self.nearest > 0 else 1.0,
             modes=effective_number(counts.double()),
             of=effective_number(own.double()),
+            shift=shift(counts, self.cells.shares),
             missed=missed_share(counts, self.cells.shares),
-            lost=lost,
-            lost_share=lost_share,
+            lost=self._lost(fake),
+            dispersion=self.cells.dispersion(fake),
             # what the data itself repeats, rows of a table say, samples may repeat
             support=support(len(fake), max(0, pairs - 2 * coincidences(self.x, SAME * self.nearest))),
             within=within / self.within if self.within > 0 else math.nan,
@@ -160,16 +164,15 @@ class Reference:
             coverage=1.0 if found is None else float(found.covered.mean()),
         )
 
-    def _lost(self, fake: Tensor) -> tuple[tuple[int, ...], float]:
+    def _lost(self, fake: Tensor) -> tuple[int, ...]:
         """Classes that samples all but lack, each sample being of the class of the example it is nearest to."""
         if self.y is None:
-            return (), 0.0
+            return ()
         k = len(_names(self.space))
         own = torch.bincount(self.y, minlength=k).double()
         seen = torch.bincount(self.y[nearest(fake, self.x)[1][:, 0]], minlength=k)
         shares = own / own.sum()
-        few = [c for c in range(k) if missed_share(seen, shares) and _misses(seen, shares, c)]
-        return tuple(few), missed_share(seen, shares)
+        return tuple(c for c in range(k) if _misses(seen, shares, c))
 
 
 def _misses(counts: Tensor, shares: Tensor, kind: int) -> bool:
@@ -208,7 +211,7 @@ class ModeCollapse:
         self.suspicion = Suspicion("mode collapse", patience)
         self.reference: Reference | None = None
         self.last: Variety | None = None
-        self.best, self.young = 0.0, 0
+        self.best, self.young = (0.0, 0.0), 0
 
     @torch.no_grad()
     def __call__(self, moment: Moment) -> list[Verdict]:
@@ -219,7 +222,10 @@ class ModeCollapse:
         model = moment.averaged()
         batch = model.sample(len(self.reference.x), rng=moment.rng("samples"))
         self.last = v = self.reference.variety(batch)
-        growing, self.best = v.diversity > GROWTH * self.best, max(self.best, v.diversity)
+        # more varied, or of more kinds, than at any look before
+        now = (v.diversity, v.modes)
+        growing = any(new > GROWTH * old for new, old in zip(now, self.best, strict=True))
+        self.best = (max(now[0], self.best[0]), max(now[1], self.best[1]))
         found = self.fault(v, isinstance(model, Critic))
         fine = f"samples are varied: {_told(v)}"
         if found and not v.convincing:
@@ -244,9 +250,9 @@ class ModeCollapse:
         elif v.support < limits.support * self.reference_examples:
             what = f"samples repeat themselves as if there were but {v.support:.0f} of them"
             cure = "show the critic its batch (Pack(2) or a minibatch deviation), or widen the generator"
-        elif max(v.missed, v.lost_share) > limits.missed:
-            kinds = f"class {', '.join(map(self._class, v.lost))}, " if v.lost else ""
-            what = f"samples lack {_percent(max(v.missed, v.lost_share))} of what the data shows ({kinds}{_told(v)})"
+        elif v.shift > limits.shift[not v.convincing]:
+            kinds = f"hardly any of class {', '.join(map(self._class, v.lost))}; " if v.lost else ""
+            what = f"{_percent(v.shift)} of the samples are of kinds that others should be of ({kinds}{_told(v)})"
             cure = "pair examples (Relativistic with R1 and R2), pack them (Pack(2)), or go back to healthier weights"
         elif v.within < limits.within:
             what = f"two samples of one class lie {_percent(v.within)} as far apart as two training examples of one"
@@ -271,12 +277,12 @@ class ModeCollapse:
 
     def state(self) -> dict[str, Any]:
         """What it remembers."""
-        return {**self.suspicion.state(), "best": self.best, "young": self.young}
+        return {**self.suspicion.state(), "best": list(self.best), "young": self.young}
 
     def restore(self, value: Mapping[str, Any]) -> None:
         """Remember what ``state`` gave."""
         self.suspicion.restore(value)
-        self.best, self.young = value["best"], value["young"]
+        self.best, self.young = (value["best"][0], value["best"][1]), value["young"]
 
 
 def _told(v: Variety) -> str:

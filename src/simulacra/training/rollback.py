@@ -27,9 +27,9 @@ class Watch(Hook, Protocol):
 class Rollback:
     """A monitor after whose word the model goes back to its weights of the last look at which all was well.
 
-    Give it to ``train`` in the monitor's place: ``Rollback(model, ModeCollapse(every=100))``. All parameters, buffers and
-    averages go back; the optimisers' moments and the step stay, so that other batches come and it is not the same path
-    again. The weights are part of the resume checkpoint. Needs the memory of two more models; not for sharded ones.
+    Give it to ``train`` in the monitor's place: ``Rollback(model, ModeCollapse(every=100))``. All parameters, buffers
+    and averages go back; the optimisers' moments and the step stay, so that other batches come and it is not the same
+    path again. The weights are part of the resume checkpoint. Needs the memory of two more models, not sharded.
 
     most  times it goes back in a run: a model that falls ill again and again is left to the reader of the verdicts.
     """

@@ -29,7 +29,7 @@ def reject(
     """n examples that were kept with a probability by their critic's score; the first 8 of 64 are those of 8.
 
     y           classes int64 (n,); None: labels are drawn and rejected with the examples.
-    percentile  of the odds of ``burn_in`` samples: examples at it are kept with probability 1/2 (section 3.2: 80 to 95).
+    percentile  of the odds of ``burn_in`` samples: examples at it are kept with probability 1/2 (section 3.2).
                 None: kept in proportion to the density ratio, exact where the critic is at its best, and slow.
     Means something for critics whose score is a log ratio: of non-saturating, minimax and relativistic games.
     Raises ValueError for a model without a critic, a percentile outside 0 .. 100, or scores that keep nothing.
