@@ -42,6 +42,9 @@ class GANConfig:
     generator, critic  widths of the hidden layers.
     activation    between the generator's layers. ``activations.steep_tanh`` suits data in separate clumps: a saturated
                   unit is a plateau and its steepness is learned, where ReLUs would have to cancel (docs/results.md).
+    noise         standard deviation, at first, of noise that the generator adds to what it makes of its latents, as a
+                  share of the data's spread; it is learned, one for each number of an example. It gives modes their
+                  width where the latents only choose between them (docs/collapse.md). None: no such noise.
     features      what the critic sees of an example beside its values: ``Fourier()`` where the data has detail much
                   finer than its spread, which smooth layers of their own learn late (docs/results.md); None: nothing.
     game          what the players minimise.
@@ -54,6 +57,7 @@ class GANConfig:
     generator: tuple[int, ...] = (256, 256, 256)
     critic: tuple[int, ...] = (256, 256, 256)
     activation: Activation = gelu
+    noise: float | None = None
     features: Fourier | None = None
     game: Game = field(default_factory=Relativistic)
     regularisers: tuple[Regulariser, ...] = SMOOTH
@@ -64,6 +68,8 @@ class GANConfig:
     def __post_init__(self) -> None:
         if self.latent < 1:
             raise ValueError(f"latent must be at least 1; got {self.latent}")
+        if self.noise is not None and not self.noise > 0:
+            raise ValueError(f"noise must begin above 0, as it is learned by factors; got {self.noise}, None is none")
 
 
 class Dense(nn.Module):
@@ -116,6 +122,31 @@ class Dense(nn.Module):
         return self.layers(x).reshape(-1, *self.out)
 
 
+class Noisy(nn.Module):
+    """A generator (z, y) -> (b, *event) with noise of its own on top: N(0, s^2) in each number, s learned.
+
+    Without an rng there is none: what a code stands for is the mean.
+    """
+
+    draws = True  # it is handed an rng
+
+    def __init__(self, generator: Dense, start: float) -> None:
+        super().__init__()
+        self.generator, self.start = generator, start
+        self.log_scale = nn.Parameter(torch.empty(generator.out))
+
+    @torch.no_grad()
+    def initialise(self, rng: Rng) -> None:
+        """As it is to start; nothing is drawn."""
+        self.log_scale.fill_(math.log(self.start))
+
+    def forward(self, z: Tensor, y: Tensor | None = None, rng: Rng | None = None) -> Tensor:
+        x = self.generator(z, y)
+        if rng is None:
+            return x
+        return x + self.log_scale.exp() * rng("noise").normal(x.shape, dtype=x.dtype, device=x.device)
+
+
 class GAN(Contest[GANConfig]):
     """A generator and a critic of linear layers; conditional on the class where the space has classes."""
 
@@ -128,7 +159,7 @@ class GAN(Contest[GANConfig]):
         critic = Dense(told.event(event), config.critic, (), told.labels(classes), features=config.features, bias=False)
         self.duel = Duel(
             space,
-            generator,
+            generator if config.noise is None else Noisy(generator, config.noise),
             told.around(critic),
             latent=config.latent,
             game=config.game,

@@ -252,7 +252,7 @@ class ModeCollapse:
             cure = "show the critic its batch (Pack(2) or a minibatch deviation), or widen the generator"
         elif v.shift > limits.shift[not v.convincing]:
             kinds = f"hardly any of class {', '.join(map(self._class, v.lost))}; " if v.lost else ""
-            what = f"{_percent(v.shift)} of the samples are of kinds that others should be of ({kinds}{_told(v)})"
+            what = f"{_percent(v.shift)} of the samples would have to be of other kinds ({kinds}{_told(v)})"
             cure = "pair examples (Relativistic with R1 and R2), pack them (Pack(2)), or go back to healthier weights"
         elif v.within < limits.within:
             what = f"two samples of one class lie {_percent(v.within)} as far apart as two training examples of one"
