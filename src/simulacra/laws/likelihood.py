@@ -18,7 +18,7 @@ from simulacra.laws.examples import check_close, drawn, inside, like, named
 from simulacra.laws.law import Broken, Inapplicable, Law, Subject
 from simulacra.laws.normalisation import sums_to_one
 
-STEP = 1e-3  # of all nats, that a step along the gradient changes them by
+STEP = 1e-3  # of all nats, that a step along the gradient changes them by: far above rounding, nearly straight
 STRAIGHT = 0.05  # share by which the change may differ from what the gradient says: what bends over such a step
 
 
@@ -105,31 +105,31 @@ def has_its_slope(subject: Subject) -> str:
         raise Inapplicable("the model is no torch module")
     batch = subject.batch(model, 8)
     given = {name: v for name, v in batch.given().items() if name != "known"}
+
+    def total() -> torch.Tensor:
+        # not the mere sum: a part that examples share would count whatever its sign
+        nats = model.log_prob_of(batch.x, **given)
+        return (nats * torch.linspace(-1.0, 2.0, 8).to(nats)).sum()
+
     nats = model.log_prob_of(batch.x, **given)
     check_close(model.log_likelihood(batch.x, **given).nats, nats.detach(), "log_likelihood and log_prob_of")
     weights = [p for p in model.parameters() if p.requires_grad]
-    # not the sum: where examples share a part, it may hide in it
-    total = (nats * torch.linspace(-1.0, 2.0, 8).to(nats)).sum()
-    slopes = [torch.zeros_like(p) if g is None else g
-              for p, g in zip(weights, torch.autograd.grad(total, weights, allow_unused=True), strict=True)]  # fmt: skip
+    found = torch.autograd.grad(total(), weights, allow_unused=True)
+    slopes = [torch.zeros_like(p) if g is None else g for p, g in zip(weights, found, strict=True)]
     steep = sum(float(g.double().square().sum()) for g in slopes) ** 0.5
     if not 0 < steep < math.inf:
         raise Broken(f"log_prob_of has a gradient of norm {steep:.3g} in the weights")
-    # a step along the gradient that changes the total by a thousandth of all nats: far above rounding, nearly straight
     size = STEP * float(nats.detach().abs().sum()) / steep
     ends = []
-    for sign in (1.0, -1.0):
-        with torch.no_grad():
+    with torch.no_grad():
+        for move in (size, -2 * size, size):
             for p, g in zip(weights, slopes, strict=True):
-                p.add_(g, alpha=sign * size / steep)
-            found = model.log_prob_of(batch.x, **given)
-            for p, g in zip(weights, slopes, strict=True):
-                p.sub_(g, alpha=sign * size / steep)
-        ends.append(float((found * torch.linspace(-1.0, 2.0, 8).to(nats)).sum()))
-    found, wanted = ends[0] - ends[1], 2 * size * steep
-    if not abs(found - wanted) <= STRAIGHT * wanted:
-        raise Broken(f"a step along its gradient changes log_prob_of by {found:.4g}; by the gradient {wanted:.4g}")
-    return f"{found / wanted:.3f} of what the gradient says"
+                p.add_(g, alpha=move / steep)
+            ends.append(float(total()))
+    changed, wanted = ends[0] - ends[1], 2 * size * steep
+    if not abs(changed - wanted) <= STRAIGHT * wanted:
+        raise Broken(f"a step along its gradient changes log_prob_of by {changed:.4g}; by the gradient {wanted:.4g}")
+    return f"{changed / wanted:.3f} of what the gradient says"
 
 
 def sums_out_labels(subject: Subject) -> str:
