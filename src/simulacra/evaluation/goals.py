@@ -102,17 +102,18 @@ def figures_of_goal(
     ]  # fmt: skip
     if min(len(after.different), len(before.different)) < 2:
         return found
-    mine, theirs = after.valid, before.valid
+    mine, theirs, n = after.valid, before.valid, len(after.different)
     learned = {canonical(text) for text in known}
+    novel, varied, frames = (
+        [of(side.different) for side in (after, before)]
+        for of in (lambda some: sum(m not in learned for m in some) / len(some), _diversity, _scaffolds)
+    )
     found += [
         figure("unique molecules", len(after.different) / mine, len(before.different) / theirs, "higher", SETS, n=mine),
-        figure("novel molecules", *(float(np.mean([m not in learned for m in s.different])) for s in (after, before)),
-               "neither", SETS, n=len(after.different)),
-        figure("internal diversity", *(_diversity(side.different) for side in (after, before)), "higher", PAIRS,
-               n=len(after.different)),
-        figure("different scaffolds", *(_scaffolds(side.different) for side in (after, before)), "higher", SETS,
-               n=len(after.different)),
-    ]  # fmt: skip
+        figure("novel molecules", novel[0], novel[1], "neither", SETS, n=n),
+        figure("internal diversity", varied[0], varied[1], "higher", PAIRS, n=n),
+        figure("different scaffolds", frames[0], frames[1], "higher", SETS, n=n),
+    ]
     for name, values in properties(after.best).items():
         other = float(properties(before.best)[name].mean())
         found.append(figure(f"{name} of the best {len(after.best)}", float(values.mean()), other, "neither", SETS,

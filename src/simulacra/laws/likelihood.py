@@ -101,20 +101,15 @@ def padding_ignored(subject: Subject) -> str:
 
 def has_its_slope(subject: Subject) -> str:
     model = subject.fresh()
-    if not isinstance(model, nn.Module):
-        raise Inapplicable("the model is no torch module")
+    if not (weights := _learnable(model)):
+        raise Inapplicable("the model has no weights that learn")
     batch = subject.batch(model, 8)
     given = {name: v for name, v in batch.given().items() if name != "known"}
 
-    def total() -> torch.Tensor:
-        # not the mere sum: a part that examples share would count whatever its sign
-        nats = model.log_prob_of(batch.x, **given)
-        return (nats * torch.linspace(-1.0, 2.0, 8).to(nats)).sum()
-
+    signs = torch.linspace(-1.0, 2.0, 8)  # not the mere sum: a part that examples share would count whatever its sign
     nats = model.log_prob_of(batch.x, **given)
     check_close(model.log_likelihood(batch.x, **given).nats, nats.detach(), "log_likelihood and log_prob_of")
-    weights = [p for p in model.parameters() if p.requires_grad]
-    found = torch.autograd.grad(total(), weights, allow_unused=True)
+    found = torch.autograd.grad((nats * signs.to(nats)).sum(), weights, allow_unused=True)
     slopes = [torch.zeros_like(p) if g is None else g for p, g in zip(weights, found, strict=True)]
     steep = sum(float(g.double().square().sum()) for g in slopes) ** 0.5
     if not 0 < steep < math.inf:
@@ -125,7 +120,7 @@ def has_its_slope(subject: Subject) -> str:
         for move in (size, -2 * size, size):
             for p, g in zip(weights, slopes, strict=True):
                 p.add_(g, alpha=move / steep)
-            ends.append(float(total()))
+            ends.append(float((model.log_prob_of(batch.x, **given) * signs.to(nats)).sum()))
     changed, wanted = ends[0] - ends[1], 2 * size * steep
     if not abs(changed - wanted) <= STRAIGHT * wanted:
         raise Broken(f"a step along its gradient changes log_prob_of by {changed:.4g}; by the gradient {wanted:.4g}")
@@ -151,6 +146,10 @@ def sums_out_labels(subject: Subject) -> str:
 
 def _score(model: Any, batch: Batch, rng: Rng | int = 3) -> LogLikelihood:
     return model.log_likelihood(batch.x, **batch.given(), rng=Rng.of(rng))
+
+
+def _learnable(model: Any) -> list[nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad] if isinstance(model, nn.Module) else []
 
 
 def _observed(subject: Subject, batch: Batch, share: float) -> Values:
