@@ -25,6 +25,7 @@ def figures(after: list[str], before: list[str]) -> dict[str, object]:
 def test_what_was_gained_and_what_it_cost():
     found = figures(AFTER, BEFORE)
     assert found["valid molecules"].value == pytest.approx(4 / 6)
+    assert found["valid molecules"].note == "2 syntax; before: 0.8333"
     assert found["unique molecules"].value == pytest.approx(3 / 4)
     assert found["unique molecules"].note == "before: 1"
     assert found["novel molecules"].value == pytest.approx(2 / 3)

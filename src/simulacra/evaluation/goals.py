@@ -7,8 +7,8 @@ what scores best may be what nobody can make. Each of these is a figure here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from simulacra.core.figure import Figure
 from simulacra.evaluation import intervals
 from simulacra.evaluation.intervals import Interval
-from simulacra.evaluation.molecules import PAIRS, SETS, valid_share
+from simulacra.evaluation.molecules import PAIRS, SETS, UNITS, valid_share
 from simulacra.mathematics.fingerprints import internal_diversity
 from simulacra.modalities.molecules.chemistry import canonical, fingerprints, properties, scaffold
 from simulacra.modalities.molecules.objectives import Objective
@@ -79,46 +79,63 @@ def figures_of_goal(
             f" {len(before.texts)}: draw more"
         )
 
-    def figure(
-        name: str,
-        value: float,
-        was: float | None,
-        direction: Literal["lower", "higher", "neither"],
-        interval: Interval,
-        *,
-        n: int = len(after.texts),
-        **more: Any,
-    ) -> Figure:
-        note = more.pop("note", "" if was is None else f"before: {was:.4g}")
-        return Figure(name=name, value=value, direction=direction, n=n, interval=interval.bounds,
-                      interval_method=interval.method, level=intervals.LEVEL, seed=seed, note=note, **more)  # fmt: skip
-
+    n = len(after.texts)
     found = [
-        figure(f"score: {objective}", float(after.scores.mean()), float(before.scores.mean()), "higher",
-               intervals.of_mean(after.scores)),
-        figure("distance from before", float(distance.mean()), None, "neither", intervals.of_mean(distance),
-               unit="nats", note="KL(now || before), from log p / p before of what is drawn now"),
-        valid_share(after.texts, seed=seed),
+        _with_before(
+            _figure(f"score: {objective}", float(after.scores.mean()), "higher", n, intervals.of_mean(after.scores)),
+            float(before.scores.mean()),
+        ),
+        _figure("distance from before", float(distance.mean()), "neither", n, intervals.of_mean(distance),
+                "KL(now || before), from log p / p before of what is drawn now", "nats"),
+        _with_before(valid_share(after.texts), before.valid / len(before.texts)),
     ]  # fmt: skip
-    if min(len(after.different), len(before.different)) < 2:
-        return found
-    mine, theirs, n = after.valid, before.valid, len(after.different)
-    learned = {canonical(text) for text in known}
-    novel, varied, frames = (
-        [of(side.different) for side in (after, before)]
-        for of in (lambda some: sum(m not in learned for m in some) / len(some), _diversity, _scaffolds)
-    )
-    found += [
-        figure("unique molecules", len(after.different) / mine, len(before.different) / theirs, "higher", SETS, n=mine),
-        figure("novel molecules", novel[0], novel[1], "neither", SETS, n=n),
-        figure("internal diversity", varied[0], varied[1], "higher", PAIRS, n=n),
-        figure("different scaffolds", frames[0], frames[1], "higher", SETS, n=n),
+    if min(len(after.different), len(before.different)) >= 2:
+        found += [*_variety(after, before, known), *_best(after.best, before.best)]
+    return [replace(f, seed=seed) for f in found]
+
+
+def _variety(after: Scored, before: Scored, known: Sequence[str]) -> list[Figure]:
+    """How many different molecules and scaffolds there are, how many of them new, and how unlike they are."""
+    learned, n, hits = {canonical(text) for text in known}, len(after.different), after.valid
+    new, was_new = (sum(m not in learned for m in side.different) for side in (after, before))
+    return [
+        _with_before(_figure("unique molecules", n / hits, "higher", hits, SETS), len(before.different) / before.valid),
+        _with_before(
+            _figure("novel molecules", new / n, "neither", n, intervals.of_share(new, n)),
+            was_new / len(before.different),
+        ),
+        _with_before(
+            _figure("internal diversity", _diversity(after.different), "higher", n, PAIRS), _diversity(before.different)
+        ),
+        _with_before(
+            _figure("different scaffolds", _scaffolds(after.different), "higher", n, SETS), _scaffolds(before.different)
+        ),
     ]
-    for name, values in properties(after.best).items():
-        other = float(properties(before.best)[name].mean())
-        found.append(figure(f"{name} of the best {len(after.best)}", float(values.mean()), other, "neither", SETS,
-                            n=len(after.best), unit="daltons" if name == "weight" else ""))  # fmt: skip
-    return found
+
+
+def _best(after: Sequence[str], before: Sequence[str]) -> list[Figure]:
+    """Means of the properties of the best molecules."""
+    now, was = properties(after), properties(before)
+    return [
+        _with_before(
+            _figure(f"{name} of the best {len(after)}", float(values.mean()), "neither", len(after), SETS,
+                    unit=UNITS.get(name, "")),
+            float(was[name].mean()),
+        )
+        for name, values in now.items()
+    ]  # fmt: skip
+
+
+def _figure(
+    name: str, value: float, direction: Literal["lower", "higher", "neither"], n: int, interval: Interval,
+    note: str = "", unit: str = "",
+) -> Figure:  # fmt: skip
+    return Figure(name=name, value=value, direction=direction, n=n, interval=interval.bounds, note=note, unit=unit,
+                  interval_method=interval.method, level=intervals.LEVEL)  # fmt: skip
+
+
+def _with_before(figure: Figure, was: float) -> Figure:
+    return replace(figure, note="; ".join(filter(None, [figure.note, f"before: {was:.4g}"])))
 
 
 def _diversity(smiles: Sequence[str]) -> float:
