@@ -61,9 +61,7 @@ class Goal:
 
     sigma: float = 30.0
     gap: Gap = centred
-    optimiser: Optimiser = field(
-        default_factory=lambda: AdamW(lr=5e-4, schedule=Warmup(steps=20, decay=0.5, final=0.1))
-    )
+    optimiser: Optimiser = field(default_factory=lambda: AdamW(lr=1e-3, schedule=Warmup(steps=5, decay=0.5, final=0.1)))
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma < float("inf"):
