@@ -84,6 +84,8 @@ def test_the_expected_gradient_of_centred_gaps_is_the_same_from_pairs_on():
 def test_centred_gaps_do_not_heed_what_all_gaps_share():
     gap = Rng(0)("gap").normal((8,), dtype=torch.float64)
     torch.testing.assert_close(centred(gap + 100), centred(gap))
+    with pytest.raises(ValueError, match="two or more examples a step; got 1"):
+        centred(gap[:1])
 
 
 def test_a_model_that_is_what_is_wanted_stays():

@@ -46,8 +46,10 @@ def centred(gap: Tensor) -> Tensor:
     counts against the mean of the others, as a baseline has to for the gradient to be without bias.
     """
     n = len(gap) * across.processes()
+    if n < 2:
+        raise ValueError(f"gaps are centred among two or more examples a step; got {n}: draw more, or take gap=squared")
     mean = across.mean(gap.detach().mean())
-    return 0.5 * n / max(n - 1, 1) * (gap - mean).square()
+    return 0.5 * n / (n - 1) * (gap - mean).square()
 
 
 @dataclass(frozen=True, kw_only=True)
