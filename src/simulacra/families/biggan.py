@@ -25,6 +25,7 @@ from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Hinge
 from simulacra.mathematics.latent_draws import Truncated, independent
 from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, picture_shape
+from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise
 from simulacra.nets.norm import BatchNorm
@@ -45,6 +46,7 @@ class BigGANConfig:
     alike      beta of the penalty on filters that resemble each other (eq. 3); 0: none.
     rounds     the critic's steps for each of the generator's.
     game, regularisers  what the players minimise, and penalties on the critic.
+    augment    changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
     """
 
     chunk: int = 20
@@ -56,6 +58,7 @@ class BigGANConfig:
     rounds: int = 2
     game: Game = field(default_factory=Hinge)
     regularisers: tuple[Regulariser, ...] = ()
+    augment: Augmentation | None = None
     # section 3 and appendix C.1: the critic learns four times as fast, without momentum
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=5e-5, betas=(0.0, 0.999)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.999)))
@@ -198,6 +201,7 @@ class BigGAN(Contest[BigGANConfig]):
             latent=generator.latent,
             game=config.game,
             regularisers=config.regularisers,
+            augment=config.augment,
             rounds=config.rounds,
             burden=Alike(beta=config.alike) if config.alike else None,
         )

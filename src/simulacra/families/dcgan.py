@@ -20,6 +20,7 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, NonSaturating
 from simulacra.nets.adversarial import Duel, Regulariser, class_count, picture_shape
+from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
 from simulacra.nets.norm import BatchNorm
@@ -37,12 +38,14 @@ class DCGANConfig:
     width         channels at the finest resolution; they double with every halving of the picture, up to 8 widths.
     game          what the players minimise.
     regularisers  penalties on the critic.
+    augment       changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
     """
 
     latent: int = 100
     width: int = 64
     game: Game = field(default_factory=NonSaturating)
     regularisers: tuple[Regulariser, ...] = ()
+    augment: Augmentation | None = None
     # section 4: the customary momentum of 0.9 made training oscillate
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.5, 0.999)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.5, 0.999)))
@@ -139,6 +142,7 @@ class DCGAN(Contest[DCGANConfig]):
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            augment=config.augment,
         )
         initialise(self.duel, Rng.of(rng), linear=WEIGHTS)
         self.duel.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # as its activations are

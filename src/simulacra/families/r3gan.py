@@ -22,6 +22,7 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
 from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, cosine, picture_shape
+from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
 from simulacra.nets.resample import doubled, doublings, filtered_down, sizes
@@ -45,6 +46,7 @@ class R3GANConfig:
     channels_a_group  inner channels of one group; the nearest number that divides them is taken.
     game, regularisers  what the players minimise, and penalties on the critic. Where gamma ends decides how sharp
                pictures become, where it begins whether all modes are found; ``steps`` of it is how long that takes.
+    augment    changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
     """
 
     latent: int = 64
@@ -55,6 +57,7 @@ class R3GANConfig:
     channels_a_group: int = 16
     game: Game = field(default_factory=Relativistic)
     regularisers: tuple[Regulariser, ...] = SMOOTH
+    augment: Augmentation | None = None
     # Huang et al. 2024, appendix D: no momentum
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.99)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.99)))
@@ -225,5 +228,6 @@ class R3GAN(Contest[R3GANConfig]):
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            augment=config.augment,
         )
         initialise(self.duel, Rng.of(rng))

@@ -26,6 +26,7 @@ from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, NonSaturating, path_lengths, r1
 from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, evaluating, picture_shape
+from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.equalised import Deviation, EqualConv, EqualDown, EqualLinear, leaky
 from simulacra.nets.initialise import initialise
@@ -68,6 +69,7 @@ class StyleGANConfig:
     group          examples over which the critic sees a deviation.
     game, regularisers  what the players minimise, and penalties on the critic. R1's gamma is about 2e-4 pixels / batch
                    (Karras et al. 2020, "Training GANs with limited data", appendix C).
+    augment        changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
     path_length    the penalty on the generator; None: none.
     The optimisers' rates and momenta are those of players without lazy turns (``optimisers.lazy``).
     """
@@ -82,6 +84,7 @@ class StyleGANConfig:
     group: int = 4
     game: Game = field(default_factory=NonSaturating)
     regularisers: tuple[Regulariser, ...] = (R1,)
+    augment: Augmentation | None = None
     path_length: PathLength | None = field(default_factory=PathLength)
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-3, betas=(0.0, 0.99)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-3, betas=(0.0, 0.99)))
@@ -178,6 +181,7 @@ class StyleGAN(Contest[StyleGANConfig]):
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            augment=config.augment,
         )
         self.register_buffer("mean_length", torch.zeros(()))
         initialise(self.duel, Rng.of(rng))

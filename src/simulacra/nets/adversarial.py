@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from simulacra.core.space import Classes, Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, Slope, input_gradient, slope_of
 from simulacra.mathematics.latent_draws import Draw, independent
+from simulacra.nets.augment import Augmentation, Augmenter
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.norm import holding
 from simulacra.nets.shown import Opinion, Opinions, Shown, through
@@ -79,6 +80,8 @@ class Duel(nn.Module):
     draw       how the latents of a batch to learn from are drawn; those of samples are independent.
     rounds     steps of the critic for each of the generator's.
     burden     generator -> a number that is added to its loss, such as a penalty on its weights.
+    augment    how pictures are changed, real and generated, before the critic learns from them; None: not at all.
+               Penalties on its slope are taken where it looks, at the changed pictures.
     y holds probabilities: one-hot where the label is known, the labels' marginal where it is not.
     """
 
@@ -97,6 +100,7 @@ class Duel(nn.Module):
         draw: Draw = independent,
         rounds: int = 1,
         burden: Callable[[nn.Module], Tensor] | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
         super().__init__()
         if rounds < 1:
@@ -106,6 +110,7 @@ class Duel(nn.Module):
         self.continuum = Continuum.of(space, "an adversarial game")
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
         self.game, self.regularisers = game, tuple(regularisers)
+        self.augmenter = None if augment is None else Augmenter(augment)
         self.shown, self.opinions = Shown(), Opinions()
         self.classes = class_count(space)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -149,6 +154,10 @@ class Duel(nn.Module):
         on_real, on_fake = look
         loss = self.game.critic(on_real, on_fake)
         terms = {"critic": loss, "real": on_real, "fake": on_fake}
+        if self.augmenter is not None:
+            self.augmenter.count(len(real))
+            lead = on_real - on_fake if self.game.relative else on_real
+            terms |= {"sign": lead.sign(), "p": self.augmenter.p.expand(len(real))}
         for i, r in due:
             terms[r.penalty.__name__] = penalty = r.penalty(look.slope, real, fake, rng("penalty", i))
             loss = loss + r.at(self.steps) * penalty
@@ -157,12 +166,12 @@ class Duel(nn.Module):
     def generator_loss(self, batch: Batch, rng: Rng) -> Loss:
         """The game's loss for the generator."""
         u, y = self.seen(batch)
-        fake = self.fake(u, y, rng, self.draw)
+        fake = self.changed(self.fake(u, y, rng, self.draw), rng("changed"))
         self.shown[first(batch.x)] = fake.detach()
         opinion = self.opinions.form(self.critic, fake, y, first(batch.x))
         on_fake = self.critic(fake, y) if opinion is None else opinion.scores
         with torch.no_grad():
-            on_real = self.critic(u, y) if self.game.relative else None
+            on_real = self.critic(self.changed(u, rng("changed real")), y) if self.game.relative else None
         loss = self.game.generator(on_fake, on_real)
         terms = {"generator": loss}
         felt = loss if opinion is None else through(loss, opinion, fake)
@@ -176,13 +185,18 @@ class Duel(nn.Module):
         return self.continuum.inward(batch.x), self.known(batch.y, len(batch))
 
     def opponents(self, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What the critic is to tell apart: real and generated u (b, *event), and the y of both."""
-        real, y = self.seen(batch)
-        fake = self.shown.get(first(batch.x))
-        if fake is None:
-            with torch.no_grad():
-                fake = self.fake(real, y, rng, self.draw)
+        """What the critic is to tell apart: real and generated u (b, *event), as it sees them, and the y of both."""
+        u, y = self.seen(batch)
+        with torch.no_grad():
+            fake = self.shown.get(first(batch.x))
+            if fake is None:
+                fake = self.changed(self.fake(u, y, rng, self.draw), rng("changed"))
+            real = self.changed(u, rng("changed real"))
         return real.detach(), fake.detach(), y
+
+    def changed(self, u: Tensor, rng: Rng) -> Tensor:
+        """Examples as the critic learns from them: augmented where there is an augmentation."""
+        return u if self.augmenter is None else self.augmenter(u, rng)
 
     def known(self, y: Values | None, n: int) -> Tensor | None:
         """Labels int64 (n,) as probabilities (n, classes); their marginal for None; None where there are none."""
@@ -274,8 +288,10 @@ class Duel(nn.Module):
 
         return loss
 
-    def _advance(self, terms: object) -> None:
+    def _advance(self, terms: Mapping[str, Tensor]) -> None:
         self.steps += 1
+        if self.augmenter is not None:
+            self.augmenter.observe(terms["sign"])
 
 
 class Look:
