@@ -127,11 +127,6 @@ def test_settings_that_cannot_be(settings, fault):
         ADA(**settings)
 
 
-def test_a_transform_alone_is_no_augmentation():
-    with pytest.raises(ValueError, match=r"ADA\(\) or DiffAugment\(\)"):
-        Augmenter(mirror)  # pyright: ignore[reportArgumentType]
-
-
 # -- in the game ------------------------------------------------------------------------------------------------------
 
 

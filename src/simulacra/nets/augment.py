@@ -145,8 +145,6 @@ class Augmenter(nn.Module):
 
     def __init__(self, augmentation: Augmentation) -> None:
         super().__init__()
-        if not isinstance(augmentation, Augmentation):
-            raise ValueError(f"augment is ADA() or DiffAugment(), or has their methods; got {augmentation!r}")
         self.augmentation = augmentation
         self.register_buffer("p", torch.tensor(augmentation.start()))
         self.register_buffer("r_t", torch.zeros(()))
