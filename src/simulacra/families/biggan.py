@@ -47,6 +47,8 @@ class BigGANConfig:
     rounds     the critic's steps for each of the generator's.
     game, regularisers  what the players minimise, and penalties on the critic.
     augment    changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
+    frozen     sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
+               the run that this one starts from (freeze-D).
     """
 
     chunk: int = 20
@@ -59,6 +61,7 @@ class BigGANConfig:
     game: Game = field(default_factory=Hinge)
     regularisers: tuple[Regulariser, ...] = ()
     augment: Augmentation | None = None
+    frozen: int = 0
     # section 3 and appendix C.1: the critic learns four times as fast, without momentum
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=5e-5, betas=(0.0, 0.999)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.999)))
@@ -168,6 +171,11 @@ class Critic(nn.Module):
             self.blocks.append(Down(into, out, halving=True))
         self.head = Projection(widths[-1], classes, linear=lambda into, out: layer(into, out, 0, bias=False))
 
+    def by_size(self) -> list[tuple[nn.Module, ...]]:
+        """The layers that see a picture at each size, finest first, without those that judge at the end."""
+        at = {int(i): layer for i, layer in self.attention.items()}
+        return [(block, at[i]) if i in at else (block,) for i, block in enumerate(self.blocks)]
+
     def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:
         x = u
         for i, block in enumerate(self.blocks):
@@ -202,6 +210,7 @@ class BigGAN(Contest[BigGANConfig]):
             game=config.game,
             regularisers=config.regularisers,
             augment=config.augment,
+            frozen=config.frozen,
             rounds=config.rounds,
             burden=Alike(beta=config.alike) if config.alike else None,
         )

@@ -47,6 +47,8 @@ class R3GANConfig:
     game, regularisers  what the players minimise, and penalties on the critic. Where gamma ends decides how sharp
                pictures become, where it begins whether all modes are found; ``steps`` of it is how long that takes.
     augment    changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
+    frozen     sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
+               the run that this one starts from (freeze-D).
     """
 
     latent: int = 64
@@ -58,6 +60,7 @@ class R3GANConfig:
     game: Game = field(default_factory=Relativistic)
     regularisers: tuple[Regulariser, ...] = SMOOTH
     augment: Augmentation | None = None
+    frozen: int = 0
     # Huang et al. 2024, appendix D: no momentum
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.99)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.99)))
@@ -191,6 +194,11 @@ class Critic(nn.Module):
         linear = lambda into, out: Scaled(into, out, 0)  # noqa: E731
         self.head = Projection(widths[-1], classes, linear=linear, gain=math.sqrt(max(classes, 1) / widths[-1]))
 
+    def by_size(self) -> list[tuple[nn.Module, ...]]:
+        """The layers that see a picture at each size, finest first, without those that judge at the end."""
+        first, *rest = self.stages
+        return [(self.look, first), *zip(self.widen, rest, strict=True)]
+
     def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:
         x = self.stages[0](self.look(u))
         for widen, stage in zip(self.widen, self.stages[1:], strict=True):
@@ -229,5 +237,6 @@ class R3GAN(Contest[R3GANConfig]):
             game=config.game,
             regularisers=config.regularisers,
             augment=config.augment,
+            frozen=config.frozen,
         )
         initialise(self.duel, Rng.of(rng))

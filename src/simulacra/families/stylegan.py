@@ -70,6 +70,8 @@ class StyleGANConfig:
     game, regularisers  what the players minimise, and penalties on the critic. R1's gamma is about 2e-4 pixels / batch
                    (Karras et al. 2020, "Training GANs with limited data", appendix C).
     augment        changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
+    frozen         sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
+                   the run that this one starts from (freeze-D).
     path_length    the penalty on the generator; None: none.
     The optimisers' rates and momenta are those of players without lazy turns (``optimisers.lazy``).
     """
@@ -85,6 +87,7 @@ class StyleGANConfig:
     game: Game = field(default_factory=NonSaturating)
     regularisers: tuple[Regulariser, ...] = (R1,)
     augment: Augmentation | None = None
+    frozen: int = 0
     path_length: PathLength | None = field(default_factory=PathLength)
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-3, betas=(0.0, 0.99)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-3, betas=(0.0, 0.99)))
@@ -160,6 +163,11 @@ class Critic(nn.Module):
         linear = lambda into, out: EqualLinear(into, out, start=None)  # noqa: E731
         self.head = Projection(widths[-1], classes, linear=linear, gain=self.loudness / math.sqrt(widths[-1]))
 
+    def by_size(self) -> list[tuple[nn.Module, ...]]:
+        """The layers that see a picture at each size, finest first, without those that judge at the end."""
+        first, *rest = self.blocks
+        return [(self.look, first), *((block,) for block in rest)]
+
     def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:
         x = self.blocks(leaky(self.look(u)))
         x = leaky(self.last(self.deviation(x)))
@@ -182,6 +190,7 @@ class StyleGAN(Contest[StyleGANConfig]):
             game=config.game,
             regularisers=config.regularisers,
             augment=config.augment,
+            frozen=config.frozen,
         )
         self.register_buffer("mean_length", torch.zeros(()))
         initialise(self.duel, Rng.of(rng))

@@ -82,6 +82,8 @@ class Duel(nn.Module):
     burden     generator -> a number that is added to its loss, such as a penalty on its weights.
     augment    how pictures are changed, real and generated, before the critic learns from them; None: not at all.
                Penalties on its slope are taken where it looks, at the changed pictures.
+    frozen     how many of the sizes that a critic sees a picture at, finest first, keep their layers as they are
+               (freeze-D, Mo et al. 2020); its ``by_size()`` names the layers of each. For critics that have learnt.
     y holds probabilities: one-hot where the label is known, the labels' marginal where it is not.
     """
 
@@ -101,6 +103,7 @@ class Duel(nn.Module):
         rounds: int = 1,
         burden: Callable[[nn.Module], Tensor] | None = None,
         augment: Augmentation | None = None,
+        frozen: int = 0,
     ) -> None:
         super().__init__()
         if rounds < 1:
@@ -111,6 +114,9 @@ class Duel(nn.Module):
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
         self.game, self.regularisers = game, tuple(regularisers)
         self.augmenter = None if augment is None else Augmenter(augment)
+        self.frozen = frozen
+        for parameter in self.kept():
+            parameter.requires_grad_(False)
         self.shown, self.opinions = Shown(), Opinions()
         self.classes = class_count(space)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -168,7 +174,7 @@ class Duel(nn.Module):
         u, y = self.seen(batch)
         fake = self.changed(self.fake(u, y, rng, self.draw), rng("changed"))
         self.shown[first(batch.x)] = fake.detach()
-        opinion = self.opinions.form(self.critic, fake, y, first(batch.x))
+        opinion = self.opinions.form(self.critic, fake, y, first(batch.x), self.kept())
         on_fake = self.critic(fake, y) if opinion is None else opinion.scores
         with torch.no_grad():
             on_real = self.critic(self.changed(u, rng("changed real")), y) if self.game.relative else None
@@ -193,6 +199,18 @@ class Duel(nn.Module):
                 fake = self.changed(self.fake(u, y, rng, self.draw), rng("changed"))
             real = self.changed(u, rng("changed real"))
         return real.detach(), fake.detach(), y
+
+    def kept(self) -> list[nn.Parameter]:
+        """Weights of the critic's frozen layers; ValueError where there are not so many sizes."""
+        if not self.frozen:
+            return []
+        sizes = self.critic.by_size()  # type: ignore[operator]
+        if not 0 < self.frozen <= len(sizes):
+            raise ValueError(
+                f"this critic sees its pictures at {len(sizes)} sizes, of which 0 to {len(sizes)} may be frozen;"
+                f" got frozen={self.frozen}"
+            )
+        return [p for layers in sizes[: self.frozen] for layer in layers for p in layer.parameters()]
 
     def changed(self, u: Tensor, rng: Rng) -> Tensor:
         """Examples as the critic learns from them: augmented where there is an augmentation."""
