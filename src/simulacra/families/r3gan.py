@@ -150,8 +150,15 @@ class Basis(nn.Module):
         return self.pictures * self.loudness(z)[:, :, None, None]
 
 
+def label_gain(classes: int) -> float:
+    """What one-hot labels are multiplied by: their entries get unit mean square."""
+    return math.sqrt(max(classes, 1))
+
+
 class Generator(nn.Module):
     """(z (b, latent), y (b, classes) or None) -> free output (b, c, h, w)."""
+
+    label_gain = staticmethod(label_gain)
 
     def __init__(self, config: R3GANConfig, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
@@ -160,7 +167,7 @@ class Generator(nn.Module):
         total = config.blocks * len(found)
         self.sizes = [finer for _, finer in doublings(found)]
         self.label = Scaled(classes, config.latent, 0) if classes else None
-        self.loudness = math.sqrt(max(classes, 1))
+        self.loudness = label_gain(classes)
         self.basis = Basis(config.latent * (2 if classes else 1), widths[-1], found[-1])
         stages = [nn.Sequential(*(Block(n, config, total) for _ in range(config.blocks))) for n in reversed(widths)]
         self.stages = nn.ModuleList(stages)
@@ -181,6 +188,8 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """(u (b, c, h, w), y (b, classes) or None) -> scores (b,): the generator's mirror image."""
 
+    label_gain = staticmethod(label_gain)  # so that a class means what it meant where another number of them is learnt
+
     def __init__(self, config: R3GANConfig, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])
@@ -192,7 +201,7 @@ class Critic(nn.Module):
         self.widen = nn.ModuleList([Scaled(a, b, 1) if a != b else nn.Identity() for a, b in pairwise(widths)])
         self.gather = Gather(widths[-1], found[-1])
         linear = lambda into, out: Scaled(into, out, 0)  # noqa: E731
-        self.head = Projection(widths[-1], classes, linear=linear, gain=math.sqrt(max(classes, 1) / widths[-1]))
+        self.head = Projection(widths[-1], classes, linear=linear, gain=label_gain(classes) / math.sqrt(widths[-1]))
 
     def by_size(self) -> list[tuple[nn.Module, ...]]:
         """The layers that see a picture at each size, finest first, without those that judge at the end."""
