@@ -97,6 +97,15 @@ def gan_recipe(space: Space, examples: int) -> tuple[gan.GANConfig, Training]:
     return gan.GANConfig(), Training(steps=steps, batch=128)
 
 
+def itself(space: Space) -> None:
+    """No other family is to be taken instead."""
+
+
+def convolutional_gan(space: Space) -> str | None:
+    """R3GAN where a GAN of dense networks is asked for pictures: the same game, with the networks that suit them."""
+    return "r3gan" if space.layout == "grid" and min(space.only.shape[1:]) >= 8 else None
+
+
 def any_order_recipe(space: Space, examples: int) -> tuple[any_order.AnyOrderConfig, Training]:
     """Three blocks, 96 wide, Muon for their matrices; half of the rows in the order their columns stand."""
     steps = passes(examples, 256, epochs=15, low=1_000, high=20_000)
