@@ -145,7 +145,7 @@ def stylegan_recipe(space: Space, examples: int) -> tuple[stylegan.StyleGANConfi
 def r3gan_recipe(space: Space, examples: int) -> tuple[r3gan.R3GANConfig, Training]:
     """Narrow networks up to 32 a side, the published widths beyond; gamma falls over the first half of the run.
 
-    Gamma is 1 to 0.1 at 32x32 and grows with the number of pixels: a critic that sees the same in pictures of k times as
+    Gamma is 1 to 0.1 at 32x32 and grows with the pixels: a critic that sees the same in pictures of k times as
     many has slopes whose square is 1 / k of what it was. Huang et al. 2024 (the authors' settings) begin with 0.05 and
     0.5 at 32x32, 1 and 2 at 64x64 and 150 at 256x256, where this begins with 1, 4 and 64.
     """
