@@ -88,6 +88,30 @@ def test_a_picture_of_other_channels_begins_anew_at_its_first_and_last_layer_alo
     assert all({1, 3} & {*shape[name]} or name.endswith(".u") or 27 in shape[name] for name in anew)
 
 
+# lists of layers of which those that are as wide stand at the end, and those at the start
+AT_END = {"dcgan": ("generator.layers",), "r3gan": ("generator.stages", "generator.narrow"),
+          "stylegan": ("critic.blocks",), "biggan": ("generator.blocks",)}  # fmt: skip
+AT_START = {"dcgan": ("critic.layers",), "r3gan": ("critic.stages", "critic.widen"),
+            "stylegan": ("generator.synthesis.convolutions",), "biggan": ("critic.blocks",)}  # fmt: skip
+
+
+@pytest.mark.parametrize("other", ["larger", "smaller"])
+def test_pictures_of_another_size_take_over_every_layer_that_they_share(parent, data, tmp_path, other):
+    started = begun(parent, data[other], tmp_path)
+    for paths, end in ((AT_END, True), (AT_START, False)):
+        for path in paths[parent.recipe.family]:
+            ours, theirs = (list(m.duel.get_submodule(path)) for m in (started.model, parent.model))
+            shared = min(len(ours), len(theirs))
+            assert len(ours) > len(theirs) or other == "smaller"
+            for i in range(shared):
+                place = i - shared if end else i
+                mine, its = ours[place].state_dict(), theirs[place].state_dict()
+                fits = all(mine[name].shape == its[name].shape for name in its)
+                # where lists meet the picture's own channels or the vector at the other end, one alone may not fit
+                assert fits or i in (0, shared - 1), f"{path} {place}"
+                assert not fits or all(torch.equal(mine[name], its[name]) for name in its), f"{path} {place}"
+
+
 @pytest.mark.slow  # a parent of each family, and a child of it
 @pytest.mark.parametrize("other", ["classes", "larger", "smaller", "colour"])
 def test_it_learns_on_from_there(parent, data, tmp_path, other):

@@ -125,6 +125,8 @@ class Down(nn.Module):
 class Generator(nn.Module):
     """(z (b, latent), y (b, classes) or None) -> free output (b, c, h, w)."""
 
+    from_end = ("blocks",)  # of pictures of another size the blocks that are as wide are as far from the picture
+
     def __init__(self, config: BigGANConfig, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])

@@ -75,6 +75,8 @@ def channels(width: int, levels: int) -> list[int]:
 class Generator(nn.Module):
     """(z (b, latent), y (b, classes) or None) -> free output (b, c, h, w)."""
 
+    from_end = ("layers",)  # of pictures of another size the layers that are as wide are as far from the picture
+
     def __init__(self, latent: int, width: int, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         sizes = ladder(*shape[1:])

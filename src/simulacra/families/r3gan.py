@@ -158,6 +158,7 @@ def label_gain(classes: int) -> float:
 class Generator(nn.Module):
     """(z (b, latent), y (b, classes) or None) -> free output (b, c, h, w)."""
 
+    from_end = ("stages", "narrow")  # of pictures of another size those that are as wide are as far from the picture
     label_gain = staticmethod(label_gain)
 
     def __init__(self, config: R3GANConfig, shape: tuple[int, int, int], classes: int) -> None:

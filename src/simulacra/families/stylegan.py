@@ -150,6 +150,8 @@ class Residual(nn.Module):
 class Critic(nn.Module):
     """(u (b, c, h, w), y (b, classes) or None) -> scores (b,)."""
 
+    from_end = ("blocks",)  # of pictures of another size the blocks that are as wide see the same size
+
     def __init__(self, config: StyleGANConfig, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])

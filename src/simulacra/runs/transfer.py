@@ -19,7 +19,7 @@ from simulacra.recipes.families import FAMILIES
 from simulacra.recipes.settings import to_json
 from simulacra.runs.recipe import NAME, Recipe, replace
 from simulacra.runs.run import ENCODING, MUSIC, TABLE, WEIGHTS, Run
-from simulacra.training.carry import Axes, Carried, carry, label_axes
+from simulacra.training.carry import Axes, Carried, carry, label_axes, placed
 from simulacra.training.state import named, weights
 
 SHOWN = 6  # names said in a line
@@ -77,7 +77,7 @@ def take_over(model: Any, recipe: Recipe, parent: Run, axes: Axes) -> Carried:
     if not isinstance(model, Learner):
         raise ValueError(f"{recipe.family} learns in closed form: it has no weights to start from; leave --from out")
     ours, theirs = ((s.y if isinstance(s.y, Classes) else None) for s in (recipe.space, parent.recipe.space))
-    return carry(model, weights(parent.model), axes, ours=ours, theirs=theirs)
+    return carry(model, placed(model, parent.model), axes, ours=ours, theirs=theirs)
 
 
 def learnt_before(model: Any, carried: Carried) -> None:
