@@ -115,8 +115,10 @@ def fit(
         recipe = keep_encoding(folder, recipe, loaded)
         recipe.write(folder)
     join_codec = (lambda model: model) if codec is None else codec.join
+    # monitors look at training examples, and what they say is kept: a private run has none
+    looking = recipe.training.private is None
     watching = [
-        *monitors(model, held_out=learnt.held_out, every=_watch_every(recipe.training)),
+        *(monitors(model, held_out=learnt.held_out, every=_watch_every(recipe.training)) if looking else ()),
         Snapshots(folder / "samples", loaded.train, join_codec, loaded.encoding),
         *hooks,
     ]
@@ -283,6 +285,7 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
             "parameters": parameters(trained.model),
         },
         ended=trained.ended,
+        privacy=trained.private,
         verdicts=tuple(dataclasses.asdict(verdict) for verdict in trained.verdicts),
     )
     recipe.write(folder)
@@ -322,6 +325,18 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any, codec: Coded | None = N
         ),
         f"{counts['train']:,} examples to learn from, {counts['held_out']:,} held out to judge by",
         *cost,
+        *_promise(training),
+    ]
+
+
+def _promise(training: Training) -> list[str]:
+    """What a private run will give away, in a line."""
+    if training.private is None:
+        return []
+    p = training.private
+    return [
+        f"private: epsilon = {p.epsilon:g} at delta = {p.delta:g}, gradients of single examples cut to {p.clip:g};"
+        " nothing is counted or measured of the data, and losses are not logged"
     ]
 
 
