@@ -85,7 +85,7 @@ def test_an_example_whose_gradient_is_not_finite_adds_nothing():
 
 @pytest.mark.parametrize("way", [ByLayers(), OneByOne()])
 def test_one_example_moves_a_step_by_no_more_than_its_clip(way, monkeypatch):
-    """Neighbouring data, the same secret and noise: gradients differ by at most clip / batch, however far the example."""
+    """Neighbouring data, the same secret and noise: gradients differ by clip / batch at most."""
     monkeypatch.setattr(private, "secret", lambda: 7)
     data = ring(64)
     far = Stored(space=PLANE, x=torch.cat([data.x, torch.tensor([[30.0, -30.0]])]), name="far")

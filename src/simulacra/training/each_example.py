@@ -3,8 +3,8 @@
 Two ways to the same numbers. ``OneByOne`` differentiates each example's loss by itself, which is right for any model.
 ``ByLayers`` differentiates the batch once and reads each example's share off the layers: a layer's gradient for example
 i follows from its input and the gradient of its output in row i (Goodfellow 2015, "Efficient per-example gradient
-computations"); of a linear layer called once, norm and weighted sum need no gradient of single examples at all. It holds
-where every layer sees one row of an example at each call, which the caller has to try (``training.private``).
+computations"); of a linear layer called once, norm and weighted sum need no gradient of single examples at all. It
+holds where every layer sees one row of an example at each call, which the caller has to try (``training.private``).
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Share(Protocol):
 def clipped_sum(way: Gradients, loss: LossOf, module: nn.Module, batch: Batch, rng: Rng, clip: float) -> list[Tensor]:
     """The sum over the examples of g min(1, clip / |g|), of every parameter of the module that needs a gradient.
 
-    Abadi et al. 2016, algorithm 1. An example whose gradient is not finite counts as zero, so that the norm of what each
-    adds is at most ``clip`` whatever it is.
+    Abadi et al. 2016, algorithm 1. An example whose gradient is not finite counts as zero, so that the norm of what
+    each adds is at most ``clip`` whatever it is.
     """
     total = [torch.zeros_like(p) for p in learnt(module)]
     for share in way(loss, module, batch, rng):

@@ -1,15 +1,15 @@
-"""Differentially private training: DP-SGD (Abadi et al. 2016, algorithm 1) for any model whose losses sum over examples.
+"""Differentially private training: DP-SGD (Abadi et al. 2016, algorithm 1) for losses that sum over examples.
 
 A step takes every example with probability batch / examples, cuts each one's gradient to norm C, and steps along
 
     (sum of the cut gradients + sigma C N(0, I)) / batch
 
-sigma is chosen for the run's epsilon, delta and number of steps (``mathematics.privacy``). A turn that takes nothing from
-the examples, as a generator's that hears of them from its critic alone, is handed blank ones and needs no noise.
+sigma is chosen for the run's epsilon, delta and number of steps (``mathematics.privacy``). A turn that takes nothing
+from the examples, as a generator's that hears of them from its critic alone, is handed blank ones and needs no noise.
 
 Every draw of a private run comes from a seed that the operating system gave: who knew it could take the noise away
-again. It is kept with the state that a resumed run needs, and nowhere else. Losses are not logged, and a turn's ``after``
-is told none, because they are functions of the examples; the log has the norm of the noisy gradient.
+again. It is kept with the state that a resumed run needs, and nowhere else. Losses are functions of the examples: none
+is logged and a turn's ``after`` is told none; the log has the norm of the noisy gradient.
 """
 
 from __future__ import annotations
