@@ -33,7 +33,7 @@ def average_precision(low: Tensor, high: Tensor) -> float:
     low, high = low.double().flatten().sort().values, high.double().flatten().sort().values
     above_low = len(low) - torch.searchsorted(low, high)
     above_high = len(high) - torch.searchsorted(high, high)
-    return float((above_high / (above_high + above_low)).mean())
+    return float((above_high.double() / (above_high + above_low)).mean())
 
 
 def _placements(values: Tensor, others: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor
 def radial_log_power(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b rings"]:
     """Log of the mean power in rings of equal spatial frequency, from 0 to the corner of the spectrum.
 
-    Durall, Keuper & Keuper 2020, "Watch your up-convolution", section 2.1, of the mean over channels, each picture's own
-    mean taken out. There are half as many rings as the shorter side has pixels, times sqrt 2, frequency 0 left out.
+    Durall, Keuper & Keuper 2020, "Watch your up-convolution", section 2.1, of the mean over channels, each picture's
+    own mean taken out. There are half as many rings as the shorter side has pixels, times sqrt 2, frequency 0 left out.
     """
     h, w = x.shape[2:]
     grey = x.mean(1)

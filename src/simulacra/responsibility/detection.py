@@ -1,11 +1,11 @@
 """Detectors of generated pictures, and how well they do on kinds of models they have never seen.
 
-A detector learns to tell real pictures from samples of some runs. What counts is a run left out of its training: each in
-turn is kept for the test, so that every figure is of a kind of model that was unknown. Real and generated pictures go
+A detector learns to tell real pictures from samples of some runs. What counts is a run left out of its training: each
+in turn is kept for the test, so that every figure is of a kind of model that was unknown. Real and generated pictures go
 through the same resizing and JPEG, or the detector would learn who stored the pictures how.
 
 A measuring instrument of how far samples are from real pictures in ways that carry over, and not a verdict: a picture
-with a high score may be real, and one with a low score generated. It knows one kind of data, and the runs it learned of.
+with a high score may be real, and one with a low score generated. It knows one kind of data, and some kinds of models.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Handling:
         if self.quality is not None and not 1 <= self.quality <= 95:
             raise ValueError(f"the quality of a JPEG lies in 1 .. 95; got {self.quality}")
 
-    def __call__(self, x: Pictures) -> Pictures:
+    def __call__(self, x: Pictures) -> Tensor:
         """Pictures of values -1 .. 1 with one or three channels, handled; rounded to 8 bits in any case."""
         if x.shape[1] not in (1, 3):
             raise ValueError(f"pictures have 1 or 3 channels; got {x.shape[1]}")

@@ -130,9 +130,11 @@ def _guarantee(spent: Mapping[str, float]) -> dict[str, str]:
         return {}
     return {
         "Differential privacy": f"epsilon = {spent['epsilon']:.4g} at delta = {spent['delta']:g}, of one training"
-        " example more or less; it covers the weights and all that is made of them, not figures that look at training examples",
+        " example more or less; it covers the weights and all that is made of them, not figures"
+        " that look at training examples",
         "Private training": f"gradients of single examples cut to {spent['clip']:g}, noise of {spent['noise']:.4g}"
-        f" times that, each example in a batch with probability {spent['rate']:.4g}, {int(spent['noised'])} noisy gradients",
+        f" times that, each example in a batch with probability {spent['rate']:.4g},"
+        f" {int(spent['noised'])} noisy gradients",
     }
 
 
