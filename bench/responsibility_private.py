@@ -102,7 +102,8 @@ def taught() -> list[Row]:
             what="MNIST, private VAE: classifier trained on samples alone", unit="accuracy on real test pictures",
             ours=right / len(seen), target=">= 0.80", met=right / len(seen) >= 0.80,
             note=f"{right:,} of {len(seen):,}; epsilon {spent:.3f} at delta {DELTA:g}, noise"
-            f" {done.private['noise']:.3f}, {done.steps} steps of {int(done.examples / done.steps):,} expected; {cpu:.0f} CPU-s of training",
+            f" {done.private['noise']:.3f}, {done.steps} steps of"
+            f" {int(done.examples / done.steps):,} expected; {cpu:.0f} CPU-s of training",
         ),
         Row(
             what="MNIST, private VAE: epsilon shown by guessing", unit="epsilon", ours=shown,

@@ -1,8 +1,8 @@
 """Detectors of generated pictures, and how well they do on kinds of models they have never seen.
 
 A detector learns to tell real pictures from samples of some runs. What counts is a run left out of its training: each
-in turn is kept for the test, so that every figure is of a kind of model that was unknown. Real and generated pictures go
-through the same resizing and JPEG, or the detector would learn who stored the pictures how.
+in turn is kept for the test, so that every figure is of a kind of model that was unknown. Real and generated pictures
+go through the same resizing and JPEG, or the detector would learn who stored the pictures how.
 
 A measuring instrument of how far samples are from real pictures in ways that carry over, and not a verdict: a picture
 with a high score may be real, and one with a low score generated. It knows one kind of data, and some kinds of models.

@@ -101,7 +101,7 @@ def fit(
     started = start(settle(folder, replace(recipe, adapter=adapter), budget, resume), folder, above)
     recipe, model = started.recipe, started.model
     if not isinstance(model, Learner):
-        _takes_no_steps(family, budget, above)
+        _takes_no_steps(family, budget, above, recipe.training)
     if not resume:
         begin(model)
     said = [*describe(recipe, loaded, model, codec), *started.said]
@@ -143,8 +143,12 @@ def fit(
     return Run(folder, recipe, join_codec(trained.averaged), trained)
 
 
-def _takes_no_steps(family: str, budget: dict[str, Any], above: Run | None) -> None:
-    """Raise ValueError where a model that learns in closed form is told how long, or from where."""
+def _takes_no_steps(family: str, budget: dict[str, Any], above: Run | None, training: Training) -> None:
+    """Raise ValueError where a model that learns in closed form is told how long, from where, or how privately."""
+    if training.private is not None:
+        raise ValueError(
+            f"{family} learns in closed form, which is not private; take a family of steps, or leave --epsilon out"
+        )
     if told := [name for name, value in budget.items() if value is not None]:
         raise ValueError(f"{family} learns in closed form, not by steps; leave --{told[0]} out")
     if above is not None:

@@ -212,7 +212,7 @@ class Trial:
             self._restore(before)
 
     def _way(self, move: Move, whole: _Outcome, rng: Rng, before: Mapping[str, Tensor]) -> Gradients:
-        turn, module, batch = move.turn, move.seat.player.module, self.batches[0]
+        turn, module, batch = move.turn, move.seat.player.module, _fresh(self.batches[0])
         try:
             each = [_flat(s.weighted(torch.ones(1))) for s in OneByOne()(move.loss, module, batch, rng)]
         except (ValueError, RuntimeError) as error:
@@ -249,7 +249,7 @@ class Trial:
         return ByLayers() if agree and right else OneByOne()
 
     def _outcome(self, move: Move, batch: Batch, rng: Rng, before: Mapping[str, Tensor]) -> _Outcome:
-        loss = move.loss(batch, rng)
+        loss = move.loss(_fresh(batch), rng)
         found = torch.autograd.grad(
             loss.total, learnt(move.seat.player.module), allow_unused=True, materialize_grads=True
         )
@@ -261,6 +261,11 @@ class Trial:
     def _restore(self, before: Mapping[str, Tensor]) -> None:
         for name, tensor in self.named.items():
             tensor.copy_(before[name])
+
+
+def _fresh(batch: Batch) -> Batch:
+    """The same examples as tensors that no turn has seen: a model may know again what it was shown in another turn."""
+    return batch.map(torch.clone)
 
 
 def _flat(gradients: Sequence[Tensor]) -> Tensor:
