@@ -30,8 +30,10 @@ def run() -> list[Row]:
 
 def exact(noise: float, delta: float) -> float:
     """Epsilon of one Gaussian mechanism of sensitivity 1 (Balle & Wang 2018, theorem 8)."""
-    from scipy import optimize
+    from scipy import optimize as optimize_
     from scipy.stats import norm
+
+    optimize: Any = optimize_  # its functions carry no types
 
     def excess(e: float) -> float:
         return float(norm.cdf(0.5 / noise - e * noise) - math.exp(e + norm.logcdf(-0.5 / noise - e * noise)) - delta)

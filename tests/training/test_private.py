@@ -17,8 +17,10 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Continuous, Space
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.mathematics.privacy import epsilon
+from simulacra.modalities.sources import open_data
 from simulacra.nets.backbones import Convolutional
 from simulacra.nets.norm import BatchNorm
+from simulacra.recipes.families import FAMILIES
 from simulacra.training import private
 from simulacra.training.each_example import ByLayers, OneByOne, clipped_sum
 from simulacra.training.engine import Engine
@@ -282,6 +284,25 @@ def test_two_runs_of_one_seed_differ():
     """The public seed must not tell the noise."""
     one, other = (weights(train(SmallVAE(), ring(), SETTINGS).model) for _ in range(2))
     assert not torch.equal(one["decoder.0.weight"], other["decoder.0.weight"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["hvae", "flow", "tarflow", "pixelcnn", "diffusion", "flow_matching", "gan"])
+def test_families_of_every_kind_train_privately(family):
+    data = open_data("digits").train
+    config, _ = FAMILIES[family].recipe(data.space, len(data))
+    model = FAMILIES[family].build(config, data.space, rng=0)
+    done = train(model, data, Training(steps=2, batch=16, private=GUARD))
+    assert 0 < done.private["epsilon"] <= GUARD.epsilon
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["dcgan", "stylegan", "glow", "vqvae"])
+def test_families_that_set_something_from_the_examples_are_refused(family):
+    data = open_data("digits").train
+    config, _ = FAMILIES[family].recipe(data.space, len(data))
+    with pytest.raises(ValueError, match="cannot be trained privately: '.*' is set from the examples"):
+        train(FAMILIES[family].build(config, data.space, rng=0), data, SETTINGS)
 
 
 def test_a_shared_layer_counts_all_its_calls():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats as stats_
+from scipy import stats as stats_  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from simulacra.mathematics.shares import clopper_pearson

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import special as special_
+from scipy import special as special_  # pyright: ignore[reportMissingTypeStubs]
 
 special: Any = special_  # its functions carry no types
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -50,6 +50,7 @@ def epsilon(noise: float, rate: float, steps: int, delta: float, *, points: int 
     return 0.0 if steps == 0 else max(_one_way(noise, rate, steps, delta, points, added) for added in (False, True))
 
 
+@lru_cache(maxsize=64)
 def noise_for(epsilon_: float, rate: float, steps: int, delta: float) -> float:
     """The least noise multiplier, to a thousandth, with which ``steps`` steps are (epsilon, delta)-private.
 
@@ -156,7 +157,8 @@ def _between(z: Array) -> Array:
     z = z if z[0] <= z[-1] else z[::-1]
     lower, upper = special.ndtr(z), special.ndtr(-z)
     # differences of whichever tail is smaller keep their digits
-    inner = np.where(z[:-1] > 0, upper[:-1] - upper[1:], lower[1:] - lower[:-1])
+    inner, right = lower[1:] - lower[:-1], z[:-1] > 0
+    inner[right] = (upper[:-1] - upper[1:])[right]
     return np.concatenate([lower[:1], inner.clip(min=0.0), upper[-1:]])
 
 

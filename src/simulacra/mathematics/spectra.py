@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+fft: Any = torch.fft  # its functions carry no types
 
 
 def radial_log_power(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b rings"]:
@@ -17,8 +20,9 @@ def radial_log_power(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b rings"]:
     """
     h, w = x.shape[2:]
     grey = x.mean(1)
-    power = torch.fft.fft2(grey - grey.mean((1, 2), keepdim=True), norm="ortho").abs().square().flatten(1)
-    rise, run = torch.fft.fftfreq(h, device=x.device), torch.fft.fftfreq(w, device=x.device)
+    power: Tensor = fft.fft2(grey - grey.mean((1, 2), keepdim=True), norm="ortho").abs().square().flatten(1)
+    rise: Tensor = fft.fftfreq(h, device=x.device)
+    run: Tensor = fft.fftfreq(w, device=x.device)
     radius = (rise[:, None].square() + run[None].square()).sqrt().flatten() * min(h, w)
     rings = int(min(h, w) * math.sqrt(0.5)) + 1
     number = radius.round().long().clamp(max=rings - 1)

@@ -219,7 +219,11 @@ def _of_rows(
         filled = list(args)
         for place, row in zip(places, rows, strict=True):
             filled[place] = row[None]
-        _, pull = vjp(lambda p: functional_call(layer, p, tuple(filled)), {n: p.detach() for n, p in own.items()})
+
+        def call(parameters: dict[str, Tensor]) -> Any:
+            return functional_call(layer, parameters, tuple(filled))
+
+        pull: Any = vjp(call, {name: p.detach() for name, p in own.items()})[1]
         return pull(given[None])[0]
 
     return vmap(one)([args[i] for i in places], gradient)

@@ -140,8 +140,9 @@ class PrivateMove:
         for i, (parameter, gradient) in enumerate(zip(seat.parameters, total, strict=True)):
             noise = private.draw("noise", step, self.turn.name, i)
             drawn = noise.normal((1, gradient.numel()), dtype=gradient.dtype, device=gradient.device)
-            parameter.grad = (gradient + deviation * drawn.view_as(gradient)) / private.training.batch
-        norm = torch.stack(torch._foreach_norm([p.grad for p in seat.parameters])).norm()
+            gradient.add_(drawn.view_as(gradient), alpha=deviation).div_(private.training.batch)
+            parameter.grad = gradient
+        norm = torch.stack(torch._foreach_norm(total)).norm()
         if self.move.clip is not None:
             self.move.engine.clip(seat.parameters, self.move.clip)
         seat.step()
