@@ -87,6 +87,15 @@ def test_an_audit_shows_no_more_than_epsilon(private_run):
     assert "at delta = 0.0001" in card
 
 
+@pytest.mark.slow
+def test_no_private_run_stands_on_its_own_examples(private_run, tmp_path):
+    again = Training(steps=2, batch=200, private=Privacy(epsilon=3.0))
+    with pytest.raises(ValueError, match="has learned from the same examples"):
+        fit("vae", "digits", training=again, parent=private_run, out=tmp_path / "child")
+    with pytest.raises(ValueError, match="a codec has learned from the examples without noise"):
+        fit("vae", "digits", training=again, codec=private_run.path, out=tmp_path / "codes")
+
+
 def test_a_model_that_knows_its_examples_shows_much():
     """Scores of a kernel about the training data itself refute every small epsilon."""
     train, held = Rng(0)("train").normal((500, 16)), Rng(0)("held").normal((500, 16))

@@ -98,6 +98,8 @@ def fit(
         family, loaded, config=config, training=training, budget=budget, seed=seed, parent=above,
         latent=None if codec is None else codec.space,
     )  # fmt: skip
+    if recipe.training.private is not None:
+        _stands_on_no_example(recipe, above, codec)
     started = start(settle(folder, replace(recipe, adapter=adapter), budget, resume), folder, above)
     recipe, model = started.recipe, started.model
     if not isinstance(model, Learner):
@@ -171,6 +173,18 @@ def _stands_on(
         transfer.same_encoding(above, loaded)
         transfer.same_table(above, loaded)
     return above, codec if codec is None or isinstance(codec, Coded) else coded(codec, loaded)
+
+
+def _stands_on_no_example(recipe: Recipe, above: Run | None, codec: Coded | None) -> None:
+    """Raise ValueError where a private run would stand on weights that have learned from its examples already."""
+    if codec is not None:
+        raise ValueError("a codec has learned from the examples without noise; leave --codec or --epsilon out")
+    fingerprint = recipe.data["fingerprints"]["train"]
+    if above is not None and above.recipe.data.get("fingerprints", {}).get("train") == fingerprint:
+        raise ValueError(
+            f"{above.path} has learned from the same examples, and what both give away adds up; start a private run"
+            " from nothing (leave --from out), or from a run of other data"
+        )
 
 
 def kept_codec(folder: Path) -> Path | None:
