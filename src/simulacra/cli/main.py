@@ -37,7 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "compress": ("files:main_compress", "compress RUN FILE --out C: without loss, as short as the model is good"),
     "decompress": ("files:main_decompress", "decompress RUN C --out FILE: the examples again"),
     "merge": ("exchange:main_merge", "merge RUN --out DIR: adapters added to the weights they stand on"),
-    "export": ("exchange:main_export", "export diffusers RUN --out DIR: a run as another library reads it"),
+    "export": ("exchange:main_export", "export diffusers|onnx RUN --out PATH: a run as another library reads it"),
     "import": ("exchange:main_import", "import DIR --out RUN: a directory of diffusers as a run"),
     "mark": ("marking:main_mark", "mark --new-key KEY; mark PICTURE --key KEY --out FILE.png: a secret mark in pixels"),
     "verify": ("marking:main_verify", "verify FILE|FOLDER --key KEY: whether it carries the mark of a key, with a p"),

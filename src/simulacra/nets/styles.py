@@ -87,7 +87,7 @@ class Start(nn.Module):
         flat = rng.normal((len(self.picture), self.picture[0].numel()))
         self.picture.copy_(flat.reshape(self.picture.shape))
 
-    def forward(self, n: int) -> Float[Tensor, "n c h w"]:
+    def forward(self, n: int | torch.SymInt) -> Float[Tensor, "n c h w"]:
         return self.picture.expand(n, -1, -1, -1)
 
 
@@ -167,7 +167,7 @@ class Skip(Network):
         self.sizes = list(reversed(sizes))
 
     def forward(self, w: Float[Tensor, "b layers width"], noise: Noise) -> Float[Tensor, "b c h w"]:
-        x = self.convolutions[0](self.start(len(w)), w[:, 0], noise, 0)
+        x = self.convolutions[0](self.start(w.shape[0]), w[:, 0], noise, 0)
         shown = self.shows[0](x, w[:, 1])
         for i in range(1, len(self.shows)):
             x = self.convolutions[2 * i - 1](x, w[:, 2 * i - 1], noise, 2 * i - 1)
@@ -220,7 +220,7 @@ class Normed(Network):
         self.layers = len(self.norms)
 
     def forward(self, w: Float[Tensor, "b layers width"], noise: Noise) -> Float[Tensor, "b c h w"]:
-        x = self.start(len(w))
+        x = self.start(w.shape[0])
         for i, (convolve, add, bias, norm) in enumerate(
             zip(self.convolutions, self.noises, self.biases, self.norms, strict=True)
         ):
