@@ -62,6 +62,7 @@ from simulacra.families.hvae import HVAE, HVAEConfig
 from simulacra.families.kernel_density import KernelDensity, KernelDensityConfig
 from simulacra.families.mixed_diffusion import MixedDiffusion, MixedDiffusionConfig
 from simulacra.families.naive_bayes import NaiveBayes, NaiveBayesConfig
+from simulacra.families.pix2pix import Pix2Pix, Pix2PixConfig
 from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
 from simulacra.families.r3gan import R3GAN, R3GANConfig
@@ -281,6 +282,10 @@ def biggan(space: Space, **settings: Any) -> Callable[[], BigGAN]:
     return lambda: BigGAN(BigGANConfig(chunk=3, shared=4, width=8, widest=8, **settings), space, rng=1)
 
 
+def pix2pix(space: Space, **settings: Any) -> Callable[[], Pix2Pix]:
+    return lambda: Pix2Pix(Pix2PixConfig(width=4, levels=3, halvings=2, **settings), space, rng=1)
+
+
 def hvae(space: Space, **settings: Any) -> Callable[[], HVAE]:
     return lambda: HVAE(HVAEConfig(groups=(1, 1), latent=2, width=4, **settings), space, rng=1)
 
@@ -441,6 +446,8 @@ ROWS: dict[str, Callable[[], Any]] = {
     "r3gan, colour": r3gan(COLOUR),
     "biggan, pictures with labels": biggan(PICTURES),
     "biggan, colour": biggan(COLOUR, alike=0.0, rounds=1),
+    "pix2pix, given a picture": pix2pix(ENLARGED),
+    "pix2pix, given a picture, relativistic": pix2pix(ENLARGED, game=Relativistic(), dropout=0.0),
     "flow, plane": flows(PLANE),
     "flow, plane with labels": flows(CHOSEN, nsf_autoregressive),
     "flow, bounded": flows(UNIT),
@@ -545,6 +552,7 @@ CAN: dict[str, set[type[Any]]] = {
     "stylegan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "r3gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "biggan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
+    "pix2pix": {Learner, ConditionalSampler},
     "flow": {Learner, Fitter, Sampler, Likelihood, Decoder, Invertible, Labelled},
     "flow, given another space": {Learner, ConditionalSampler, Likelihood, Decoder, Invertible},
     "glow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},

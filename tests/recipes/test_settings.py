@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from simulacra.recipes.vocabulary import SETTINGS
 from simulacra.training.settings import Training
 
 OF_TOKENS = ("transformer",)  # families of sequences alone
+OF_PAIRS = ("pix2pix",)  # of pictures that are given pictures
 OF_TABLES = ("any_order", "mixed_diffusion", "table_gan")  # and of tables
 
 
@@ -73,6 +75,8 @@ def test_every_recipe_builds_a_model_of_a_small_example_and_survives_json(family
         space = Space(fields={"x": Categorical(k=5, shape=(8,))}, measure="tokens")
     if family in OF_TABLES:
         space = Space(fields={"a": Categorical(k=5), "b": Continuous(low=0, high=1)}, measure="columns")
+    if family in OF_PAIRS:
+        space = replace(space, y=space)
     config, training = FAMILIES[family].recipe(space, 100)
     assert from_json(json.loads(json.dumps(to_json(config))), SETTINGS) == config
     assert training.steps

@@ -64,6 +64,10 @@ class Network(nn.Module, ABC):
     def forward(self, w: Float[Tensor, "b layers width"], noise: Noise) -> Float[Tensor, "b c h w"]:
         """The pictures."""
 
+    @abstractmethod
+    def heard_by(self) -> list[Tensor]:
+        """For every style the weights that hear it, (rows, width) each: what is heard of w is their product with it."""
+
 
 @runtime_checkable
 class Synthesis(Protocol):
@@ -176,6 +180,13 @@ class Skip(Network):
             shown = doubled(shown)[:, :, :height, :width] + self.shows[i](x, w[:, 2 * i + 1])
         return shown
 
+    def heard_by(self) -> list[Tensor]:
+        """Each layer's weights, and those of the picture that shares its style."""
+        found = [[layer.affine.weight] for layer in self.convolutions] + [[]]
+        for i, show in enumerate(self.shows):
+            found[2 * i + 1].append(show.affine.weight)
+        return [torch.cat(rows) for rows in found]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive:
@@ -229,3 +240,7 @@ class Normed(Network):
                 x = doubled(x)[:, :, :height, :width]
             x = norm(leaky(bias(add(convolve(x), noise(i, x)))), w[:, i])
         return self.show(x)
+
+    def heard_by(self) -> list[Tensor]:
+        """Each layer's weights."""
+        return [norm.affine.weight for norm in self.norms]

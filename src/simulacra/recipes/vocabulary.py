@@ -23,6 +23,7 @@ from simulacra.families import (
     kernel_density,
     mixed_diffusion,
     naive_bayes,
+    pix2pix,
     pixelcnn,
     r3gan,
     smote,
@@ -93,7 +94,7 @@ SETTINGS = table((
     # families
     any_order, bayesian_network, biggan, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow,
     flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae, kernel_density, mixed_diffusion, naive_bayes,
-    pixelcnn, r3gan, smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
+    pix2pix, pixelcnn, r3gan, smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
     adversarial, asked, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder,
     latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
