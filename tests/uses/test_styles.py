@@ -129,7 +129,7 @@ def test_truncation_of_1_is_the_style_and_of_0_the_mean_of_its_class(synthesis: 
 @pytest.mark.parametrize("synthesis", [Demodulated(), Adaptive()])
 @torch.no_grad()
 def test_a_network_hears_its_styles_by_the_weights_it_names(synthesis: object):
-    """Every layer's part of w that one set of weights alone hears moves the picture where, and only where, it is named."""
+    """Where only one set of weights hears an entry of w, it moves the picture in the one layer that is named."""
     model = network(synthesis)
     weights = [m.affine.weight for m in model.generator.synthesis.modules() if hasattr(m, "affine")]
     w, layers = drawn_styles(model, 1, rng=1), model.generator.synthesis.layers

@@ -15,8 +15,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "evaluate RUN|FOLDER|ARRAY|MODULE:FUNCTION --real DATA: figures with intervals"),
     "compare": ("compare", "compare RUN...: one page, one table"),
     "reconstruct": ("pictures:main_reconstruct", "reconstruct RUN INPUT --out FILE: through the latent space and back"),
-    "interpolate": ("pictures:main_interpolate", "interpolate RUN --out FILE: walks between examples"),
+    "interpolate": ("pictures:main_interpolate", "interpolate RUN --out FILE.png|.gif|.mp4: walks between examples"),
     "traverse": ("pictures:main_traverse", "traverse RUN --out FILE.png|.html: what each latent dimension does"),
+    "styles": (
+        "styles:main_styles",
+        "styles RUN --show mixing|truncation --out FILE: what a style-based generator's layers hold",
+    ),
+    "project": ("styles:main_project", "project RUN INPUT --out FILE: the style that shows a picture best"),
     "denoise": ("pictures:main_denoise", "denoise RUN INPUT --sigma S --out FILE: remove noise of known strength"),
     "translate": (
         "translating:main_translate",

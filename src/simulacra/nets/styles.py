@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -182,8 +182,10 @@ class Skip(Network):
 
     def heard_by(self) -> list[Tensor]:
         """Each layer's weights, and those of the picture that shares its style."""
-        found = [[layer.affine.weight] for layer in self.convolutions] + [[]]
-        for i, show in enumerate(self.shows):
+        layers: Any = self.convolutions
+        shows: Any = self.shows
+        found: list[list[Tensor]] = [*([layer.affine.weight] for layer in layers), []]
+        for i, show in enumerate(shows):
             found[2 * i + 1].append(show.affine.weight)
         return [torch.cat(rows) for rows in found]
 
@@ -243,4 +245,5 @@ class Normed(Network):
 
     def heard_by(self) -> list[Tensor]:
         """Each layer's weights."""
-        return [norm.affine.weight for norm in self.norms]
+        norms: Any = self.norms
+        return [norm.affine.weight for norm in norms]

@@ -33,7 +33,7 @@ class Styled(Protocol):
         ...
 
     def show(self, w: Tensor, *, noise: Any = ...) -> Values:
-        """Styles -> examples (b, *event), differentiably; noise (layer, x) -> what is added there: fixed unless told."""
+        """Styles -> examples (b, *event), differentiably; noise (layer, x) -> what is added there, else fixed."""
         ...
 
     def mean_styles(self) -> Tensor:
