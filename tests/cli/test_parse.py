@@ -155,6 +155,7 @@ def test_families_can_what_their_models_can():
     alone = {
         "transformer": tokens,
         "pix2pix": given,
+        "cyclegan": replace(pictures, y=Classes(names=("a", "b"))),
         **dict.fromkeys(("any_order", "mixed_diffusion", "table_gan"), table),
     }
     for row in catalogue():

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from simulacra.core.optimisers import AdamW, Warmup
-from simulacra.core.space import Categorical, Continuous, Space
+from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.recipes.families import FAMILIES
 from simulacra.recipes.published import PUBLISHED
 from simulacra.recipes.settings import from_json, to_json
@@ -77,6 +77,8 @@ def test_every_recipe_builds_a_model_of_a_small_example_and_survives_json(family
         space = Space(fields={"a": Categorical(k=5), "b": Continuous(low=0, high=1)}, measure="columns")
     if family in OF_PAIRS:
         space = replace(space, y=space)
+    if family == "cyclegan":
+        space = replace(space, y=Classes(names=("a", "b")))
     config, training = FAMILIES[family].recipe(space, 100)
     assert from_json(json.loads(json.dumps(to_json(config))), SETTINGS) == config
     assert training.steps

@@ -241,6 +241,15 @@ class Denoiser(Protocol):
 
 
 @runtime_checkable
+class Translator(Protocol):
+    """Turns an example of any class into one of another, keeping what the classes have in common."""
+
+    def translate(self, x: Values, *, y: Tensor) -> Values:
+        """Each example as one of the class y, int64 (b,)."""
+        ...
+
+
+@runtime_checkable
 class Critic(Protocol):
     """Scores how real an example looks; higher is more real, the scale is its own."""
 
@@ -258,7 +267,7 @@ class Labelled(Protocol):
 
 CAPABILITIES: tuple[type[Any], ...] = (
     Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Invertible, Codec, LatentVariable,
-    Factorised, Completer, Stepwise, Prompted, Denoiser, Critic, Labelled,
+    Factorised, Completer, Stepwise, Prompted, Denoiser, Translator, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")
