@@ -20,6 +20,7 @@ from toys import (
     InTurn,
     LinearCodec,
     Mixture,
+    Negatives,
     ScoredStretch,
     Stretch,
     SureColumns,
@@ -148,6 +149,16 @@ class MovesTheGlobalGenerator(LinearCodec):
     def decode(self, z, *, y=None):
         torch.rand(1)
         return super().decode(z)
+
+
+class TranslatesIntoMore(Negatives):
+    def translate(self, x, *, y):
+        return super().translate(x, y=y).repeat(1, 2)
+
+
+class TranslatesTogether(Negatives):
+    def translate(self, x, *, y):
+        return super().translate(x, y=y) + x.mean(0)
 
 
 class CentresItsConditions(Captions):
@@ -636,6 +647,8 @@ BROKEN = [
     ("unknown unseen", Peeks),
     ("completed alone", CompletesTogether),
     ("denoised alone", DenoisesByTheLoudest),
+    ("translated", TranslatesIntoMore),
+    ("translated alone", TranslatesTogether),
     ("criticised", ScoresInAColumn),
     ("criticised alone", ScoresAgainstEachOther),
     ("players apart", with_players(lambda m, p: {**p, "generator": Player(module=m, optimiser=AdamW())})),

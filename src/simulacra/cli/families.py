@@ -24,6 +24,7 @@ CAN = {
     "continue_from": "continue",
     "complete": "complete",
     "denoise": "denoise",
+    "translate": "translate",
     "criticise": "criticise",
     "label_log_prob": "labels",
 }

@@ -19,8 +19,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "evaluate RUN|FOLDER|ARRAY|MODULE:FUNCTION --real DATA: figures with intervals"),
     "compare": ("compare", "compare RUN...: one page, one table"),
     "reconstruct": ("pictures:main_reconstruct", "reconstruct RUN INPUT --out FILE: through the latent space and back"),
-    "interpolate": ("pictures:main_interpolate", "interpolate RUN --out FILE: walks between examples"),
+    "interpolate": ("pictures:main_interpolate", "interpolate RUN --out FILE.png|.gif|.mp4: walks between examples"),
     "traverse": ("pictures:main_traverse", "traverse RUN --out FILE.png|.html: what each latent dimension does"),
+    "styles": (
+        "styles:main_styles",
+        "styles RUN --show mixing|truncation --out FILE: what a style-based generator's layers hold",
+    ),
+    "project": ("styles:main_project", "project RUN INPUT --out FILE: the style that shows a picture best"),
     "denoise": ("pictures:main_denoise", "denoise RUN INPUT --sigma S --out FILE: remove noise of known strength"),
     "translate": (
         "translating:main_translate",
@@ -41,7 +46,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "compress": ("files:main_compress", "compress RUN FILE --out C: without loss, as short as the model is good"),
     "decompress": ("files:main_decompress", "decompress RUN C --out FILE: the examples again"),
     "merge": ("exchange:main_merge", "merge RUN --out DIR: adapters added to the weights they stand on"),
-    "export": ("exchange:main_export", "export diffusers RUN --out DIR: a run as another library reads it"),
+    "export": ("exchange:main_export", "export diffusers|onnx RUN --out PATH: a run as another library reads it"),
     "import": ("exchange:main_import", "import DIR --out RUN: a directory of diffusers as a run"),
     "mark": ("marking:main_mark", "mark --new-key KEY; mark PICTURE --key KEY --out FILE.png: a secret mark in pixels"),
     "verify": ("marking:main_verify", "verify FILE|FOLDER --key KEY: whether it carries the mark of a key, with a p"),

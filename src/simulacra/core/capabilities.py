@@ -250,6 +250,15 @@ class Denoiser(Protocol):
 
 
 @runtime_checkable
+class Translator(Protocol):
+    """Turns an example of any class into one of another, keeping what the classes have in common."""
+
+    def translate(self, x: Values, *, y: Tensor) -> Values:
+        """Each example as one of the class y, int64 (b,)."""
+        ...
+
+
+@runtime_checkable
 class Critic(Protocol):
     """Scores how real an example looks; higher is more real, the scale is its own."""
 
@@ -267,7 +276,7 @@ class Labelled(Protocol):
 
 CAPABILITIES: tuple[type[Any], ...] = (
     Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, LogProb, Decoder, Invertible, Codec,
-    LatentVariable, Factorised, Completer, Stepwise, Prompted, Denoiser, Critic, Labelled,
+    LatentVariable, Factorised, Completer, Stepwise, Prompted, Denoiser, Translator, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

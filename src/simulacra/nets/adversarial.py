@@ -247,7 +247,7 @@ class Duel(nn.Module):
         """Examples as the critic learns from them: augmented where there is an augmentation."""
         return u if self.augmenter is None else self.augmenter(u, rng)
 
-    def known(self, y: Values | None, n: int) -> Tensor | None:
+    def known(self, y: Values | None, n: int | torch.SymInt) -> Tensor | None:
         """Labels int64 (n,) as probabilities (n, classes); their marginal for None; None where there are none."""
         if not self.classes:
             if y is not None:
@@ -257,7 +257,9 @@ class Duel(nn.Module):
             return self.label_log_marginal.exp().expand(n, -1)
         if not isinstance(y, Tensor) or y.shape != (n,):
             raise ValueError(f"y must be one label an example, ({n},); got {getattr(y, 'shape', type(y))}")
-        if y.device.type == "cpu" and n and not (int(y.min()) >= 0 and int(y.max()) < self.classes):
+        # an exported graph is for any labels: none can be looked at while it is made
+        seen = y.device.type == "cpu" and not torch.compiler.is_exporting() and n
+        if seen and not (int(y.min()) >= 0 and int(y.max()) < self.classes):
             raise ValueError(f"labels lie in 0 .. {self.classes - 1}; got {int(y.min())} .. {int(y.max())}")
         return nn.functional.one_hot(y, self.classes).to(self.label_log_marginal.dtype)
 
@@ -329,7 +331,7 @@ class Duel(nn.Module):
     def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
         """z (b, latent) -> examples in their own units, differentiably; y None: the labels' average."""
         with evaluating(self.generator):
-            return self.continuum.outward(self.continuum.within(self.generator(z, self.known(y, len(z)))))
+            return self.continuum.outward(self.continuum.within(self.generator(z, self.known(y, z.shape[0]))))
 
     def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
         """Scores (b,), higher is more real; y None: judged against the labels' average; a pack's beside real ones."""
