@@ -39,7 +39,6 @@ from simulacra.training.looks import EARLY, Suspicion, distances, vectors
 NUMBERS = 1 << 24  # numbers of examples held at a time: 64 MB; large pictures are judged by fewer examples
 MOST, EACH = 24, 20  # cells at most, and examples there are to be for each
 SAME = 0.02  # of the data's median distance to the nearest other: examples so near are the same one
-PAIRS = 10  # pairs below which a coincidence may be chance
 GROWTH = 1.05  # variety that grew so much since the best look before is growing
 TYPICAL = 0.85  # of the data's distance from the cells' centres: below it samples are smoother than data
 ROWS = 2_048  # examples that the cells are made of, at most
