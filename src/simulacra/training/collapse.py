@@ -42,6 +42,7 @@ SAME = 0.02  # of the data's median distance to the nearest other: examples so n
 PAIRS = 10  # pairs below which a coincidence may be chance
 GROWTH = 1.05  # variety that grew so much since the best look before is growing
 TYPICAL = 0.85  # of the data's distance from the cells' centres: below it samples are smoother than data
+BETWEEN = 0.3  # of the data in kinds that samples share: how much lies in neighbourhoods of samples, at least
 ROWS = 2_048  # examples that the cells are made of, at most
 
 
@@ -75,8 +76,11 @@ class Variety:
 
     @property
     def convincing(self) -> bool:
-        """Whether samples lie among the data, at least half as often as other data does, and are no more typical."""
-        return self.precision >= 0.5 * self.usual and TYPICAL <= self.dispersion <= 1 / TYPICAL
+        """Whether samples are like data where they are: among it at least half as often as other data is, no more typical,
+        and such that data is found between them, in the kinds that they share. A blurred generator's are not.
+        """
+        near = self.precision >= 0.5 * self.usual and TYPICAL <= self.dispersion <= 1 / TYPICAL
+        return near and self.recall >= BETWEEN * (1 - self.shift)
 
 
 @dataclass(frozen=True, kw_only=True)
