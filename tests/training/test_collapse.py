@@ -53,7 +53,7 @@ class Halt:
 
 
 def said(make, *, data=RING, until=201, training=LONG, watch=None):
-    watch = watch or ModeCollapse(every=100)
+    watch = watch or ModeCollapse(every=100, n=256)
     trained = train(Planted(make), data, training, hooks=[watch, Halt(until)], device="cpu")
     return [v for v in trained.verdicts if v.name == "mode collapse" and v.level == "attention"]
 

@@ -76,8 +76,8 @@ class Variety:
 
     @property
     def convincing(self) -> bool:
-        """Whether samples are like data where they are: among it at least half as often as other data is, no more typical,
-        and such that data is found between them, in the kinds that they share. A blurred generator's are not.
+        """Whether samples are like data where they are: among it at least half as often as other data is, no more
+        typical, and such that data is found between them, in the kinds that they share. A young generator's are not.
         """
         near = self.precision >= 0.5 * self.usual and TYPICAL <= self.dispersion <= 1 / TYPICAL
         return near and self.recall >= BETWEEN * (1 - self.shift)
