@@ -26,6 +26,7 @@ from simulacra.core.capabilities import (
     LatentVariable,
     Learner,
     Likelihood,
+    LogProb,
     Sampler,
     Stepwise,
     capabilities,
@@ -33,6 +34,7 @@ from simulacra.core.capabilities import (
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.any_order import AnyOrder, AnyOrderConfig
+from simulacra.families.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from simulacra.families.bayesian_network import BayesianNetwork, BayesianNetworkConfig
 from simulacra.families.biggan import BigGAN, BigGANConfig
 from simulacra.families.consistency import Consistency, ConsistencyConfig, FromTeacher
@@ -99,8 +101,10 @@ from simulacra.nets.decoder import recomputed
 from simulacra.nets.density_heads import Flexible
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.fourier import Fourier
+from simulacra.nets.heads import gaussian
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.missingness import SelfMasking
+from simulacra.nets.picture_coder import PictureCoder
 from simulacra.nets.remedies import Deviated, Pack, Remedies, TopK, Unrolled
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
@@ -286,6 +290,11 @@ def hvae(space: Space, **settings: Any) -> Callable[[], HVAE]:
     return lambda: HVAE(HVAEConfig(groups=(1, 1), latent=2, width=4, **settings), space, rng=1)
 
 
+def autoencoder_kl(space: Space, **settings: Any) -> Callable[[], AutoencoderKL]:
+    network = PictureCoder(widths=(4, 8), channels=2, groups=2)
+    return lambda: AutoencoderKL(AutoencoderKLConfig(network=network, **settings), space, rng=1)
+
+
 def vqvae(space: Space, **settings: Any) -> Callable[[], VQVAE]:
     config = VQVAEConfig(
         **{"codebook": VQ(k=8, channels=3), **settings},
@@ -378,6 +387,9 @@ ROWS: dict[str, Callable[[], Any]] = {
     "hvae, colour": hvae(COLOUR),
     "hvae, bits": hvae(BITS, objective=FreeBits(nats=0.01)),
     "hvae, table with labels": hvae(TABLE),
+    "autoencoder_kl, pictures with labels": autoencoder_kl(PICTURES),
+    "autoencoder_kl, colour": autoencoder_kl(COLOUR, likelihood=gaussian),
+    "autoencoder_kl, bits": autoencoder_kl(BITS, beta=1.0),
     "vqvae, pictures with labels": vqvae(PICTURES),
     "vqvae, colour": vqvae(COLOUR, codebook=FSQ(levels=(4, 3))),
     "vqvae, bits": vqvae(BITS),
@@ -533,6 +545,7 @@ CAN: dict[str, set[type[Any]]] = {
         Labelled,
     },
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
+    "autoencoder_kl": {Learner, Likelihood, Decoder, Codec, LatentVariable, Factorised},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "mixed_diffusion": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
     "table_gan": {Learner, Fitter, Sampler, Labelled},
@@ -559,9 +572,9 @@ CAN: dict[str, set[type[Any]]] = {
     "glow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
     "tarflow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
     "pixelcnn": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled, Stepwise},
-    "transformer": {Learner, Fitter, Sampler, Likelihood, Labelled},
-    "transformer, codes": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
-    "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
+    "transformer": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled},
+    "transformer, codes": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
+    "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
     "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "copula": {Fitter, Sampler, Likelihood, Completer, Labelled},

@@ -12,6 +12,7 @@ import tyro
 from simulacra.cli.parse import parse, positionals
 from simulacra.cli.words import Loading, say
 from simulacra.core import across
+from simulacra.core.capabilities import ConditionalSampler, Sampler
 from simulacra.core.space import Space
 from simulacra.modalities.captions import is_captions
 from simulacra.modalities.sources import open_data
@@ -124,7 +125,14 @@ def main(arguments: Sequence[str]) -> None:
         return
     if not options.no_report:
         say(f"wrote {write_report(run, say=say)}")
-    say(f"draw from it with: {_drawing(run)}")
+    say(_then(run, source[0]))
+
+
+def _then(run: Run, data: Any) -> str:
+    """What a run is for: the line that draws from it, or that learns from its codes."""
+    if isinstance(run.model, (Sampler, ConditionalSampler)):
+        return f"draw from it with: {_drawing(run)}"
+    return f"learn its codes with: simulacra fit diffusion {data} --codec {run.path}"
 
 
 def _drawing(run: Run) -> str:

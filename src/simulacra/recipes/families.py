@@ -9,6 +9,7 @@ from typing import Any
 from simulacra.core.space import Space
 from simulacra.families import (
     any_order,
+    autoencoder_kl,
     bayesian_network,
     biggan,
     consistency,
@@ -64,6 +65,11 @@ FAMILIES: dict[str, Family] = {
     ),
     "hvae": Family(config=hvae.HVAEConfig, build=hvae.HVAE, recipe=known_good.hvae_recipe),
     "vqvae": Family(config=vqvae.VQVAEConfig, build=vqvae.VQVAE, recipe=known_good.vqvae_recipe),
+    "autoencoder_kl": Family(
+        config=autoencoder_kl.AutoencoderKLConfig,
+        build=autoencoder_kl.AutoencoderKL,
+        recipe=known_good.autoencoder_kl_recipe,
+    ),
     "any_order": Family(config=any_order.AnyOrderConfig, build=any_order.AnyOrder, recipe=known_good.any_order_recipe),
     "mixed_diffusion": Family(
         config=mixed_diffusion.MixedDiffusionConfig,

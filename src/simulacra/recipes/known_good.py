@@ -9,6 +9,7 @@ from simulacra.core import optimisers
 from simulacra.core.space import Classes, Space
 from simulacra.families import (
     any_order,
+    autoencoder_kl,
     bayesian_network,
     biggan,
     consistency,
@@ -50,6 +51,7 @@ from simulacra.nets import (
     codebooks,
     codegrids,
     denoisers,
+    picture_coder,
     tokens,
 )
 from simulacra.training.settings import Training
@@ -74,6 +76,15 @@ def hvae_recipe(space: Space, examples: int) -> tuple[hvae.HVAEConfig, Training]
     if small(space):
         config = replace(config, groups=(1, 1, 1), latent=4, width=24)
     return config, Training(steps=steps, batch=128)
+
+
+def autoencoder_kl_recipe(space: Space, examples: int) -> tuple[autoencoder_kl.AutoencoderKLConfig, Training]:
+    """Codes of four channels, of 4 to 8 places a side."""
+    steps = passes(examples, 64, epochs=30, low=1_000, high=20_000)
+    longest = max(space.only.shape[1:]) if space.layout == "grid" else 1
+    halvings = max(1, math.ceil(math.log2(longest / 8)))
+    network = picture_coder.PictureCoder(widths=(32, *[64] * halvings))
+    return autoencoder_kl.AutoencoderKLConfig(network=network), Training(steps=steps, batch=64)
 
 
 def vqvae_recipe(space: Space, examples: int) -> tuple[vqvae.VQVAEConfig, Training]:
