@@ -48,8 +48,16 @@ HEALTHY: tuple[tuple[str, str, int, int], ...] = (
 )
 
 
-def run() -> list[Any]:
-    """The rows: planted collapses noticed, and healthy runs accused."""
+PARTS = ("planted", "healthy")
+
+
+def run(parts: Sequence[str] = PARTS) -> list[Any]:
+    """The rows of the parts asked for: planted collapses noticed, healthy runs accused."""
+    return [row for part in parts for row in {"planted": noticed, "healthy": accused}[part]()]
+
+
+def noticed() -> list[Any]:
+    """How many planted collapses of each kind were noticed in time."""
     from bench.harness import Row, kept
 
     rows: list[Any] = []
@@ -71,26 +79,32 @@ def run() -> list[Any]:
                 rounds=found,
             )
         )
+    return rows
+
+
+def accused() -> list[Any]:
+    """How many healthy runs were accused."""
+    from bench.harness import Row, kept
+
     found = []
     for family, data, steps, seeds in HEALTHY:
         for seed in range(seeds):
             asked = {"family": family, "data": data, "steps": steps, "seed": seed}
             seen = kept("collapse", f"{family} {data} {seed}", lambda asked=asked: healthy(**asked))
             found.append({**asked, **seen})
-    accused = [f"{f['family']} on {f['data']}: {f['said']}" for f in found if f["said"]]
+    said = [f"{f['family']} on {f['data']}: {f['said']}" for f in found if f["said"]]
     families, data = {f["family"] for f in found}, {f["data"] for f in found}
-    rows.append(
+    return [
         Row(
             what=f"healthy runs accused of collapse: {len(families)} families, {len(data)} data sets",
             unit=f"of {len(found)}",
-            ours=len(accused),
+            ours=len(said),
             target="0",
-            met=not accused,
-            note="; ".join(accused) or f"{', '.join(sorted(families))} on {', '.join(sorted(data))}",
+            met=not said,
+            note="; ".join(said) or f"{', '.join(sorted(families))} on {', '.join(sorted(data))}",
             rounds=found,
         )
-    )
-    return rows
+    ]
 
 
 # -- planted ----------------------------------------------------------------------------------------------------------
@@ -239,11 +253,17 @@ def open_healthy(family: str, data: str) -> Any:
 
 
 def main(asked: Sequence[str]) -> None:
-    """Run one healthy setting, whose state is kept: ``python -m bench.collapse FAMILY DATA STEPS SEED``."""
-    from bench.harness import kept
+    """``python -m bench.collapse planted | healthy | FAMILY DATA STEPS SEED``: a part, or one healthy run, kept."""
+    from bench.harness import kept, save, show
 
-    family, data, steps, seed = asked
-    kept("collapse", f"{family} {data} {seed}", lambda: healthy(family, data, int(steps), int(seed)))
+    if len(asked) == 4:
+        family, data, steps, seed = asked
+        kept("collapse", f"{family} {data} {seed}", lambda: healthy(family, data, int(steps), int(seed)))
+        return
+    for part in asked or PARTS:
+        rows = run((part,))
+        show(f"collapse {part}", rows)
+        print(save(f"collapse-{part}", rows))
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ class Limits:
 
     diversity, repetition, within  smallest ratios.
     shift       largest total variation between the cells' shares for samples that convince, and for others.
+    recall      from which on samples that do not convince, noisy ones say, are not accused of lacking kinds.
     support     smallest share of the number of examples learnt from that samples may seem to be drawn from.
     """
 
@@ -96,6 +97,7 @@ class Limits:
     repetition: float = 0.1
     within: float = 0.25
     shift: tuple[float, float] = (0.25, 0.6)
+    recall: float = 0.5
     support: float = 0.1
 
 
@@ -254,7 +256,7 @@ class ModeCollapse:
         elif v.support < limits.support * self.reference_examples:
             what = f"samples repeat themselves as if there were but {v.support:.0f} of them"
             cure = "show the critic its batch (Pack(2) or a minibatch deviation), or widen the generator"
-        elif v.shift > limits.shift[not v.convincing]:
+        elif v.shift > limits.shift[not v.convincing] and (v.convincing or v.recall < limits.recall):
             kinds = f"hardly any of class {', '.join(map(self._class, v.lost))}; " if v.lost else ""
             what = f"{_percent(v.shift)} of the samples would have to be of other kinds ({kinds}{_told(v)})"
             cure = "pair examples (Relativistic with R1 and R2), pack them (Pack(2)), or go back to healthier weights"
