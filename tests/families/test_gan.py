@@ -405,3 +405,18 @@ def test_each_player_has_its_own_optimiser():
     players = GAN(replace(SMALL, generator_optimiser=slow, critic_optimiser=fast), plane()).players()
     assert players["generator"].optimiser == slow
     assert players["critic"].optimiser == fast
+
+
+def test_noise_of_the_generators_own_lies_about_what_a_code_decodes_to():
+    """Samples of one code differ by N(0, s^2) in units of the spread; the code itself decodes to their mean."""
+    space = Space(fields={"point": Continuous(low=-math.inf, high=math.inf, shape=(2,), scale=3.0)}, measure="plane")
+    n, start = 4_000, 0.2
+    model = GAN(GANConfig(noise=start), space)
+    z = Rng(0)("z").normal((1, model.config.latent)).expand(n, -1)
+    drawn = model.duel.continuum.outward(model.duel.generator(z, None, Rng(1)))
+    off = drawn - model.decode(z[:1])
+    # the error of a standard deviation is s / sqrt(2 n), of a mean s / sqrt(n)
+    assert torch.allclose(off.std(0), torch.full((2,), 3 * start), atol=4 * 3 * start / math.sqrt(2 * n))
+    assert torch.allclose(off.mean(0), torch.zeros(2), atol=4 * 3 * start / math.sqrt(n))
+    with pytest.raises(ValueError, match="noise must begin above 0"):
+        GANConfig(noise=0.0)

@@ -52,7 +52,7 @@ def partition(x: Float[Tensor, "n d"], k: int, rng: Rng, *, rounds: int = 20) ->
     """
     if not 1 <= k <= len(x):
         raise ValueError(f"a partition of {len(x)} rows has 1 to {len(x)} cells; got {k}")
-    chance: list[float] = rng("seeds").uniform((k,), dtype=torch.float64).tolist()
+    chance = [float(c) for c in rng("seeds").uniform((k,), dtype=torch.float64)]
     chosen = [min(int(chance[0] * len(x)), len(x) - 1)]
     away = (x - x[chosen[0]]).square().sum(1).double()
     for share in chance[1:]:

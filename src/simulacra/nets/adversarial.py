@@ -280,12 +280,10 @@ class Duel(nn.Module):
         A critic of packs is given the examples beside which it is to judge a single one.
         """
         if self.remedies.pack is not None:
-            beside = data.batch(torch.arange(self.remedies.pack.size - 1) % len(data), Rng(0, ("company",)))
-            self.company.copy_(self.continuum.inward(beside.x))
-            if self.classes:
-                known = self.known(beside.y, len(self.company))
-                assert known is not None
-                self.company_labels.copy_(known)
+            others = data.batch(torch.arange(self.remedies.pack.size - 1) % len(data), Rng(0, ("company",)))
+            self.company.copy_(self.continuum.inward(others.x))
+            if (labels := self.known(others.y, len(self.company))) is not None:
+                self.company_labels.copy_(labels)
         if not self.classes:
             return
         counts = torch.ones(self.classes, dtype=torch.float64)

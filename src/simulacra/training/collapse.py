@@ -41,6 +41,7 @@ MOST, EACH = 24, 20  # cells at most, and examples there are to be for each
 SAME = 0.02  # of the data's median distance to the nearest other: examples so near are the same one
 GROWTH = 1.05  # variety that grew so much since the best look before is growing
 TYPICAL = 0.85  # of the data's distance from the cells' centres: below it samples are smoother than data
+BETWEEN = 0.3  # of the data in kinds that samples share: how much lies in neighbourhoods of samples, at least
 ROWS = 2_048  # examples that the cells are made of, at most
 
 
@@ -74,8 +75,11 @@ class Variety:
 
     @property
     def convincing(self) -> bool:
-        """Whether samples lie among the data, at least half as often as other data does, and are no more typical."""
-        return self.precision >= 0.5 * self.usual and TYPICAL <= self.dispersion <= 1 / TYPICAL
+        """Whether samples are like data where they are: among it at least half as often as other data is, no more
+        typical, and such that data is found between them, in the kinds that they share. A young generator's are not.
+        """
+        near = self.precision >= 0.5 * self.usual and TYPICAL <= self.dispersion <= 1 / TYPICAL
+        return near and self.recall >= BETWEEN * (1 - self.shift)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,7 @@ class Limits:
 
     diversity, repetition, within  smallest ratios.
     shift       largest total variation between the cells' shares for samples that convince, and for others.
+    recall      from which on samples that do not convince, noisy ones say, are not accused of lacking kinds.
     support     smallest share of the number of examples learnt from that samples may seem to be drawn from.
     """
 
@@ -91,6 +96,7 @@ class Limits:
     repetition: float = 0.1
     within: float = 0.25
     shift: tuple[float, float] = (0.25, 0.6)
+    recall: float = 0.5
     support: float = 0.1
 
 
@@ -249,7 +255,7 @@ class ModeCollapse:
         elif v.support < limits.support * self.reference_examples:
             what = f"samples repeat themselves as if there were but {v.support:.0f} of them"
             cure = "show the critic its batch (Pack(2) or a minibatch deviation), or widen the generator"
-        elif v.shift > limits.shift[not v.convincing]:
+        elif v.shift > limits.shift[not v.convincing] and (v.convincing or v.recall < limits.recall):
             kinds = f"hardly any of class {', '.join(map(self._class, v.lost))}; " if v.lost else ""
             what = f"{_percent(v.shift)} of the samples would have to be of other kinds ({kinds}{_told(v)})"
             cure = "pair examples (Relativistic with R1 and R2), pack them (Pack(2)), or go back to healthier weights"
