@@ -93,7 +93,11 @@ def main(arguments: Sequence[str]) -> None:
     if first.options.resume and (own := kept_codec(first.options.out or home(family, loaded))) is not None:
         codec = own
     codes = None if codec is None else coded(codec, loaded)
-    config, training = entry.recipe(loaded.train.space if codes is None else codes.space, len(loaded.train))
+    space = loaded.train.space if codes is None else codes.space
+    if not first.options.resume and (other := _meant(family, first.settings, space, parent)) != family:
+        say(f"{family} of such data is {other}; give {family} a setting of its own to keep it")
+        family, entry = other, FAMILIES[other]
+    config, training = entry.recipe(space, len(loaded.train))
     if parent is not None and parent.recipe.family == family:
         config = parent.recipe.config
     given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
@@ -141,6 +145,12 @@ def _then(run: Run, data: Any) -> str:
     if isinstance(run.model, (Sampler, ConditionalSampler)):
         return f"draw from it with: {_drawing(run)}"
     return f"learn its codes with: simulacra fit diffusion {data} --codec {run.path}"
+
+
+def _meant(family: str, settings: Any, space: Space, parent: Run | None) -> str:
+    """The family that a bare name stands for with such data; itself where settings or a parent of its own are given."""
+    own = settings != FAMILIES[family].config() or (parent is not None and parent.recipe.family == family)
+    return family if own else FAMILIES[family].rather(space) or family
 
 
 def _private(options: Options) -> Privacy | None:
