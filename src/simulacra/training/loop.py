@@ -78,7 +78,8 @@ def train(
     resume      go on from the newest checkpoint in ``folder``; without one, begin.
     device      None takes the accelerator where there is one.
     distribute  with several processes (``torchrun``): ``engine.replicate`` or ``engine.shard``.
-    begin       what is done with model and data before the first step, and not again where a run is resumed.
+    begin       what is done with model and data before the first step, and not again where a run is resumed; left out
+                of a private run, as it sees every example without noise.
 
     Raises ValueError for a model that cannot be trained, a folder that is in use, holds a run already, cannot be
     written to or holds another model's run; the last good checkpoint survives.
