@@ -20,6 +20,7 @@ GROUPS = {
     "disentanglement": "beta-VAE, beta-TCVAE and FactorVAE on sprites, five seeds; hours, and it goes on where it was",
     "gan": "training a DCGAN, and the modes a GAN covers",
     "collapse": "mode collapse planted and noticed, healthy runs left in peace; minutes, goes on where it was",
+    "small_data": "500 emoji: StyleGAN2 from scratch, with ADA, DiffAugment, from another run; goes on where it was",
     "diffusion": "diffusion: training against diffusers and denoising-diffusion-pytorch, orders of the solvers",
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
     "sequences": "a small transformer against nanoGPT's recipe, and what generating costs",
