@@ -105,6 +105,7 @@ from simulacra.nets.heads import gaussian
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.missingness import SelfMasking
 from simulacra.nets.picture_coder import PictureCoder
+from simulacra.nets.remedies import Deviated, Pack, Remedies, TopK, Unrolled
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
 from simulacra.nets.styles import Adaptive
@@ -412,6 +413,12 @@ ROWS: dict[str, Callable[[], Any]] = {
     "gan, steep": gan(PLANE, activation=steep_tanh),
     "gan, waves with labels": gan(PICTURES, features=Fourier(count=4)),
     "gan, lazy": gan(PLANE, game=NonSaturating(), regularisers=LAZY),
+    "gan, packed": gan(PICTURES, remedies=Remedies(pack=Pack(size=2))),
+    "gan, looking ahead": gan(PLANE, remedies=Remedies(unroll=Unrolled(steps=2))),
+    "gan, told of its batch, the best of it": gan(
+        PLANE, game=NonSaturating(), regularisers=(), remedies=Remedies(deviation=Deviated(), top=TopK())
+    ),
+    "gan, noise of its own": gan(PLANE, noise=0.1),
     "diffusion, plane": diffusion(PLANE),
     "diffusion, pictures with labels": diffusion(PICTURES),
     "diffusion, bits": diffusion(BITS),
@@ -446,11 +453,13 @@ ROWS: dict[str, Callable[[], Any]] = {
     "flow_matching, given words": flow_matching(WRITTEN, text=READER),
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
+    "dcgan, packed": dcgan(PICTURES, remedies=Remedies(pack=Pack(size=2), deviation=Deviated())),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
     "stylegan, pictures with labels": stylegan(PICTURES),
     "stylegan, adaptive norms, colour": stylegan(COLOUR, synthesis=Adaptive(), path_length=None, mixing=0.0),
     "r3gan, pictures with labels": r3gan(PICTURES),
     "r3gan, colour": r3gan(COLOUR),
+    "r3gan, packed": r3gan(PICTURES, remedies=Remedies(pack=Pack(size=2))),
     "biggan, pictures with labels": biggan(PICTURES),
     "biggan, colour": biggan(COLOUR, alike=0.0, rounds=1),
     "flow, plane": flows(PLANE),

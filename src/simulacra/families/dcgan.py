@@ -19,10 +19,11 @@ from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, NonSaturating
-from simulacra.nets.adversarial import Duel, Regulariser, class_count, picture_shape
+from simulacra.nets.adversarial import NONE, Duel, Regulariser, class_count, picture_shape
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
 from simulacra.nets.norm import BatchNorm
+from simulacra.nets.remedies import Remedies
 from simulacra.nets.thin import FromPicture, ToPicture
 
 LEAK = 0.2  # slope of the leaky ReLU, section 4
@@ -37,12 +38,14 @@ class DCGANConfig:
     width         channels at the finest resolution; they double with every halving of the picture, up to 8 widths.
     game          what the players minimise.
     regularisers  penalties on the critic.
+    remedies      against mode collapse (``nets.remedies``).
     """
 
     latent: int = 100
     width: int = 64
     game: Game = field(default_factory=NonSaturating)
     regularisers: tuple[Regulariser, ...] = ()
+    remedies: Remedies = NONE
     # section 4: the customary momentum of 0.9 made training oscillate
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.5, 0.999)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.5, 0.999)))
@@ -101,7 +104,7 @@ class Critic(nn.Module):
     Miyato & Koyama 2018, eq. 3: score = w . f(u) + (V y) . f(u).
     """
 
-    def __init__(self, width: int, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, width: int, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         sizes = ladder(*shape[1:])
         widths = channels(width, len(sizes) - 1)
@@ -135,10 +138,11 @@ class DCGAN(Contest[DCGANConfig]):
         self.duel = Duel(
             space,
             Generator(config.latent, config.width, shape, classes),
-            Critic(config.width, shape, classes),
+            config.remedies.around(Critic(config.width, config.remedies.event(shape), config.remedies.labels(classes))),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            remedies=config.remedies,
         )
         initialise(self.duel, Rng.of(rng), linear=WEIGHTS)
         self.duel.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # as its activations are

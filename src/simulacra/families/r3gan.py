@@ -21,9 +21,10 @@ from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
-from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, cosine, picture_shape
+from simulacra.nets.adversarial import NONE, Duel, Projection, Regulariser, class_count, cosine, picture_shape
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
+from simulacra.nets.remedies import Remedies
 from simulacra.nets.resample import doubled, doublings, filtered_down, sizes
 
 LEAK = 0.2  # slope of the leaky ReLU
@@ -45,6 +46,7 @@ class R3GANConfig:
     channels_a_group  inner channels of one group; the nearest number that divides them is taken.
     game, regularisers  what the players minimise, and penalties on the critic. Where gamma ends decides how sharp
                pictures become, where it begins whether all modes are found; ``steps`` of it is how long that takes.
+    remedies   against mode collapse (``nets.remedies``), beyond the game's own.
     """
 
     latent: int = 64
@@ -55,6 +57,7 @@ class R3GANConfig:
     channels_a_group: int = 16
     game: Game = field(default_factory=Relativistic)
     regularisers: tuple[Regulariser, ...] = SMOOTH
+    remedies: Remedies = NONE
     # Huang et al. 2024, appendix D: no momentum
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.99)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.99)))
@@ -175,7 +178,7 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """(u (b, c, h, w), y (b, classes) or None) -> scores (b,): the generator's mirror image."""
 
-    def __init__(self, config: R3GANConfig, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, config: R3GANConfig, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])
         widths = config.widths(len(found))
@@ -221,9 +224,10 @@ class R3GAN(Contest[R3GANConfig]):
         self.duel = Duel(
             space,
             Generator(config, shape, classes),
-            Critic(config, shape, classes),
+            config.remedies.around(Critic(config, config.remedies.event(shape), config.remedies.labels(classes))),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            remedies=config.remedies,
         )
         initialise(self.duel, Rng.of(rng))

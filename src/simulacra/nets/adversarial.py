@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,12 @@ from simulacra.mathematics.adversarial import Game, Slope, input_gradient, slope
 from simulacra.mathematics.latent_draws import Draw, independent
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.norm import holding
+from simulacra.nets.remedies import Remedies
 from simulacra.nets.shown import Opinion, Opinions, Shown, through
 
 Penalty = Callable[[Slope, Tensor, Tensor, Rng], Tensor]
 Make = Callable[[Tensor, "Tensor | None", Rng], Tensor]  # (z, y, rng) -> free output, as a generator that draws has it
+NONE = Remedies()
 ROWS = 512  # rows sampled or counted at a time: a generator's widest layer for that many fits in memory
 
 
@@ -79,11 +81,14 @@ class Duel(nn.Module):
     draw       how the latents of a batch to learn from are drawn; those of samples are independent.
     rounds     steps of the critic for each of the generator's.
     burden     generator -> a number that is added to its loss, such as a penalty on its weights.
+    remedies   against mode collapse; the critic is one for ``remedies.event`` and ``remedies.labels``.
     y holds probabilities: one-hot where the label is known, the labels' marginal where it is not.
     """
 
     steps: Tensor
     label_log_marginal: Tensor
+    company: Tensor  # what a packed critic sees beside a single example, where there are packs
+    company_labels: Tensor
 
     def __init__(
         self,
@@ -97,11 +102,12 @@ class Duel(nn.Module):
         draw: Draw = independent,
         rounds: int = 1,
         burden: Callable[[nn.Module], Tensor] | None = None,
+        remedies: Remedies = NONE,
     ) -> None:
         super().__init__()
         if rounds < 1:
             raise ValueError(f"the critic takes at least 1 step for each of the generator's; got rounds={rounds}")
-        self.rounds, self.burden = rounds, burden
+        self.rounds, self.burden, self.remedies = rounds, burden, remedies
         self.generator, self.critic, self.draw = generator, critic, draw
         self.continuum = Continuum.of(space, "an adversarial game")
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
@@ -109,6 +115,10 @@ class Duel(nn.Module):
         self.shown, self.opinions = Shown(), Opinions()
         self.classes = class_count(space)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        if remedies.pack is not None:
+            others = remedies.pack.size - 1
+            self.register_buffer("company", torch.zeros(others, *self.continuum.event))
+            self.register_buffer("company_labels", torch.zeros(others, self.classes))
         self.register_buffer("label_log_marginal", torch.full((self.classes,), -math.log(max(self.classes, 1))))
 
     def players(self, generator: Optimiser, critic: Optimiser) -> dict[str, Player]:
@@ -130,7 +140,13 @@ class Duel(nn.Module):
             if r.every > 1:
                 lazy.setdefault(r.every, []).append((i, r))
         return [
-            Turn(name="generator", player="generator", loss=self.generator_loss, every=self.rounds),
+            Turn(
+                name="generator",
+                player="generator",
+                loss=self.generator_loss,
+                every=self.rounds,
+                second_order=self.remedies.unroll is not None,
+            ),
             Turn(name="critic", player="critic", loss=self.critic_loss, second_order=joint, after=self._advance),
             *(
                 Turn(name=named(rules), player="critic", loss=self._lazily(rules), every=every, second_order=True)
@@ -159,17 +175,25 @@ class Duel(nn.Module):
         u, y = self.seen(batch)
         fake = self.fake(u, y, rng, self.draw)
         self.shown[first(batch.x)] = fake.detach()
-        opinion = self.opinions.form(self.critic, fake, y, first(batch.x))
-        on_fake = self.critic(fake, y) if opinion is None else opinion.scores
-        with torch.no_grad():
-            on_real = self.critic(u, y) if self.game.relative else None
+        u, fake, y = self.packed(u, fake, y)
+        ahead, judge = self.remedies.unroll, self.critic
+        if ahead is not None:
+            judge = ahead.ahead(self.critic, self.game, u, fake, y)
+        opinion = None if ahead is not None else self.opinions.form(self.critic, fake, y, first(batch.x))
+        on_fake = judge(fake, y) if opinion is None else opinion.scores
+        # a critic looked ahead to depends on the generator in what it says of real examples too
+        with torch.set_grad_enabled(ahead is not None):
+            on_real = judge(u, y) if self.game.relative else None
         loss = self.game.generator(on_fake, on_real)
         terms = {"generator": loss}
         felt = loss if opinion is None else through(loss, opinion, fake)
         if self.burden is not None:
             terms["burden"] = burden = self.burden(self.generator).to(loss.dtype).expand_as(loss)
             felt = felt + burden
-        return Loss.of(felt, **terms)
+        if self.remedies.top is None:
+            return Loss.of(felt, **terms)
+        kept = self.remedies.top.kept(on_fake, self.steps)
+        return replace(Loss.of(felt * kept, **{name: t * kept for name, t in terms.items()}), weight=kept.sum())
 
     def seen(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """A batch as the networks see it: u (b, *event), y (b, classes) or None."""
@@ -182,7 +206,12 @@ class Duel(nn.Module):
         if fake is None:
             with torch.no_grad():
                 fake = self.fake(real, y, rng, self.draw)
-        return real.detach(), fake.detach(), y
+        return self.packed(real.detach(), fake.detach(), y)
+
+    def packed(self, real: Tensor, fake: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Real and generated examples, and the y of both, as the critic takes them: in packs where there are any."""
+        pack = self.remedies.pack
+        return (real, fake, y) if pack is None else (pack(real), pack(fake), y if y is None else pack(y))
 
     def known(self, y: Values | None, n: int) -> Tensor | None:
         """Labels int64 (n,) as probabilities (n, classes); their marginal for None; None where there are none."""
@@ -210,7 +239,15 @@ class Duel(nn.Module):
 
     @torch.no_grad()
     def fit(self, data: Data) -> None:
-        """Learn the labels' marginal: each class counts once more than it was seen, so that none is impossible."""
+        """Learn the labels' marginal: each class counts once more than it was seen, so that none is impossible.
+
+        A critic of packs is given the examples beside which it is to judge a single one.
+        """
+        if self.remedies.pack is not None:
+            beside = data.batch(torch.arange(self.remedies.pack.size - 1) % len(data), Rng(0, ("company",)))
+            self.company.copy_(self.continuum.inward(beside.x))
+            if self.classes:
+                self.company_labels.copy_(self.known(beside.y, len(self.company)))
         if not self.classes:
             return
         counts = torch.ones(self.classes, dtype=torch.float64)
@@ -259,10 +296,13 @@ class Duel(nn.Module):
             return self.continuum.outward(self.continuum.within(self.generator(z, self.known(y, len(z)))))
 
     def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
-        """Scores (b,), higher is more real; y None: judged against the labels' average."""
+        """Scores (b,), higher is more real; y None: judged against the labels' average; a pack's beside real ones."""
         u = self.continuum.inward(x)
+        known = self.known(y, len(u))
+        if self.remedies.pack is not None:
+            u, known = beside(u, self.company), known if known is None else beside(known, self.company_labels)
         with evaluating(self.critic):
-            return self.critic(u, self.known(y, len(u)))
+            return self.critic(u, known)
 
     def _lazily(self, rules: Sequence[tuple[int, Regulariser]]) -> Callable[[Batch, Rng], Loss]:
         def loss(batch: Batch, rng: Rng) -> Loss:
@@ -356,6 +396,12 @@ def named(rules: Sequence[tuple[int, Regulariser]]) -> str:
 def first(x: Values) -> Tensor:
     """A tensor that tells a batch from all others."""
     return x if isinstance(x, Tensor) else next(iter(x.values()))
+
+
+def beside(x: Tensor, company: Tensor) -> Tensor:
+    """(b, c, ...) -> (b, m c, ...): each example packed with the same m - 1 others, (m - 1, c, ...)."""
+    others = company.to(x).unsqueeze(0).expand(len(x), *company.shape)
+    return torch.cat([x.unsqueeze(1), others], dim=1).reshape(len(x), -1, *x.shape[2:])
 
 
 class evaluating:

@@ -79,6 +79,7 @@ from simulacra.nets import (
     modulated,
     picture_coder,
     picture_flow,
+    remedies,
     residual_unet,
     spreading,
     styles,
@@ -102,7 +103,7 @@ SETTINGS = table((
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
-    duels, fourier, heads, lora, magnitude_preserving, missingness, modulated, picture_coder, picture_flow,
+    duels, fourier, heads, lora, magnitude_preserving, missingness, modulated, picture_coder, picture_flow, remedies,
     residual_unet, spreading, styles, text_encoder, tokens, transforms,
     # how they learn
     optimisers, training_settings,
