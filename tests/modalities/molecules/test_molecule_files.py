@@ -110,7 +110,7 @@ def test_a_column_of_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"tokens": "bytes"}, "no tokens 'bytes' of molecules; expected smiles or selfies"),
+        ({"tokens": "bytes"}, "no tokens 'bytes' of molecules; expected smiles, nested or selfies"),
         ({"spelling": "wild"}, "no spelling 'wild'"),
         ({"tokens": "selfies", "spelling": "random"}, "spellings are of SMILES"),
         ({"cut": "lines"}, "cut means nothing for this data"),
