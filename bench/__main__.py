@@ -32,6 +32,8 @@ GROUPS = {
     "tables_rare": "tables: rows of a rare group a CPU-second, drawn given it and by rejection",
     "versus": "generative against discriminative classifiers, in full; a quarter of an hour, goes on where it was",
     "responsibility_audits": "audits against planted faults: copying, membership, groups; minutes",
+    "responsibility_private": "epsilon against the exact one and Opacus; what a private VAE's samples teach; minutes",
+    "responsibility_detectors": "detectors of pictures on families left out, beside frequencies alone; minutes",
     "house": "what a user waits for: the first answers, the quickstart",
 }
 

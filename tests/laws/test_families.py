@@ -92,6 +92,7 @@ from simulacra.mathematics.trajectories import Refining
 from simulacra.nets import denoisers
 from simulacra.nets.activations import steep_tanh
 from simulacra.nets.adversarial import Regulariser
+from simulacra.nets.augment import ADA, DiffAugment
 from simulacra.nets.causal_attention import Attention
 from simulacra.nets.causal_layers import Gated, Residual
 from simulacra.nets.causal_network import Stacks
@@ -468,11 +469,13 @@ ROWS: dict[str, Callable[[], Any]] = {
     "dcgan, colour": dcgan(COLOUR),
     "dcgan, packed": dcgan(PICTURES, remedies=Remedies(pack=Pack(size=2), deviation=Deviated())),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
+    "dcgan, mild changes": dcgan(PICTURES, augment=DiffAugment()),
     "stylegan, pictures with labels": stylegan(PICTURES),
     "stylegan, adaptive norms, colour": stylegan(COLOUR, synthesis=Adaptive(), path_length=None, mixing=0.0),
     "r3gan, pictures with labels": r3gan(PICTURES),
     "r3gan, colour": r3gan(COLOUR),
     "r3gan, packed": r3gan(PICTURES, remedies=Remedies(pack=Pack(size=2))),
+    "r3gan, adaptive changes": r3gan(COLOUR, augment=ADA(pictures=64)),
     "biggan, pictures with labels": biggan(PICTURES),
     "biggan, colour": biggan(COLOUR, alike=0.0, rounds=1),
     "cyclegan, two classes": cyclegan(TWOFOLD),

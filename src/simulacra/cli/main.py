@@ -54,6 +54,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "laws": ("laws", "laws RUN|MODULE:FACTORY: the conformance battery"),
     "audit": ("audit:main_audit", "audit RUN: copying, membership, fairness: pass, attention or not measured"),
     "card": ("audit:main_card", "card RUN: model card and data card from what was measured"),
+    "detect": ("detecting", "detect RUN RUN ...: how well detectors know pictures of a kind of model they never saw"),
     "families": ("families", "the families of models, and what each can do"),
     "data": ("data", "the data sets known by name"),
     "reproduce": ("reproduce", "reproduce NAME: a published figure, rerun and put beside the paper's"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +17,7 @@ from simulacra.core.space import Classes, Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, Slope, input_gradient, slope_of
 from simulacra.mathematics.latent_draws import Draw, independent
+from simulacra.nets.augment import Augmentation, Augmenter
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.norm import holding
 from simulacra.nets.remedies import Remedies
@@ -82,6 +83,10 @@ class Duel(nn.Module):
     rounds     steps of the critic for each of the generator's.
     burden     generator -> a number that is added to its loss, such as a penalty on its weights.
     remedies   against mode collapse; the critic is one for ``remedies.event`` and ``remedies.labels``.
+    augment    how pictures are changed, real and generated, before the critic learns from them; None: not at all.
+               Penalties on its slope are taken where it looks, at the changed pictures.
+    frozen     how many of the sizes that a critic sees a picture at, finest first, keep their layers as they are
+               (freeze-D, Mo et al. 2020); its ``by_size()`` names the layers of each. For critics that have learnt.
     y holds probabilities: one-hot where the label is known, the labels' marginal where it is not.
     """
 
@@ -103,6 +108,8 @@ class Duel(nn.Module):
         rounds: int = 1,
         burden: Callable[[nn.Module], Tensor] | None = None,
         remedies: Remedies = NONE,
+        augment: Augmentation | None = None,
+        frozen: int = 0,
     ) -> None:
         super().__init__()
         if rounds < 1:
@@ -112,6 +119,10 @@ class Duel(nn.Module):
         self.continuum = Continuum.of(space, "an adversarial game")
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
         self.game, self.regularisers = game, tuple(regularisers)
+        self.augmenter = None if augment is None else Augmenter(augment)
+        self.frozen = frozen
+        for parameter in self.kept():
+            parameter.requires_grad_(False)
         self.shown, self.opinions = Shown(), Opinions()
         self.classes = class_count(space)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -165,6 +176,10 @@ class Duel(nn.Module):
         on_real, on_fake = look
         loss = self.game.critic(on_real, on_fake)
         terms = {"critic": loss, "real": on_real, "fake": on_fake}
+        if self.augmenter is not None:
+            self.augmenter.count(len(real))
+            lead = on_real - on_fake if self.game.relative else on_real
+            terms |= {"sign": lead.sign(), "p": self.augmenter.p.expand(len(real))}
         for i, r in due:
             terms[r.penalty.__name__] = penalty = r.penalty(look.slope, real, fake, rng("penalty", i))
             loss = loss + r.at(self.steps) * penalty
@@ -173,15 +188,17 @@ class Duel(nn.Module):
     def generator_loss(self, batch: Batch, rng: Rng) -> Loss:
         """The game's loss for the generator."""
         u, y = self.seen(batch)
-        fake = self.fake(u, y, rng, self.draw)
+        fake = self.changed(self.fake(u, y, rng, self.draw), rng("changed"))
         self.shown[first(batch.x)] = fake.detach()
-        u, fake, y = self.packed(u, fake, y)
         ahead, judge = self.remedies.unroll, self.critic
+        # a critic looked ahead to depends on the generator in what it says of real examples too
+        if self.game.relative or ahead is not None:
+            u = self.changed(u, rng("changed real"))
+        u, fake, y = self.packed(u, fake, y)
         if ahead is not None:
             judge = ahead.ahead(self.critic, self.game, u, fake, y)
-        opinion = None if ahead is not None else self.opinions.form(self.critic, fake, y, first(batch.x))
+        opinion = None if ahead is not None else self.opinions.form(self.critic, fake, y, first(batch.x), self.kept())
         on_fake = judge(fake, y) if opinion is None else opinion.scores
-        # a critic looked ahead to depends on the generator in what it says of real examples too
         with torch.set_grad_enabled(ahead is not None):
             on_real = judge(u, y) if self.game.relative else None
         loss = self.game.generator(on_fake, on_real)
@@ -200,18 +217,35 @@ class Duel(nn.Module):
         return self.continuum.inward(batch.x), self.known(batch.y, len(batch))
 
     def opponents(self, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What the critic is to tell apart: real and generated u (b, *event), and the y of both."""
-        real, y = self.seen(batch)
-        fake = self.shown.get(first(batch.x))
-        if fake is None:
-            with torch.no_grad():
-                fake = self.fake(real, y, rng, self.draw)
+        """What the critic is to tell apart, as it sees it: real and generated u (b, *event), and the y of both."""
+        u, y = self.seen(batch)
+        with torch.no_grad():
+            fake = self.shown.get(first(batch.x))
+            if fake is None:
+                fake = self.changed(self.fake(u, y, rng, self.draw), rng("changed"))
+            real = self.changed(u, rng("changed real"))
         return self.packed(real.detach(), fake.detach(), y)
 
     def packed(self, real: Tensor, fake: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Real and generated examples, and the y of both, as the critic takes them: in packs where there are any."""
         pack = self.remedies.pack
         return (real, fake, y) if pack is None else (pack(real), pack(fake), y if y is None else pack(y))
+
+    def kept(self) -> list[nn.Parameter]:
+        """Weights of the critic's frozen layers; ValueError where there are not so many sizes."""
+        if not self.frozen:
+            return []
+        sizes = self.critic.by_size()  # type: ignore[operator]
+        if not 0 < self.frozen <= len(sizes):
+            raise ValueError(
+                f"this critic sees its pictures at {len(sizes)} sizes, of which 0 to {len(sizes)} may be frozen;"
+                f" got frozen={self.frozen}"
+            )
+        return [p for layers in sizes[: self.frozen] for layer in layers for p in layer.parameters()]
+
+    def changed(self, u: Tensor, rng: Rng) -> Tensor:
+        """Examples as the critic learns from them: augmented where there is an augmentation."""
+        return u if self.augmenter is None else self.augmenter(u, rng)
 
     def known(self, y: Values | None, n: int | torch.SymInt) -> Tensor | None:
         """Labels int64 (n,) as probabilities (n, classes); their marginal for None; None where there are none."""
@@ -249,7 +283,9 @@ class Duel(nn.Module):
             beside = data.batch(torch.arange(self.remedies.pack.size - 1) % len(data), Rng(0, ("company",)))
             self.company.copy_(self.continuum.inward(beside.x))
             if self.classes:
-                self.company_labels.copy_(self.known(beside.y, len(self.company)))
+                known = self.known(beside.y, len(self.company))
+                assert known is not None
+                self.company_labels.copy_(known)
         if not self.classes:
             return
         counts = torch.ones(self.classes, dtype=torch.float64)
@@ -316,8 +352,10 @@ class Duel(nn.Module):
 
         return loss
 
-    def _advance(self, terms: object) -> None:
+    def _advance(self, terms: Mapping[str, Tensor]) -> None:
         self.steps += 1
+        if self.augmenter is not None:
+            self.augmenter.observe(terms["sign"])
 
 
 class Look:

@@ -52,12 +52,14 @@ class Family:
     build   (config, space, rng=) -> the model.
     recipe  (space, number of examples) -> (config, training): a setting that is known to work.
     pupil   its config -> the family and config of a faster model that its models can teach; None where they teach none.
+    rather  (space) -> the family that a bare ``simulacra fit`` of this one means for such data; None: this one.
     """
 
     config: type[Any]
     build: Callable[..., Any]
     recipe: Callable[[Space, int], tuple[Any, Training]]
     pupil: Callable[[Any], tuple[str, Any]] | None = None
+    rather: Callable[[Space], str | None] = known_good.itself
 
 
 FAMILIES: dict[str, Family] = {
@@ -79,7 +81,9 @@ FAMILIES: dict[str, Family] = {
         recipe=known_good.mixed_diffusion_recipe,
     ),
     "table_gan": Family(config=table_gan.TableGANConfig, build=table_gan.TableGAN, recipe=known_good.table_gan_recipe),
-    "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=known_good.gan_recipe),
+    "gan": Family(
+        config=gan.GANConfig, build=gan.GAN, recipe=known_good.gan_recipe, rather=known_good.convolutional_gan
+    ),
     "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=known_good.flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=known_good.dcgan_recipe),
     "r3gan": Family(config=r3gan.R3GANConfig, build=r3gan.R3GAN, recipe=known_good.r3gan_recipe),

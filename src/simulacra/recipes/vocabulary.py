@@ -39,6 +39,7 @@ from simulacra.families import (
 from simulacra.mathematics import (
     adversarial,
     asked,
+    augmentation,
     bounds,
     couplings,
     covariances,
@@ -58,6 +59,7 @@ from simulacra.mathematics import (
 )
 from simulacra.nets import (
     activations,
+    augment,
     autoregressive,
     backbones,
     causal_attention,
@@ -101,10 +103,10 @@ SETTINGS = table((
     kernel_density, mixed_diffusion, naive_bayes, pix2pix, pixelcnn, r3gan, smote, stylegan, table_gan, tarflow,
     transformer, vae, vqvae,
     # mathematics
-    adversarial, asked, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder,
-    latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
+    adversarial, asked, augmentation, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood,
+    ladder, latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
-    activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
+    activations, augment, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
     duels, fourier, heads, lora, magnitude_preserving, missingness, modulated, picture_coder, picture_flow, remedies,
     residual_unet, spreading, styles, text_encoder, tokens, transforms,
