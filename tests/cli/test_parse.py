@@ -140,7 +140,7 @@ def test_families_can_what_their_models_can():
 
     from simulacra.cli.families import catalogue
     from simulacra.core.capabilities import CAPABILITIES, capabilities
-    from simulacra.core.space import Categorical, Continuous, Space
+    from simulacra.core.space import Categorical, Classes, Continuous, Space
     from simulacra.modalities.sources import open_data
     from simulacra.recipes.families import FAMILIES
 
