@@ -23,6 +23,7 @@ METHODS = {
     c.Prompted: ("steps", "continue_from"),
     c.Stepwise: ("walk",),
     c.Denoiser: ("denoise",),
+    c.Translator: ["translate"],
     c.Critic: ["criticise"],
     c.Labelled: ["label_log_prob"],
 }
