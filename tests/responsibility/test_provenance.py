@@ -1,4 +1,4 @@
-"""Signed manifests: what a file's own bytes, its certificate and whom one trusts decide, by c2pa-python's reader too."""
+"""Signed manifests: what a file's own bytes, its certificate and whom one trusts decide; c2pa-python agrees."""
 
 from __future__ import annotations
 

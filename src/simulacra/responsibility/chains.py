@@ -34,8 +34,8 @@ class Chain:
 def read_chain(certificate: Path, key: Path | None = None) -> Chain:
     """The chain in a PEM file, and the private key in ``key`` or else in the file of the same name with ending .key.
 
-    Raises ValueError, which shows nothing of the key, for files that are no certificates or no key, a key that is not the
-    certificate's, and a certificate that is not valid today.
+    Raises ValueError, which shows nothing of the key, for files that are no certificates or no key, a key that is not
+    the certificate's, and a certificate that is not valid today.
     """
     x509, serialization = _cryptography()
     key = certificate.with_suffix(".key") if key is None else key

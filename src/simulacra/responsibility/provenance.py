@@ -1,7 +1,8 @@
 """Content credentials (C2PA): a signed manifest in a file, that says a model made it, by which run; and reading one.
 
 What is written: the action c2pa.created with digitalSourceType trainedAlgorithmicMedia, and an assertion of our own,
-org.simulacra.run, with the run's name and the SHA-256 of its recipe (C2PA Technical Specification 2.1, standard assertions). No time-stamp authority is asked: nothing leaves the machine, and a manifest counts as long as the signer's
+org.simulacra.run, with the run's name and the SHA-256 of its recipe (C2PA Technical Specification 2.1, standard
+assertions). No time-stamp authority is asked: nothing leaves the machine, and a manifest counts as long as the signer's
 certificate does.
 
 A manifest shows who signed a file and that it was not changed since. It can be taken out of a file by anyone.
