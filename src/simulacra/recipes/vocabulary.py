@@ -5,10 +5,12 @@ from __future__ import annotations
 from simulacra.core import optimisers
 from simulacra.families import (
     any_order,
+    autoencoder_kl,
     bayesian_network,
     biggan,
     consistency,
     copula,
+    cyclegan,
     dcgan,
     diffusion,
     discrete_diffusion,
@@ -23,6 +25,7 @@ from simulacra.families import (
     kernel_density,
     mixed_diffusion,
     naive_bayes,
+    pix2pix,
     pixelcnn,
     r3gan,
     smote,
@@ -36,6 +39,7 @@ from simulacra.families import (
 from simulacra.mathematics import (
     adversarial,
     asked,
+    augmentation,
     bounds,
     couplings,
     covariances,
@@ -55,6 +59,7 @@ from simulacra.mathematics import (
 )
 from simulacra.nets import (
     activations,
+    augment,
     autoregressive,
     backbones,
     causal_attention,
@@ -76,7 +81,9 @@ from simulacra.nets import (
     magnitude_preserving,
     missingness,
     modulated,
+    picture_coder,
     picture_flow,
+    remedies,
     residual_unet,
     spreading,
     styles,
@@ -91,17 +98,18 @@ from simulacra.training import settings as training_settings
 
 SETTINGS = table((
     # families
-    any_order, bayesian_network, biggan, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow,
-    flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae, kernel_density, mixed_diffusion, naive_bayes,
-    pixelcnn, r3gan, smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
+    any_order, autoencoder_kl, bayesian_network, biggan, consistency, copula, cyclegan, dcgan, diffusion,
+    discrete_diffusion, factor_vae, flow, flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae,
+    kernel_density, mixed_diffusion, naive_bayes, pix2pix, pixelcnn, r3gan, smote, stylegan, table_gan, tarflow,
+    transformer, vae, vqvae,
     # mathematics
-    adversarial, asked, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder,
-    latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
+    adversarial, asked, augmentation, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood,
+    ladder, latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
-    activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
+    activations, augment, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
-    duels, fourier, heads, lora, magnitude_preserving, missingness, modulated, picture_flow, residual_unet, spreading,
-    styles, text_encoder, tokens, transforms,
+    duels, fourier, heads, lora, magnitude_preserving, missingness, modulated, picture_coder, picture_flow, remedies,
+    residual_unet, spreading, styles, text_encoder, tokens, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip

@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +68,7 @@ def sign(content: bytes, kind: str, chain: Chain, *, title: str, origin: Origin 
 
     kind  the file's ending: ".png".
     """
-    c2pa, version = _c2pa(), _version()
+    c2pa, version = _c2pa(), metadata.version("simulacra")
     actions = [{"action": "c2pa.created", "digitalSourceType": SOURCE,
                 "softwareAgent": {"name": "simulacra", "version": version}}]  # fmt: skip
     assertions: list[dict[str, Any]] = [{"label": "c2pa.actions", "data": {"actions": actions}}]
@@ -143,9 +144,3 @@ def _c2pa() -> Any:
     except ImportError as error:
         raise ImportError(INSTALL) from error
     return c2pa
-
-
-def _version() -> str:
-    from simulacra import __version__
-
-    return __version__
