@@ -78,12 +78,27 @@ def test_marking_is_hardly_seen():
     assert 10 * np.log10(255**2 / error) > 36
 
 
+def test_flat_areas_are_changed_less_than_busy_ones():
+    x = picture(128, 128)
+    x[:, :64] = 200
+    changed = np.square(PixelMark(key=key(1)).mark(x).astype(float) - x).mean(2)
+    assert changed[:, :56].mean() < 0.5 * changed[:, 72:].mean()
+
+
+def test_no_message_is_read_where_none_was_given():
+    marked = [PixelMark(key=key(i)).mark(picture(64, 64, i)) for i in range(5)]
+    assert all(PixelMark(key=key(i)).look(x).message is None for i, x in enumerate(marked))
+    # nor in what is not marked at all, at the rate that is promised; the best of several looks is not chosen by it
+    read = sum(PixelMark(key=key(i)).look(marked[0]).message is not None for i in range(100, 250))
+    assert stats.binomtest(read, 150, pixels.READ, alternative="greater").pvalue > 1e-4
+
+
 @pytest.mark.parametrize("marked", [False, True])
 def test_the_null_holds_over_keys(marked, monkeypatch):
     """In one and the same picture, over keys; one that carries another key's mark is no exception."""
     x = picture(64, 64)
     x = PixelMark(key=key(10**6)).mark(x) if marked else x
-    found = [PixelMark(key=key(i)).look(x) for i in range(600)]
+    found = [PixelMark(key=key(i)).look(x) for i in range(250)]
     # the mean of the best of several looks lies above chance, and the bound that Bonferroni gives still holds
     for rate in (0.5, 0.1, 0.01):
         hits = sum(f.p <= rate for f in found)
@@ -91,7 +106,7 @@ def test_the_null_holds_over_keys(marked, monkeypatch):
     # one look alone, at the picture as it is, is exact
     monkeypatch.setattr(pixels, "GAINS", (1.0,))
     monkeypatch.setattr(pixels, "BLURS", (0.0,))
-    alone = [PixelMark(key=key(i)).look(x).p for i in range(600)]
+    alone = [PixelMark(key=key(i), steps=(28.0,)).look(x).p for i in range(250)]
     for rate in (0.1, 0.01):
         level = float(stats.binom.sf(threshold(256, rate) - 1, 256, 0.5))
         assert stats.binomtest(sum(p <= rate for p in alone), len(alone), level).pvalue > 1e-4
@@ -105,7 +120,7 @@ def test_a_blank_picture_is_no_false_alarm():
 
 def test_a_mark_that_does_not_stay_is_refused_and_never_left_out():
     with pytest.raises(ValueError, match="does not stay in this picture"):
-        PixelMark(key=key(0), step=0.05).mark(picture(64, 64))  # rounding to whole levels takes it
+        PixelMark(key=key(0), steps=(0.05,)).mark(picture(64, 64))  # rounding to whole levels takes it
 
 
 def test_what_cannot_carry_a_mark_is_refused():

@@ -50,6 +50,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "import": ("exchange:main_import", "import DIR --out RUN: a directory of diffusers as a run"),
     "mark": ("marking:main_mark", "mark --new-key KEY; mark PICTURE --key KEY --out FILE.png: a secret mark in pixels"),
     "verify": ("marking:main_verify", "verify FILE|FOLDER --key KEY: whether it carries the mark of a key, with a p"),
+    "sign": ("provenance:main_sign", "sign FILE --cert CERT.pem: a signed manifest (C2PA) that says a model made it"),
+    "inspect": ("provenance:main_inspect", "inspect FILE --trust ROOT.pem: what its manifest says, and if that holds"),
     "study": ("study", "study new|serve|result|plan: human evaluation, with intervals"),
     "laws": ("laws", "laws RUN|MODULE:FACTORY: the conformance battery"),
     "audit": ("audit:main_audit", "audit RUN: copying, membership, fairness: pass, attention or not measured"),

@@ -14,6 +14,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from simulacra.cli import provenance
 from simulacra.cli.inputs import HELD_OUT
 from simulacra.cli.parse import AtMost, parse, positionals
 from simulacra.cli.words import say, warn
@@ -25,8 +26,10 @@ from simulacra.mathematics.decoding import chosen as decoding
 from simulacra.modalities.samples import write_samples
 from simulacra.modalities.text import write_texts
 from simulacra.recipes.vocabulary import SETTINGS
+from simulacra.responsibility.chains import Chain
 from simulacra.responsibility.keys import Key, read_key
 from simulacra.responsibility.marking import marked
+from simulacra.responsibility.provenance import WRITABLE
 from simulacra.responsibility.tokens import Green, Mark, Tournament
 from simulacra.runs import Run, load
 
@@ -51,6 +54,8 @@ class Options:
         guide: another run, of a weaker model of the same data, to be guided away from (with --guidance 2, say).
         mark: a key file to mark what is drawn with: pictures in their pixels, texts in the choice of their tokens.
         mark_tokens: how tokens are marked: tournament keeps the model's distribution, green is found in shorter texts.
+        sign: the signer's certificates, FILE.pem, its key FILE.key beside them: pictures get a signed manifest
+            (C2PA) that says that this run made them.
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
         prompt: what texts begin with: they are written to the terminal as they are drawn, one unless n is given.
         tokens: how many tokens follow a prompt, at most.
@@ -64,6 +69,7 @@ class Options:
     guide: Path | None = None
     mark: Path | None = None
     mark_tokens: Literal["tournament", "green"] = "tournament"
+    sign: Path | None = None
     seed: int = 0
     prompt: str | None = None
     tokens: int = 500
@@ -90,6 +96,7 @@ def main(arguments: Sequence[str]) -> None:
     key = None if options.mark is None else read_key(options.mark)
     if key is not None and run.table is not None:
         raise ValueError("rows of a table carry no mark; leave --mark out")
+    chain = None if options.sign is None else _chain(run, options.sign, options.out or Path("samples.png"))
     if run.table is not None:
         from simulacra.cli import tables
 
@@ -123,6 +130,8 @@ def main(arguments: Sequence[str]) -> None:
         out = options.out or Path("samples.png")
         batch = batch if key is None else marked(batch, run.recipe.space, key, grid=out.suffix not in ARRAYS)
         say(write_samples(batch, run.recipe.space, out) + ("" if key is None else f", marked with key {key.name}"))
+        if chain is not None:
+            say(f"signed {provenance.sign_written(out, chain, provenance.origin_of(Path(path[0])))} files")
         return
     assert isinstance(batch.x, Tensor)
     told = _rate(batch.x.numel() if batch.length is None else int(batch.length.sum()), began)
@@ -136,6 +145,15 @@ def _write(run: Run, texts: Sequence[str], out: Path | None) -> str:
     from simulacra.cli.molecules import write_molecules
 
     return write_molecules(texts, out or Path("samples.smi"))
+
+
+def _chain(run: Run, certificate: Path, out: Path) -> Chain:
+    """The chain to sign with; ValueError, before anything is drawn, where no manifest goes into what is written."""
+    if run.encoding is not None or run.table is not None or run.recipe.data.get("modality") in ("music", "frames"):
+        raise ValueError("texts, tunes and rows carry no manifest; leave --sign out")
+    if out.suffix and out.suffix.lower() not in WRITABLE:
+        raise ValueError(f"{out}: no manifest goes into this; expected {', '.join(WRITABLE)} or a folder")
+    return provenance.chain_of(certificate)
 
 
 def _changes(method: Callable[..., Any], key: Key | None, options: Options) -> tuple[Mark, ...]:

@@ -108,7 +108,7 @@ def _of_tail(found: Copying, m: int, origin: Origin) -> Finding:
         "samples among the nearest", tail.count / tail.smallest, "lower",
         intervals.of_share(tail.count, tail.smallest), n=n, n_real=m,
         note=f"of the {tail.smallest} smallest nearest-neighbour ratios of samples and held-out examples together;"
-        f" {tail.expected / tail.smallest:.3g} is innocent; p = {tail.p:.2g}, exact",
+        f" {tail.expected / tail.smallest:.3g} is innocent; p = {tail.p:.2g}, exact over the tails looked at",
     )  # fmt: skip
     alarm = tail.p < ALARM
     why = (

@@ -5,10 +5,14 @@ coefficients of the cosine transform of the whole picture, divided by the root o
 where they are. Every coefficient is moved to the nearest point of one of two lattices, shifted by a keyed dither; which
 of the two is a keyed bit. Further coefficients carry a message, several a bit.
 
+The change is spread where the picture hides it: in flat areas it is a fraction of what it is where brightness varies
+anyway, and larger pictures, whose coefficients compression and noise move less, get a finer lattice.
+
 Looking needs the key and the picture alone. Which lattice is the right one is a fair coin for every coefficient, so in
 a picture that was not marked with the key the number that lie nearer to it is binomial with p = 1/2 exactly, over keys,
-whatever the picture is. Changes of contrast and blur are undone on trial: p is multiplied by the number of trials, and
-so is a bound, never too small.
+whatever the picture is. Lattices of several steps are tried, and changes of contrast and blur undone on trial: p is
+multiplied by the number of trials, and so is a bound, never too small; trials resemble one another, so that the true
+rate lies below. (Counting over random other keys would be exact, but for 1e-6 needs a million of them a picture.)
 
 It resists compression, noise, blur, changes of brightness and contrast, and resizing. It does not resist cropping,
 rotation or mirroring, which move every coefficient, nor anyone who knows the key.
@@ -16,11 +20,13 @@ rotation or mirroring, which move every coefficient, nor anyone who knows the ke
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import fft as fft_
+from scipy import ndimage
 
 from simulacra.responsibility.keys import Key
 from simulacra.responsibility.verdicts import Verdict, verdict
@@ -34,57 +40,71 @@ GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, section 2.5.1
 # changes that are undone on trial: contrast in steps of 4 %, and Gaussian blur exp(-s (u^2 + v^2))
 GAINS = (1.0, *(1.04 ** (side * i) for i in range(1, 13) for side in (1, -1)))
 BLURS = (0.0, 1.5e-4, 3e-4, 6e-4)
+STEPS = (40.0, 34.0, 28.0)  # of lattices, for pictures of 64 x 64, of 75 x 75 and of 91 x 91 or more
+FLAT = 0.05  # how much of the change a flat area takes, against one whose brightness varies by BUSY grey levels
+BUSY = 12.0
+ROUNDS = 40  # in which coefficients are put on their lattices: a weighted change puts them there by degrees
+READ = 1e-3  # chance that a message is read from a picture that carries none
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelMark:
     """The mark of a key in pictures.
 
-    step  distance between the points of a lattice, in grey levels of 255 and for a picture of 64 x 64; a coefficient
-          may be off by a quarter of it and is still read rightly.
+    steps  distances between the points of a lattice, in grey levels of 255 and for a picture of 64 x 64; a coefficient
+           may be off by a quarter of it and is still read rightly. All are looked for; a picture is marked with the
+           one nearest to 40 times 64 / the root of its number of pixels.
     """
 
     key: Key
-    step: float = 40.0
+    steps: tuple[float, ...] = STEPS
 
     def __post_init__(self) -> None:
-        if not self.step > 0:
-            raise ValueError(f"the step of a mark must be positive; got {self.step}")
+        if not self.steps or not min(self.steps) > 0:
+            raise ValueError(f"the steps of a mark must be positive numbers; got {self.steps}")
 
     def mark(self, picture: np.ndarray, message: tuple[bool, ...] = ()) -> np.ndarray:
         """The picture, uint8 (h, w) or (h, w, 1 | 3 | 4), with the mark; alpha is left as it is.
 
-        message  up to 16 bits, the rest 0.
+        message  up to 16 bits, the rest 0; none at all where it is empty.
 
         Raises ValueError for a picture below 32 x 32, and for one that the mark does not stay in.
         """
         _check(picture)
         if len(message) > MESSAGE:
             raise ValueError(f"a message has at most {MESSAGE} bits; got {len(message)}")
+        used = USED if message else PILOTS
         carried = np.zeros(USED, bool)
         carried[PILOTS : PILOTS + len(message) * VOTES] = np.repeat(np.array(message, bool), VOTES)
-        where, bits = _places(self.key), self.key.bits("pixel bits", USED) ^ carried
-        offset = self._offset(bits)
+        where, bits = tuple(w[:used] for w in _places(self.key)), (self.key.bits("pixel bits", USED) ^ carried)[:used]
+        wanted = 40.0 * _scale(*picture.shape[:2])
+        step = min(self.steps, key=lambda s: abs(s - wanted))
+        offset = _offset(self.key, step, bits)
         plain = picture.reshape(*picture.shape[:2], -1).astype(np.float64)
-        marked = _colours(plain)
-        # clipping and rounding move coefficients again: they are put back a few times
-        for _ in range(4):
-            found = _transform(_grey(marked))
-            moved = np.zeros_like(found)
-            moved[where] = self.step * np.rint((found[where] - offset) / self.step) + offset - found[where]
-            marked = np.clip(np.rint(marked + _inverse(picture.shape[:2], moved)[..., None]), 0, 255)
+        colours = _colours(plain)
+        found = _transform(_grey(colours))[where]
+        goal = step * np.rint((found - offset) / step) + offset
+        weight = _hidden(_grey(colours))
+        change = np.zeros(picture.shape[:2])
+        # whole levels in 0 .. 255 move coefficients again, and weights leave part undone: what is left is put in anew
+        for _ in range(ROUNDS):
+            marked = np.clip(np.rint(colours + change[..., None]), 0, 255)
+            left = np.zeros((LEAST, LEAST))
+            left[where] = goal - _transform(_grey(marked))[where]
+            change += weight * _inverse(picture.shape[:2], left)
+        marked = np.clip(np.rint(colours + change[..., None]), 0, 255)
         out = plain.copy()
         out[..., : marked.shape[2]] = marked
         result = out.reshape(picture.shape).astype(np.uint8)
         if not self.look(result).found(1e-9):
             raise ValueError(
                 f"the mark does not stay in this picture of {picture.shape[1]}x{picture.shape[0]} once its levels are"
-                f" whole numbers in 0 .. 255; give a step larger than {self.step:g}, or another picture"
+                f" whole numbers in 0 .. 255; give larger steps than {step:g}, or another picture"
             )
         return result
 
     def look(self, picture: np.ndarray) -> Verdict:
-        """Whether a picture, as for ``mark``, carries the mark of this key, and which message."""
+        """Whether a picture, as for ``mark``, carries the mark of this key, and which message if any."""
         _check(picture)
         plain = picture.reshape(*picture.shape[:2], -1).astype(np.float64)
         where = _places(self.key)
@@ -92,15 +112,43 @@ class PixelMark:
         squared = where[0] ** 2 + where[1] ** 2
         undone = np.stack([found / gain * np.exp(blur * squared) for blur in BLURS for gain in GAINS])
         # + where the right lattice is the nearer one, of size 1 on it and -1 on the other
-        nearness = np.cos(2 * np.pi * (undone - self._offset(keyed)) / self.step)
+        nearness = np.concatenate(
+            [np.cos(2 * np.pi * (undone - _offset(self.key, step, keyed)) / step) for step in self.steps]
+        )
         matches = (nearness[:, :PILOTS] > 0).sum(1)
         best = int(matches.argmax())
-        votes = nearness[best, PILOTS:].reshape(MESSAGE, VOTES).sum(1)
-        return verdict(int(matches[best]), PILOTS, looks=len(undone), message=tuple(bool(v < 0) for v in votes))
+        return verdict(int(matches[best]), PILOTS, looks=len(nearness), message=_message(nearness[best, PILOTS:]))
 
-    def _offset(self, bits: np.ndarray) -> np.ndarray:
-        """Where the lattice of each coefficient begins: its dither, and half a step for a bit of 1."""
-        return self.step * (self.key.shares("pixel dither", USED) + 0.5 * bits)
+
+def _message(nearness: np.ndarray) -> tuple[bool, ...] | None:
+    """The message that coefficients carry, or None where they agree with one another no better than chance has it.
+
+    In a picture without a message each coefficient votes by a fair coin; the votes of the majority, summed over bits,
+    have an exact distribution, and a message is read where its tail lies at READ or below.
+    """
+    votes = nearness.reshape(MESSAGE, VOTES)
+    ones = (votes < 0).sum(1)
+    chance, one_bit = np.ones(1), np.zeros(VOTES + 1)
+    for k in range(VOTES + 1):
+        one_bit[max(k, VOTES - k)] += math.comb(VOTES, k) / 2**VOTES
+    for _ in range(MESSAGE):
+        chance = np.convolve(chance, one_bit)
+    if chance[int(np.maximum(ones, VOTES - ones).sum()) :].sum() > READ:
+        return None
+    return tuple(bool(v < 0) for v in votes.sum(1))
+
+
+def _offset(key: Key, step: float, bits: np.ndarray) -> np.ndarray:
+    """Where the lattice of each coefficient begins: its dither, and half a step for a bit of 1."""
+    return step * (key.shares("pixel dither", USED)[: len(bits)] + 0.5 * bits)
+
+
+def _hidden(grey: np.ndarray) -> np.ndarray:
+    """How much of a change each pixel takes, FLAT .. 1: by the deviation of brightness around it."""
+    size = 1 + 2 * max(1, round(min(grey.shape) / 32))
+    mean = ndimage.uniform_filter(grey, size)
+    deviation = np.sqrt(np.maximum(ndimage.uniform_filter(grey**2, size) - mean**2, 0))
+    return FLAT + (1 - FLAT) * np.minimum(deviation / BUSY, 1)
 
 
 def _places(key: Key) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,8 @@ class Verdict:
     p        probability that an example marked with no key or another agrees so well by chance, over the keys: exact
              for one look, and multiplied by the number of ``looks`` where the best of several was taken.
     matches  of ``trials`` keyed bits those that agree, in the best look.
-    message  what was read as its message, bits as bool: worth something only where the mark was found.
+    message  what was read as its message, bits as bool: worth something only where the mark was found; None where
+             none was read.
     """
 
     p: float
