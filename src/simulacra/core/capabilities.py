@@ -60,6 +60,15 @@ class ConditionalSampler(Protocol):
 
 
 @runtime_checkable
+class Searcher(Protocol):
+    """Finds the likeliest sequence for each given condition, as far as a search goes: a translation of a sentence."""
+
+    def search(self, y: Values, *, width: int = 5, alpha: float = 1.0) -> Generated:
+        """By a beam of so many lanes, by log p / ((5 + length) / 6)^alpha; a width of 1 follows the likeliest token."""
+        ...
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """Scores examples."""
 
@@ -257,8 +266,8 @@ class Labelled(Protocol):
 
 
 CAPABILITIES: tuple[type[Any], ...] = (
-    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Invertible, Codec, LatentVariable,
-    Factorised, Completer, Stepwise, Prompted, Denoiser, Critic, Labelled,
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Searcher, Likelihood, Decoder, Invertible, Codec,
+    LatentVariable, Factorised, Completer, Stepwise, Prompted, Denoiser, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

@@ -25,6 +25,7 @@ from simulacra.families import (
     naive_bayes,
     pixelcnn,
     r3gan,
+    seq2seq,
     smote,
     stylegan,
     table_gan,
@@ -70,6 +71,8 @@ from simulacra.nets import (
     denoisers,
     density_heads,
     dequantise,
+    encoder_decoder,
+    encoder_decoder_steps,
     fourier,
     heads,
     lora,
@@ -93,14 +96,15 @@ SETTINGS = table((
     # families
     any_order, bayesian_network, biggan, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow,
     flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae, kernel_density, mixed_diffusion, naive_bayes,
-    pixelcnn, r3gan, smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
+    pixelcnn, r3gan, seq2seq, smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
     adversarial, asked, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder,
     latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
     activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
-    duels, fourier, heads, lora, magnitude_preserving, missingness, modulated, picture_flow, residual_unet, spreading,
+    duels, encoder_decoder, encoder_decoder_steps, fourier, heads, lora,
+    magnitude_preserving, missingness, modulated, picture_flow, residual_unet, spreading,
     styles, text_encoder, tokens, transforms,
     # how they learn
     optimisers, training_settings,

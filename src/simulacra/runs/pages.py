@@ -201,7 +201,7 @@ def command(run: Run) -> str:
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
     others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality", "tokens", "block", "cut",
-              "spelling", "transpose", "missing", "encode", "schema")  # fmt: skip
+              "spelling", "transpose", "languages", "missing", "encode", "schema")  # fmt: skip
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     options += [f"--target-column {given['target']}"] if "target" in given else []
     options += [f"--codec {run.path / PARTS / 'codec'}"] if "codec" in run.recipe.parts else []
