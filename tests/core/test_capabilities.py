@@ -20,6 +20,7 @@ METHODS = {
     c.Factorised: ["latent", "choice_log_probs"],
     c.Completer: ["complete"],
     c.Prompted: ("steps", "continue_from"),
+    c.Searcher: ("search",),
     c.Stepwise: ("walk",),
     c.Denoiser: ("denoise",),
     c.Critic: ["criticise"],

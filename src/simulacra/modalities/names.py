@@ -159,7 +159,7 @@ KNOWN: dict[str, Known] = {
         modality="pairs",
         folder="multi30k",
         languages="de-en",
-        by_hand="copy train, val and test_2016_flickr of github.com/multi30k/dataset, .de, .en, .fr, gzip or not, there",
+        by_hand="copy train, val and test_2016_flickr, .de, .en, .fr, of github.com/multi30k/dataset there",
         licence="for research; the descriptions' own licence is not stated",
         consent="written and translated by paid people, of photographs of people who were not asked",
     ),
