@@ -21,6 +21,7 @@ METHODS = {
     c.Completer: ["complete"],
     c.Prompted: ("steps", "continue_from"),
     c.Searcher: ("search",),
+    c.Attentive: ("attention",),
     c.Stepwise: ("walk",),
     c.Denoiser: ("denoise",),
     c.Critic: ["criticise"],

@@ -13,6 +13,7 @@ import torch
 import simulacra.families
 from simulacra import laws
 from simulacra.core.capabilities import (
+    Attentive,
     Codec,
     Completer,
     ConditionalSampler,
@@ -570,7 +571,7 @@ CAN: dict[str, set[type[Any]]] = {
     "transformer": {Learner, Fitter, Sampler, Likelihood, Labelled},
     "transformer, codes": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
     "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
-    "seq2seq": {Learner, ConditionalSampler, Searcher, Likelihood},
+    "seq2seq": {Learner, ConditionalSampler, Searcher, Attentive, Likelihood},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
     "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "copula": {Fitter, Sampler, Likelihood, Completer, Labelled},

@@ -365,6 +365,10 @@ class Echo:
     def search(self, y: Tensor, *, width: int = 5, alpha: float = 1.0) -> Generated:
         return beam(Heard(self.table(y)), len(y), 3, width=width, alpha=alpha, end=2)
 
+    def attention(self, x: Tensor, length: Tensor, *, y: Tensor) -> Tensor:
+        # each decision looks at the letter in its own place; before the first there is nothing
+        return F.pad(torch.eye(3), (1, 0)).expand(len(x), 3, 4)
+
 
 class Heard:
     """The places of an echo, one after another."""

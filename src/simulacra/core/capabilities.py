@@ -69,6 +69,15 @@ class Searcher(Protocol):
 
 
 @runtime_checkable
+class Attentive(Protocol):
+    """Shows where it looks in a condition that is a sequence, as it decides one element after another."""
+
+    def attention(self, x: Tensor, length: Tensor, *, y: Values) -> Tensor:
+        """Shares (b, t, s) of each decision's look, at what stands before the condition and at each place of it."""
+        ...
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """Scores examples."""
 
@@ -266,8 +275,8 @@ class Labelled(Protocol):
 
 
 CAPABILITIES: tuple[type[Any], ...] = (
-    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Searcher, Likelihood, Decoder, Invertible, Codec,
-    LatentVariable, Factorised, Completer, Stepwise, Prompted, Denoiser, Critic, Labelled,
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Searcher, Attentive, Likelihood, Decoder, Invertible,
+    Codec, LatentVariable, Factorised, Completer, Stepwise, Prompted, Denoiser, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

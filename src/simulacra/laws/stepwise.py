@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from simulacra.core.capabilities import Likelihood, Prompted, Searcher, Stepwise
+from simulacra.core.capabilities import Attentive, Likelihood, Prompted, Searcher, Stepwise
 from simulacra.core.indices import to_indices
 from simulacra.core.prompts import Prompt
 from simulacra.core.randomness import Rng
@@ -95,6 +95,20 @@ def found_as_likely_as_said(subject: Subject) -> str:
     return f"a beam of 4 gains {float((found[4].log_prob - found[1].log_prob).mean()):.3g} nats on following one"
 
 
+def looks_are_shares(subject: Subject) -> str:
+    model = subject.fresh()
+    batch = subject.batch(model, 8)
+    assert isinstance(batch.x, torch.Tensor)
+    length = torch.full((8,), batch.x.shape[1]) if batch.length is None else batch.length
+    shares = model.attention(batch.x, length, y=batch.y)
+    decided = torch.arange(shares.shape[1], device=shares.device) <= length[:, None]
+    if float(shares.min()) < 0:
+        raise Broken(f"a share of a look is {float(shares.min()):.3g}; expected none below 0")
+    total = shares.sum(-1)[decided]
+    check_close(torch.ones_like(total), total, "1 and the sum of a decision's shares")
+    return f"{len(total)} looks"
+
+
 LAWS = (
     Law(
         name="walk is whole",
@@ -125,5 +139,11 @@ LAWS = (
         says="What a search finds has the log p it says, and none is less likely than what a beam of one finds.",
         needs=(Searcher, Likelihood),
         check=found_as_likely_as_said,
+    ),
+    Law(
+        name="looks are shares",
+        says="What a decision looks at are shares: none is negative, and they sum to 1.",
+        needs=(Attentive,),
+        check=looks_are_shares,
     ),
 )
