@@ -100,7 +100,7 @@ def test_gzip_and_other_ends_of_lines(tmp_path):
 
 def test_files_of_other_lengths_are_refused_and_the_line_is_named(folder):
     written(folder, train_en=ENGLISH[:3])
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="expected as many") as caught:
         open_data(str(folder))
     assert str(caught.value) == (
         "train.de has 4 lines and train.en 3; expected as many: line 4 of train.de, 'Der Mann läuft.', has no partner"
