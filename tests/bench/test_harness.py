@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from bench.__main__ import GROUPS, meant
 from bench.harness import Comparison, Ratio, Round, Row, Side, compare, environment, faster, measure, save, show
 
 from bench import harness
@@ -89,3 +90,9 @@ def test_an_environment_is_made_once_and_again_when_its_requirements_change(tmp_
     assert len(made) == 3
     environment("peer", ["numpy"])
     assert len(made) == 5
+
+
+def test_a_name_means_its_group_or_all_that_begin_with_it():
+    assert meant("coverage") == ["coverage"]
+    assert meant("tables") == [g for g in GROUPS if g.startswith("tables_")] != []
+    assert meant("table") == []

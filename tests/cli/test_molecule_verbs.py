@@ -39,6 +39,25 @@ def test_molecules_are_written_one_a_line_and_judged_from_the_file(capsys, runs,
     assert of_run[0]["n"] == 30
 
 
+def test_what_molecules_are_good_for_is_what_they_teach(capsys, runs, tmp_path):
+    names = ["next token, real on real", "next token, samples on real", "next token, both on real"]
+    smiles = (runs / "some.smi").read_text().splitlines()
+    (tmp_path / "good.smi").write_text("\n".join(smiles))
+    (tmp_path / "poor.smi").write_text("\n".join(["CC(C)C", *["OOOOOOOO"] * 120, "Cx"]))
+    values = {}
+    for file in ("good", "poor"):
+        main(["evaluate", f"{tmp_path}/{file}.smi", "--real", f"{runs}/some.smi", "--tasks", "--json"])
+        told = capsys.readouterr()
+        values[file] = {f["name"]: f["value"] for f in json.loads(told.out)}
+    assert "1 of 122 samples cannot be written in the data's tokens of SMILES" in told.err
+    assert values["good"][names[1]] < values["poor"][names[1]]
+    assert values["poor"][names[0]] < values["poor"][names[1]]
+    main(["evaluate", f"{runs}/smiles", "-n", "20", "--tasks", "--json"])
+    of_run = {f["name"]: f for f in json.loads(capsys.readouterr().out)}
+    assert set(names) < set(of_run)
+    assert of_run[names[0]]["value"] < of_run[names[1]]["value"]  # four steps teach little
+
+
 def test_a_table_and_a_grid(runs, tmp_path):
     main(["sample", f"{runs}/smiles", "-n", "12", "--out", f"{tmp_path}/a.csv"])
     with (tmp_path / "a.csv").open() as file:
@@ -90,3 +109,35 @@ def test_mistakes_are_told_in_one_line(capsys, runs, arguments, part):
     assert caught.value.code == 2, error
     assert part in error
     assert error.count("\n") == 1
+
+
+def test_a_run_learns_towards_a_score(capsys, runs, tmp_path):
+    out = tmp_path / "towards"
+    few = ["--steps", "3", "--batch", "8", "-n", "60", "--out", f"{out}"]
+    main(["optimise", f"{runs}/smiles", "--for", "similarity", "--to", "CCCCO", *few])
+    said = capsys.readouterr().out
+    assert "optimised for similarity to CCCCO, sigma 30" in said
+    for name in ("score: similarity to CCCCO", "distance from before", "valid molecules"):
+        assert name in said
+    made = load(out)
+    assert made.recipe.family == "transformer"
+    learned, first = (run.model.network.out.weight for run in (made, load(runs / "smiles")))
+    assert not learned.equal(first)
+    assert any("optimised for" in note for note in made.recipe.data["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--for", "qed", "--to", "CCO"], "--to SMILES goes with --for similarity"),
+        (["--for", "similarity"], "--to SMILES goes with --for similarity"),
+        (["--for", "similarity", "--to", "C("], "'C(' is no molecule"),
+        (["--sigma", "-1"], "sigma must be positive"),
+    ],
+)
+def test_what_cannot_be_wanted_is_one_line(capsys, runs, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(["optimise", f"{runs}/smiles", *arguments, "--out", f"{runs}/none"])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (runs / "none").exists()

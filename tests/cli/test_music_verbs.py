@@ -72,6 +72,8 @@ def test_a_run_is_judged_and_its_page_can_be_heard(capsys, runs):
         (["sample", "{}/run", "--prompt", "c"], "a prompt is text"),
         (["fit", "transformer", "{}/tunes/0.mid", "--out", "{}/no"], "one tune cannot be split"),
         (["evaluate", "math:sqrt", "--real", "{}/tunes"], "tunes are read from files"),
+        (["evaluate", "{}/tunes", "--real", "{}/tunes", "--tasks"], "--tasks on tunes is of a run"),
+        (["evaluate", "{}/run", "--tasks"], "a task needs at least 20 sequences; there are"),
     ],
 )
 def test_mistakes_are_told_in_one_line(capsys, runs, arguments, part):

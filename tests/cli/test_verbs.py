@@ -201,3 +201,13 @@ def test_two_processes_judge_as_one(capsys, runs, tmp_path):
     assert [f["name"] for f in two] == [f["name"] for f in one]
     for a, b in zip(one, two, strict=True):
         assert a["value"] == pytest.approx(b["value"], rel=1e-9), a["name"]
+
+
+def test_a_gan_of_pictures_is_an_r3gan_unless_it_has_settings_of_its_own(capsys, runs, tmp_path):
+    brief = ["--steps", "1", "--batch", "4", "--no-report"]
+    said = told(capsys, "fit", "gan", "digits", "--out", tmp_path / "run", *brief)
+    assert "gan of such data is r3gan; give gan a setting of its own to keep it" in said
+    assert "r3gan on digits" in said
+    assert "gan on digits" in told(capsys, "fit", "gan", "digits", "--latent", "3", "--out", tmp_path / "own", *brief)
+    child = told(capsys, "fit", "gan", "digits", "--from", runs / "gan", "--out", tmp_path / "child", *brief)
+    assert "such data" not in child

@@ -14,8 +14,11 @@ from simulacra.core.batch import Stored
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Continuous, Space
 from simulacra.families.biggan import BigGAN, BigGANConfig
+from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.families.r3gan import R3GAN, R3GANConfig
 from simulacra.families.stylegan import R1, StyleGAN, StyleGANConfig
+from simulacra.mathematics.adversarial import Game, NonSaturating, Relativistic
+from simulacra.nets.augment import ADA
 from simulacra.training.loop import train
 from simulacra.training.settings import Training
 from simulacra.training.state import weights_and_averages
@@ -65,3 +68,23 @@ def test_a_stop_between_lazy_turns_changes_nothing(tmp_path: Path, make: Callabl
     for part in adapts:
         moved = [name for name in state if name.endswith(part) and not torch.equal(state[name], begun[name])]
         assert moved, f"{part} has adapted"
+
+
+@pytest.mark.parametrize("game", [NonSaturating(), Relativistic()])
+def test_a_stop_in_the_middle_of_an_adaptive_schedule_changes_nothing(tmp_path: Path, game: Game):
+    def make() -> DCGAN:
+        # a mean of signs is above this target at once: p moves after steps 4 and 8
+        return DCGAN(DCGANConfig(latent=3, width=4, game=game, augment=ADA(target=-0.99, pictures=100)), SPACE, rng=1)
+
+    x = (Rng(0).uniform((40, 1, 8, 8)) * 255).to(torch.uint8)
+    data = Stored(space=SPACE, x=x, y=Rng(0)("y").integers(2, (40,)), name="noise")
+    whole = Training(steps=10, batch=4, log_every=5, save_seconds=None)
+    plain = train(make(), data, whole, device="cpu")
+    train(make(), data, replace(whole, steps=6), device="cpu", folder=tmp_path)
+    resumed = train(make(), data, whole, device="cpu", folder=tmp_path, resume=True)
+    state = resumed.model.state_dict()
+    assert float(state["duel.augmenter.p"]) == pytest.approx(2 * 16 / 100)
+    assert int(state["duel.augmenter.steps"]) == 2
+    assert int(state["duel.augmenter.pictures"]) == 8
+    truth = plain.model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in truth.items())

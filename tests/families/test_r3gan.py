@@ -12,9 +12,10 @@ from torch import Tensor
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Continuous, Space
 from simulacra.families.r3gan import GAIN, R3GAN, Block, R3GANConfig
-from simulacra.mathematics.adversarial import Relativistic, r1
+from simulacra.mathematics.adversarial import Relativistic, r1, slope_of
 from simulacra.nets.adversarial import Regulariser, cosine
 from simulacra.nets.initialise import initialise
+from simulacra.recipes.known_good import r3gan_recipe
 
 SMALL = R3GANConfig(latent=4, width=4, widest=8, blocks=1, channels_a_group=4)
 
@@ -80,3 +81,17 @@ def test_settings_are_refused_in_a_line():
         replace(SMALL, blocks=0)
     with pytest.raises(ValueError, match="an R3GAN makes pictures of 8 to 1024 a side; got 4x4"):
         R3GAN(SMALL, space(1, 4, 4))
+
+
+@pytest.mark.parametrize("times", [2, 8])
+def test_the_recipe_weighs_the_slope_of_what_a_critic_sees_alike_at_every_size(times: int):
+    """Of pictures enlarged by whole pixels the same critic, of means over them, has the same gamma |slope|^2."""
+    coarse = Rng(0).normal((3, 1, 16, 16), dtype=torch.float64)
+    weight = Rng(1).normal((256,), dtype=torch.float64)
+    penalties = []
+    for size, picture in ((16, coarse), (16 * times, coarse.repeat_interleave(times, 2).repeat_interleave(times, 3))):
+        rule = r3gan_recipe(space(h=size, w=size), 1_000)[0].regularisers[0]
+        critic = lambda u, k=size // 16: (torch.nn.functional.avg_pool2d(u, k).flatten(1) @ weight).tanh()  # noqa: E731
+        slope = r1(slope_of(critic), picture, picture, Rng(0))
+        penalties.append(torch.stack([slope * rule.at(torch.tensor(step)) for step in (0, 10**6)]))
+    torch.testing.assert_close(*penalties)

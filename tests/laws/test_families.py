@@ -27,6 +27,7 @@ from simulacra.core.capabilities import (
     LatentVariable,
     Learner,
     Likelihood,
+    LogProb,
     Sampler,
     Searcher,
     Stepwise,
@@ -35,6 +36,7 @@ from simulacra.core.capabilities import (
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.families.any_order import AnyOrder, AnyOrderConfig
+from simulacra.families.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from simulacra.families.bayesian_network import BayesianNetwork, BayesianNetworkConfig
 from simulacra.families.biggan import BigGAN, BigGANConfig
 from simulacra.families.consistency import Consistency, ConsistencyConfig, FromTeacher
@@ -90,6 +92,7 @@ from simulacra.mathematics.trajectories import Refining
 from simulacra.nets import denoisers
 from simulacra.nets.activations import steep_tanh
 from simulacra.nets.adversarial import Regulariser
+from simulacra.nets.augment import ADA, DiffAugment
 from simulacra.nets.causal_attention import Attention
 from simulacra.nets.causal_layers import Gated, Residual
 from simulacra.nets.causal_network import Stacks
@@ -103,8 +106,11 @@ from simulacra.nets.density_heads import Flexible
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.encoder_decoder import EncoderDecoder
 from simulacra.nets.fourier import Fourier
+from simulacra.nets.heads import gaussian
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.missingness import SelfMasking
+from simulacra.nets.picture_coder import PictureCoder
+from simulacra.nets.remedies import Deviated, Pack, Remedies, TopK, Unrolled
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
 from simulacra.nets.styles import Adaptive
@@ -294,6 +300,11 @@ def hvae(space: Space, **settings: Any) -> Callable[[], HVAE]:
     return lambda: HVAE(HVAEConfig(groups=(1, 1), latent=2, width=4, **settings), space, rng=1)
 
 
+def autoencoder_kl(space: Space, **settings: Any) -> Callable[[], AutoencoderKL]:
+    network = PictureCoder(widths=(4, 8), channels=2, groups=2)
+    return lambda: AutoencoderKL(AutoencoderKLConfig(network=network, **settings), space, rng=1)
+
+
 def vqvae(space: Space, **settings: Any) -> Callable[[], VQVAE]:
     config = VQVAEConfig(
         **{"codebook": VQ(k=8, channels=3), **settings},
@@ -391,6 +402,9 @@ ROWS: dict[str, Callable[[], Any]] = {
     "hvae, colour": hvae(COLOUR),
     "hvae, bits": hvae(BITS, objective=FreeBits(nats=0.01)),
     "hvae, table with labels": hvae(TABLE),
+    "autoencoder_kl, pictures with labels": autoencoder_kl(PICTURES),
+    "autoencoder_kl, colour": autoencoder_kl(COLOUR, likelihood=gaussian),
+    "autoencoder_kl, bits": autoencoder_kl(BITS, beta=1.0),
     "vqvae, pictures with labels": vqvae(PICTURES),
     "vqvae, colour": vqvae(COLOUR, codebook=FSQ(levels=(4, 3))),
     "vqvae, bits": vqvae(BITS),
@@ -414,6 +428,12 @@ ROWS: dict[str, Callable[[], Any]] = {
     "gan, steep": gan(PLANE, activation=steep_tanh),
     "gan, waves with labels": gan(PICTURES, features=Fourier(count=4)),
     "gan, lazy": gan(PLANE, game=NonSaturating(), regularisers=LAZY),
+    "gan, packed": gan(PICTURES, remedies=Remedies(pack=Pack(size=2))),
+    "gan, looking ahead": gan(PLANE, remedies=Remedies(unroll=Unrolled(steps=2))),
+    "gan, told of its batch, the best of it": gan(
+        PLANE, game=NonSaturating(), regularisers=(), remedies=Remedies(deviation=Deviated(), top=TopK())
+    ),
+    "gan, noise of its own": gan(PLANE, noise=0.1),
     "diffusion, plane": diffusion(PLANE),
     "diffusion, pictures with labels": diffusion(PICTURES),
     "diffusion, bits": diffusion(BITS),
@@ -448,11 +468,15 @@ ROWS: dict[str, Callable[[], Any]] = {
     "flow_matching, given words": flow_matching(WRITTEN, text=READER),
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
+    "dcgan, packed": dcgan(PICTURES, remedies=Remedies(pack=Pack(size=2), deviation=Deviated())),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
+    "dcgan, mild changes": dcgan(PICTURES, augment=DiffAugment()),
     "stylegan, pictures with labels": stylegan(PICTURES),
     "stylegan, adaptive norms, colour": stylegan(COLOUR, synthesis=Adaptive(), path_length=None, mixing=0.0),
     "r3gan, pictures with labels": r3gan(PICTURES),
     "r3gan, colour": r3gan(COLOUR),
+    "r3gan, packed": r3gan(PICTURES, remedies=Remedies(pack=Pack(size=2))),
+    "r3gan, adaptive changes": r3gan(COLOUR, augment=ADA(pictures=64)),
     "biggan, pictures with labels": biggan(PICTURES),
     "biggan, colour": biggan(COLOUR, alike=0.0, rounds=1),
     "flow, plane": flows(PLANE),
@@ -542,6 +566,7 @@ CAN: dict[str, set[type[Any]]] = {
         Labelled,
     },
     "hvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Factorised, Completer, Labelled},
+    "autoencoder_kl": {Learner, Likelihood, Decoder, Codec, LatentVariable, Factorised},
     "vqvae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Labelled},
     "mixed_diffusion": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled},
     "table_gan": {Learner, Fitter, Sampler, Labelled},
@@ -568,9 +593,9 @@ CAN: dict[str, set[type[Any]]] = {
     "glow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
     "tarflow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
     "pixelcnn": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled, Stepwise},
-    "transformer": {Learner, Fitter, Sampler, Likelihood, Labelled},
-    "transformer, codes": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
-    "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
+    "transformer": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled},
+    "transformer, codes": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
+    "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
     "seq2seq": {Learner, ConditionalSampler, Searcher, Attentive, Likelihood},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
     "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},

@@ -227,6 +227,9 @@ class Words(nn.Module):
         nats = self.letters(x, length) - math.log(5)
         return LogLikelihood(nats=nats, kind="exact", measure="letters", count=length.double())
 
+    def log_prob_of(self, x, *, y=None, length=None) -> Tensor:
+        return self.letters(x, length) - math.log(5)
+
     def sample(self, n: int, *, y=None, rng: Rng | int) -> Batch:
         rng = Rng.of(rng)
         length = 1 + rng("length").integers(5, (n,))

@@ -9,6 +9,8 @@ import pytest
 
 from simulacra.core.optimisers import AdamW, Warmup
 from simulacra.core.space import Categorical, Continuous, Space
+from simulacra.mathematics.augmentation import mirror
+from simulacra.nets.augment import ADA, DiffAugment
 from simulacra.recipes.families import FAMILIES
 from simulacra.recipes.published import PUBLISHED
 from simulacra.recipes.settings import from_json, to_json
@@ -37,6 +39,8 @@ def test_nested_settings_functions_and_infinities_survive():
     for value in (
         AdamW(lr=1e-5, betas=(0.0, 0.9), schedule=Warmup(steps=7, decay=0.25)),
         Training(minutes=0.5, clip=None),
+        ADA(target=0.5, places=(mirror,)),
+        DiffAugment(),
         (1, 2.5, "a", None, True, (math.inf,)),
         {"a": (1, 2)},
     ):

@@ -16,12 +16,14 @@ import simulacra
 from simulacra.cli.main import main
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Continuous, Space
+from simulacra.families.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from simulacra.families.diffusion import Diffusion, DiffusionConfig
 from simulacra.families.vae import VAE, VAEConfig
 from simulacra.mathematics import preconditioning as pre
 from simulacra.mathematics.noise_chain import NoiseChain, squared_cosine
 from simulacra.mathematics.solvers import euler, karras
 from simulacra.nets import denoisers
+from simulacra.nets.picture_coder import PictureCoder
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.recipes import unet2d
 from simulacra.runs.exchange import TENSORS, read_diffusers, write_diffusers
@@ -68,6 +70,17 @@ def noise_of(ours: Diffusion, t: Tensor) -> Tensor:
     return clock.level(t.double()).log().float() / 4 if isinstance(clock, NoiseChain) else t
 
 
+def coder(**changes: Any) -> AutoencoderKL:
+    """An autoencoder whose layers all say something."""
+    network = PictureCoder(**{"widths": (8, 12, 16), "groups": 4, "channels": 3, "blocks": 2, **changes})
+    space = dataclasses.replace(SPACE, fields={"picture": dataclasses.replace(SPACE.only, shape=(3, 8, 8))})
+    made = AutoencoderKL(AutoencoderKLConfig(network=network), space, rng=3)
+    with torch.no_grad():
+        for name, p in made.coder.named_parameters():
+            p.add_(0.1 * Rng(2)(name).normal((p.numel(),)).view_as(p))
+    return made.eval()
+
+
 # -- with diffusers ---------------------------------------------------------------------------------------------------
 
 
@@ -83,6 +96,72 @@ def test_diffusers_answers_the_same_to_the_same_noise(way, tmp_path):
     answer = ours.network(x, noise_of(ours, t))
     assert (answer - unet(x, t).sample).abs().max() <= 1e-5
     assert answer.std() > 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changes", [{}, {"attention": False, "moments": False, "vectors": False}, {"blocks": 1}])
+def test_its_autoencoder_has_the_same_codes_and_pictures(changes, tmp_path):
+    diffusers = pytest.importorskip("diffusers")
+    ours = coder(**changes)
+    write_diffusers(ours, tmp_path / "out")
+    vae = diffusers.AutoencoderKL.from_pretrained(tmp_path / "out", low_cpu_mem_usage=False).eval()
+    x = 2 * Rng(1).uniform((4, 3, 8, 8)) - 1
+    q, there = ours.posterior(x).base_dist, vae.encode(x).latent_dist
+    assert (q.mean - there.mean).abs().max() <= 1e-5
+    assert (q.stddev - there.std).abs().max() <= 1e-5
+    assert q.mean.std() > 0.1
+    z = Rng(2).normal((4, 3, 2, 2))
+    decoded = vae.decode(z).sample
+    assert (ours.decode(z) - decoded.clamp(-1, 1)).abs().max() <= 1e-5
+    assert decoded.std() > 0.1
+
+
+@torch.no_grad()
+def test_its_own_autoencoder_is_read_for_pictures_of_any_size(tmp_path, capsys):
+    diffusers = pytest.importorskip("diffusers")
+    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    vae = diffusers.AutoencoderKL(block_out_channels=(8, 16), norm_num_groups=4, sample_size=32, **kinds).eval()
+    vae.save_pretrained(tmp_path / "vae")
+    main(["import", f"{tmp_path}/vae", "--size", "12", "--out", f"{tmp_path}/run"])
+    said = capsys.readouterr().out
+    assert "pictures of 3 x 12 x 12" in said
+    assert "fit diffusion DATA --codec" in said
+    run = simulacra.load(tmp_path / "run")
+    x = 2 * Rng(1).uniform((2, 3, 12, 12)) - 1
+    assert (run.model.encode(x) - vae.encode(x).latent_dist.mean).abs().max() <= 1e-5
+    assert run.model.latent.only.shape == (4, 6, 6)
+    main(["import", f"{tmp_path}/vae", "--out", f"{tmp_path}/as-it-says"])
+    assert simulacra.load(tmp_path / "as-it-says").model.space.only.shape == (3, 32, 32)
+    with pytest.raises(SystemExit):
+        main(["sample", f"{tmp_path}/run"])
+    assert "AutoencoderKL" in capsys.readouterr().err
+
+
+def test_an_autoencoder_comes_back_with_its_scale(tmp_path):
+    ours = coder()
+    write_diffusers(ours, tmp_path / "out")
+    recipe, back, _ = read_diffusers(tmp_path / "out")
+    assert (recipe.family, recipe.config) == ("autoencoder_kl", ours.config)
+    assert back.space == ours.space
+    for name, tensor in ours.state_dict().items():
+        torch.testing.assert_close(back.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"down_block_types": ["AttnDownEncoderBlock2D"] * 3}, "'AttnDownEncoderBlock2D' cannot be read"),
+        ({"out_channels": 1}, "3 channels in, 1 out cannot be read"),
+        ({"latent_channels": 4}, "its config.json asks for"),
+        ({"layers_per_block": 3}, "the weights lack 'encoder.down_blocks.0.resnets.2"),
+    ],
+)
+def test_autoencoders_that_cannot_be_read_are_refused_by_name(change, told, tmp_path):
+    write_diffusers(coder(), tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**settings, **change}))
+    with pytest.raises(ValueError, match=told):
+        read_diffusers(tmp_path)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from simulacra.core.batch import Batch
 from simulacra.core.capabilities import Codec, Sampler, require
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
+from simulacra.core.space import Categorical
 from simulacra.evaluation.annealed import Settings, figures_of_annealing, from_posterior, from_prior
 from simulacra.evaluation.every import FURTHER
 from simulacra.evaluation.extractors import Extractor
@@ -25,6 +26,7 @@ from simulacra.evaluation.judge import LEAST, MOST, figures_of_part, frechet_of_
 from simulacra.evaluation.molecules import figures_of_molecules
 from simulacra.evaluation.music import figures_of_tunes
 from simulacra.evaluation.observed import Observed
+from simulacra.evaluation.prediction import prediction, token_rows
 from simulacra.evaluation.report import figures_to_json, text_table
 from simulacra.evaluation.streaming import Part, of_data, of_model
 from simulacra.evaluation.tables.judged import figures_of_rows
@@ -63,7 +65,7 @@ class Options(Loading):
             labels), inception=FILE, dinov2=FOLDER, clip=FOLDER. What suits the data unless given.
         all: also the figures that are rarer or slower, and those of every class.
         tasks: also what samples are good for: a classifier learns from them and is tried on real data, the other way
-            round, and from both; minutes.
+            round, and from both; minutes. Of text, molecules and music: n-grams learn to predict the next token.
         seed: of the samples that are drawn.
         k: codes drawn an example for an importance-weighted bound of the likelihood; 1 (the ELBO) unless given.
         ais: temperatures of annealed importance sampling, 500 or more, where the model has a latent variable: log p
@@ -120,7 +122,12 @@ def _of_run(path: str, options: Options) -> list[Figure]:
     )
     if options.tasks and run.table is None:
         model = require(run.model, Sampler, "tasks")
-        figures += _tasks(of_model(model, Rng(options.seed)("tasks")), TASK_SAMPLES, run.data(), options)
+        loaded = run.data()
+        if loaded.train.space.layout == "sequence":
+            drawn = run.sample(min(TASK_SAMPLES, len(loaded.train)), seed=options.seed)
+            figures += _predicted(token_rows(drawn, _end(loaded)), loaded, options)
+        else:
+            figures += _tasks(of_model(model, Rng(options.seed)("tasks")), TASK_SAMPLES, loaded, options)
     if options.ais is not None:
         figures += _annealed(run, options, options.ais)
     if across.rank() == 0:
@@ -154,10 +161,9 @@ def _of_samples(text: str, options: Options) -> list[Figure]:
         return _of_rows(text, loaded, loaded.table, options)
     if (tunes := tunes_reader(loaded.modality, loaded.music)) is not None:
         return _of_tunes(text, loaded, tunes, options)
-    if loaded.modality == "molecules" and loaded.encoding is not None:
-        return _of_molecules(text, loaded, loaded.encoding, options)
     if loaded.encoding is not None:
-        return _of_texts(text, loaded, loaded.encoding, options)
+        of = _of_molecules if loaded.modality == "molecules" else _of_texts
+        return of(text, loaded, loaded.encoding, options)
     real = min(MOST, len(loaded.held_out))
     # what is drawn at will is drawn as often as there are real examples; of what lies on disk, all is looked at
     n = options.n or (MOST if _on_disk(text) else max(LEAST, real))
@@ -193,7 +199,8 @@ def _of_texts(text: str, loaded: Loaded, encoding: Encoding, options: Options) -
     else:
         run = load(text)
         fake = run.texts(run.sample(options.n or TEXTS, seed=options.seed))
-    return figures_of_texts(fake, real, train=learned_texts(loaded), seed=options.seed)
+    figures = figures_of_texts(fake, real, train=learned_texts(loaded), seed=options.seed)
+    return figures + _predicted_texts(fake, encoding, loaded, options)
 
 
 def _of_tunes(text: str, loaded: Loaded, tunes: Callable[[Batch], list[Tune]], options: Options) -> list[Figure]:
@@ -205,6 +212,8 @@ def _of_tunes(text: str, loaded: Loaded, tunes: Callable[[Batch], list[Tune]], o
     else:
         run = load(text)
         fake = run.tunes(run.sample(options.n or TEXTS, seed=options.seed))
+    if options.tasks:
+        raise ValueError("--tasks on tunes is of a run and its own data; leave --real out, or leave --tasks out")
     return figures_of_tunes(fake, real, train=train, seed=options.seed)
 
 
@@ -221,7 +230,8 @@ def _of_molecules(text: str, loaded: Loaded, encoding: Encoding, options: Option
         fake = run.texts(run.sample(count, seed=options.seed))
     some = Rng(options.seed)("held out").permutation(len(held))[:count]
     real = texts_of(held.batch(some, Rng(0)), encoding)
-    return figures_of_molecules(fake, real, train=learned_texts(loaded), seed=options.seed)
+    figures = figures_of_molecules(fake, real, train=learned_texts(loaded), seed=options.seed)
+    return figures + _predicted_texts(fake, encoding, loaded, options)
 
 
 def _of_rows(text: str, loaded: Loaded, table: TableEncoding, options: Options) -> list[Figure]:
@@ -240,6 +250,41 @@ def _tasks(part: Part, n: int, loaded: Loaded, options: Options) -> list[Figure]
     held = labelled(*of_data(loaded.held_out, TASK_SAMPLES, Rng(options.seed)("held out")), "held-out data")
     learner = convolutional if space.layout == "grid" else logistic
     return tasks(fake, train, held, classes=len(space.classes), learner=learner, rng=options.seed)
+
+
+def _predicted_texts(texts: Sequence[str], encoding: Encoding, loaded: Loaded, options: Options) -> list[Figure]:
+    """What texts are good for, cut into the tokens of the data; nothing unless tasks are asked for."""
+    if not options.tasks:
+        return []
+    ends = [_end(loaded)] if loaded.train.space.only.varying else []
+    rows, lost = list[list[int]](), list[str]()
+    for text in texts:
+        try:
+            rows.append([*encoding.encode(text).tolist(), *ends])
+        except ValueError as error:
+            lost.append(str(error))
+    if lost:
+        warn(f"{len(lost):,} of {len(texts):,} samples cannot be written in the data's {encoding.words}, so nothing"
+             f" learns from them; the first: {lost[0]}")  # fmt: skip
+    return _predicted(rows, loaded, options)
+
+
+def _predicted(fake: Sequence[Sequence[int]], loaded: Loaded, options: Options) -> list[Figure]:
+    """What sequences of tokens are good for: n-grams learn from them and predict held-out ones."""
+    end = _end(loaded)
+    train, held = (
+        token_rows(data.batch(Rng(options.seed)(name).permutation(len(data))[:TASK_SAMPLES], Rng(0)), end)
+        for name, data in (("train", loaded.train), ("held out", loaded.held_out))
+    )
+    return prediction(fake, train, held, k=end + 1, rng=options.seed)
+
+
+def _end(loaded: Loaded) -> int:
+    """What stands for the end of a sequence: the number after those of all tokens."""
+    field = loaded.train.space.only
+    if not isinstance(field, Categorical):
+        raise ValueError(f"next tokens are predicted for sequences of tokens, not of {field}; leave --tasks out")
+    return field.k
 
 
 def _on_disk(text: str) -> bool:

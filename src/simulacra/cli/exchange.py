@@ -11,6 +11,7 @@ import torch
 
 from simulacra.cli.parse import parse, positionals
 from simulacra.cli.words import say
+from simulacra.core.capabilities import Sampler
 from simulacra.runs import load
 from simulacra.runs.exchange import read_diffusers, write_diffusers
 from simulacra.runs.transfer import write_imported, write_merged
@@ -60,13 +61,29 @@ def main_export(arguments: Sequence[str]) -> None:
     say(f"wrote {options.out}: its README.md says how to draw from it")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Importing(Merging):
+    """Where to, and for which pictures.
+
+    Attributes:
+        size: side of the pictures that an AutoencoderKL is to encode; that of its config.json unless given.
+    """
+
+    size: int | None = None
+
+
 def main_import(arguments: Sequence[str]) -> None:
-    """A directory of diffusers (a UNet2DModel, with its scheduler where there is one) as a run."""
+    """A directory of diffusers as a run: a UNet2DModel, with its scheduler where there is one, or an AutoencoderKL."""
     found, rest = positionals(arguments, ("DIR",), "import")
-    options = parse(Merging, rest, verb="import DIR")
+    options = parse(Importing, rest, verb="import DIR")
     folder = Path(found[0])
-    recipe, model, notes = read_diffusers(folder)
+    recipe, model, notes = read_diffusers(folder, size=options.size)
     for note in notes:
         say(note)
     run = write_imported(recipe, model, folder, options.out)
-    say(f"wrote {run.path}; draw from it with: simulacra sample {run.path} -n 64 --out samples.png")
+    then = (
+        f"draw from it with: simulacra sample {run.path} -n 64 --out samples.png"
+        if isinstance(run.model, Sampler)
+        else f"learn its codes of your pictures with: simulacra fit diffusion DATA --codec {run.path}"
+    )
+    say(f"wrote {run.path}; {then}")

@@ -12,6 +12,7 @@ import tyro
 from simulacra.cli.parse import parse, positionals
 from simulacra.cli.words import Loading, say
 from simulacra.core import across
+from simulacra.core.capabilities import ConditionalSampler, Sampler
 from simulacra.core.space import Space
 from simulacra.modalities.captions import is_captions
 from simulacra.modalities.sources import open_data
@@ -86,7 +87,11 @@ def main(arguments: Sequence[str]) -> None:
     if first.options.resume and (own := kept_codec(first.options.out or home(family, loaded))) is not None:
         codec = own
     codes = None if codec is None else coded(codec, loaded)
-    config, training = entry.recipe(loaded.train.space if codes is None else codes.space, len(loaded.train))
+    space = loaded.train.space if codes is None else codes.space
+    if not first.options.resume and (other := _meant(family, first.settings, space, parent)) != family:
+        say(f"{family} of such data is {other}; give {family} a setting of its own to keep it")
+        family, entry = other, FAMILIES[other]
+    config, training = entry.recipe(space, len(loaded.train))
     if parent is not None and parent.recipe.family == family:
         config = parent.recipe.config
     given = parse(_arguments(entry.config, config), rest, verb=f"fit {family} DATA", functions=SETTINGS)
@@ -124,7 +129,20 @@ def main(arguments: Sequence[str]) -> None:
         return
     if not options.no_report:
         say(f"wrote {write_report(run, say=say)}")
-    say(f"draw from it with: {_drawing(run)}")
+    say(_then(run, source[0]))
+
+
+def _then(run: Run, data: Any) -> str:
+    """What a run is for: the line that draws from it, or that learns from its codes."""
+    if isinstance(run.model, (Sampler, ConditionalSampler)):
+        return f"draw from it with: {_drawing(run)}"
+    return f"learn its codes with: simulacra fit diffusion {data} --codec {run.path}"
+
+
+def _meant(family: str, settings: Any, space: Space, parent: Run | None) -> str:
+    """The family that a bare name stands for with such data; itself where settings or a parent of its own are given."""
+    own = settings != FAMILIES[family].config() or (parent is not None and parent.recipe.family == family)
+    return family if own else FAMILIES[family].rather(space) or family
 
 
 def _drawing(run: Run) -> str:

@@ -11,6 +11,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "quickstart": ("quickstart", "fit several families on the built-in digits, judge them, write a report"),
     "fit": ("fit", "fit FAMILY DATA: learn the distribution of your data"),
     "distil": ("distil", "distil RUN --out OUT: a diffusion run or a flow teaches a model that draws in few steps"),
+    "optimise": (
+        "optimise",
+        "optimise RUN --for qed|logp|similarity --out OUT: molecules that score high, near those of the run",
+    ),
     "sample": ("sample", "sample RUN -n N --out FILE: draw new examples"),
     "evaluate": ("evaluate", "evaluate RUN|FOLDER|ARRAY|MODULE:FUNCTION --real DATA: figures with intervals"),
     "compare": ("compare", "compare RUN...: one page, one table"),

@@ -95,6 +95,15 @@ class Likelihood(Protocol):
 
 
 @runtime_checkable
+class LogProb(Protocol):
+    """Has an exact log p that gradients go through: what learning towards a score of its own draws needs."""
+
+    def log_prob_of(self, x: Values, *, y: Values | None = None, length: Tensor | None = None) -> Tensor:
+        """log p(x), or log p(x | y), nats (b,), as ``log_likelihood`` has it; differentiable in the model's weights."""
+        ...
+
+
+@runtime_checkable
 class Decoder(Protocol):
     """Turns latent codes into examples.
 
@@ -275,8 +284,8 @@ class Labelled(Protocol):
 
 
 CAPABILITIES: tuple[type[Any], ...] = (
-    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Searcher, Attentive, Likelihood, Decoder, Invertible,
-    Codec, LatentVariable, Factorised, Completer, Stepwise, Prompted, Denoiser, Critic, Labelled,
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Searcher, Attentive, Likelihood, LogProb, Decoder,
+    Invertible, Codec, LatentVariable, Factorised, Completer, Stepwise, Prompted, Denoiser, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

@@ -25,6 +25,7 @@ from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Hinge
 from simulacra.mathematics.latent_draws import Truncated, independent
 from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, picture_shape
+from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise
 from simulacra.nets.norm import BatchNorm
@@ -45,6 +46,9 @@ class BigGANConfig:
     alike      beta of the penalty on filters that resemble each other (eq. 3); 0: none.
     rounds     the critic's steps for each of the generator's.
     game, regularisers  what the players minimise, and penalties on the critic.
+    augment    changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
+    frozen     sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
+               the run that this one starts from (freeze-D).
     """
 
     chunk: int = 20
@@ -56,6 +60,8 @@ class BigGANConfig:
     rounds: int = 2
     game: Game = field(default_factory=Hinge)
     regularisers: tuple[Regulariser, ...] = ()
+    augment: Augmentation | None = None
+    frozen: int = 0
     # section 3 and appendix C.1: the critic learns four times as fast, without momentum
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=5e-5, betas=(0.0, 0.999)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.999)))
@@ -119,6 +125,8 @@ class Down(nn.Module):
 class Generator(nn.Module):
     """(z (b, latent), y (b, classes) or None) -> free output (b, c, h, w)."""
 
+    from_end = ("blocks",)  # of pictures of another size the blocks that are as wide are as far from the picture
+
     def __init__(self, config: BigGANConfig, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])
@@ -165,6 +173,11 @@ class Critic(nn.Module):
             self.blocks.append(Down(into, out, halving=True))
         self.head = Projection(widths[-1], classes, linear=lambda into, out: layer(into, out, 0, bias=False))
 
+    def by_size(self) -> list[tuple[nn.Module, ...]]:
+        """The layers that see a picture at each size, finest first, without those that judge at the end."""
+        at = {int(i): layer for i, layer in self.attention.items()}
+        return [(block, at[i]) if i in at else (block,) for i, block in enumerate(self.blocks)]
+
     def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:
         x = u
         for i, block in enumerate(self.blocks):
@@ -198,6 +211,8 @@ class BigGAN(Contest[BigGANConfig]):
             latent=generator.latent,
             game=config.game,
             regularisers=config.regularisers,
+            augment=config.augment,
+            frozen=config.frozen,
             rounds=config.rounds,
             burden=Alike(beta=config.alike) if config.alike else None,
         )

@@ -19,10 +19,12 @@ from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, NonSaturating
-from simulacra.nets.adversarial import Duel, Regulariser, class_count, picture_shape
+from simulacra.nets.adversarial import NONE, Duel, Regulariser, class_count, picture_shape
+from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
 from simulacra.nets.norm import BatchNorm
+from simulacra.nets.remedies import Remedies
 from simulacra.nets.thin import FromPicture, ToPicture
 
 LEAK = 0.2  # slope of the leaky ReLU, section 4
@@ -37,12 +39,19 @@ class DCGANConfig:
     width         channels at the finest resolution; they double with every halving of the picture, up to 8 widths.
     game          what the players minimise.
     regularisers  penalties on the critic.
+    remedies      against mode collapse (``nets.remedies``).
+    augment       changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
+    frozen        sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
+                  the run that this one starts from (freeze-D).
     """
 
     latent: int = 100
     width: int = 64
     game: Game = field(default_factory=NonSaturating)
     regularisers: tuple[Regulariser, ...] = ()
+    remedies: Remedies = NONE
+    augment: Augmentation | None = None
+    frozen: int = 0
     # section 4: the customary momentum of 0.9 made training oscillate
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.5, 0.999)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.5, 0.999)))
@@ -68,6 +77,8 @@ def channels(width: int, levels: int) -> list[int]:
 
 class Generator(nn.Module):
     """(z (b, latent), y (b, classes) or None) -> free output (b, c, h, w)."""
+
+    from_end = ("layers",)  # of pictures of another size the layers that are as wide are as far from the picture
 
     def __init__(self, latent: int, width: int, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
@@ -101,7 +112,7 @@ class Critic(nn.Module):
     Miyato & Koyama 2018, eq. 3: score = w . f(u) + (V y) . f(u).
     """
 
-    def __init__(self, width: int, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, width: int, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         sizes = ladder(*shape[1:])
         widths = channels(width, len(sizes) - 1)
@@ -120,6 +131,11 @@ class Critic(nn.Module):
         self.head = nn.Linear(features, 1, bias=False)
         self.labels = nn.Linear(classes, features, bias=False) if classes else None
 
+    def by_size(self) -> list[tuple[nn.Module, ...]]:
+        """The layers that see a picture at each size, finest first, without those that judge at the end."""
+        first, *rest = list(self.layers)[:-1]
+        return [(first,), *((convolution, norm) for convolution, norm in zip(rest[::3], rest[1::3], strict=True))]
+
     def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:
         f = self.layers(u)
         score = self.head(f).squeeze(1)
@@ -135,10 +151,13 @@ class DCGAN(Contest[DCGANConfig]):
         self.duel = Duel(
             space,
             Generator(config.latent, config.width, shape, classes),
-            Critic(config.width, shape, classes),
+            config.remedies.around(Critic(config.width, config.remedies.event(shape), config.remedies.labels(classes))),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            remedies=config.remedies,
+            augment=config.augment,
+            frozen=config.frozen,
         )
         initialise(self.duel, Rng.of(rng), linear=WEIGHTS)
         self.duel.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # as its activations are

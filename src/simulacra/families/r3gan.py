@@ -21,9 +21,11 @@ from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
-from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, cosine, picture_shape
+from simulacra.nets.adversarial import NONE, Duel, Projection, Regulariser, class_count, cosine, picture_shape
+from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
+from simulacra.nets.remedies import Remedies
 from simulacra.nets.resample import doubled, doublings, filtered_down, sizes
 
 LEAK = 0.2  # slope of the leaky ReLU
@@ -45,6 +47,10 @@ class R3GANConfig:
     channels_a_group  inner channels of one group; the nearest number that divides them is taken.
     game, regularisers  what the players minimise, and penalties on the critic. Where gamma ends decides how sharp
                pictures become, where it begins whether all modes are found; ``steps`` of it is how long that takes.
+    remedies   against mode collapse (``nets.remedies``), beyond the game's own.
+    augment    changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
+    frozen     sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
+               the run that this one starts from (freeze-D).
     """
 
     latent: int = 64
@@ -55,6 +61,9 @@ class R3GANConfig:
     channels_a_group: int = 16
     game: Game = field(default_factory=Relativistic)
     regularisers: tuple[Regulariser, ...] = SMOOTH
+    remedies: Remedies = NONE
+    augment: Augmentation | None = None
+    frozen: int = 0
     # Huang et al. 2024, appendix D: no momentum
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.99)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-4, betas=(0.0, 0.99)))
@@ -144,17 +153,25 @@ class Basis(nn.Module):
         return self.pictures * self.loudness(z)[:, :, None, None]
 
 
+def label_gain(classes: int) -> float:
+    """What one-hot labels are multiplied by: their entries get unit mean square."""
+    return math.sqrt(max(classes, 1))
+
+
 class Generator(nn.Module):
     """(z (b, latent), y (b, classes) or None) -> free output (b, c, h, w)."""
 
-    def __init__(self, config: R3GANConfig, shape: tuple[int, int, int], classes: int) -> None:
+    from_end = ("stages", "narrow")  # of pictures of another size those that are as wide are as far from the picture
+    label_gain = staticmethod(label_gain)
+
+    def __init__(self, config: R3GANConfig, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])
         widths = config.widths(len(found))
         total = config.blocks * len(found)
         self.sizes = [finer for _, finer in doublings(found)]
         self.label = Scaled(classes, config.latent, 0) if classes else None
-        self.loudness = math.sqrt(max(classes, 1))
+        self.loudness = label_gain(classes)
         self.basis = Basis(config.latent * (2 if classes else 1), widths[-1], found[-1])
         stages = [nn.Sequential(*(Block(n, config, total) for _ in range(config.blocks))) for n in reversed(widths)]
         self.stages = nn.ModuleList(stages)
@@ -175,7 +192,9 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """(u (b, c, h, w), y (b, classes) or None) -> scores (b,): the generator's mirror image."""
 
-    def __init__(self, config: R3GANConfig, shape: tuple[int, int, int], classes: int) -> None:
+    label_gain = staticmethod(label_gain)  # so that a class means what it meant where another number of them is learnt
+
+    def __init__(self, config: R3GANConfig, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])
         widths = config.widths(len(found))
@@ -186,7 +205,12 @@ class Critic(nn.Module):
         self.widen = nn.ModuleList([Scaled(a, b, 1) if a != b else nn.Identity() for a, b in pairwise(widths)])
         self.gather = Gather(widths[-1], found[-1])
         linear = lambda into, out: Scaled(into, out, 0)  # noqa: E731
-        self.head = Projection(widths[-1], classes, linear=linear, gain=math.sqrt(max(classes, 1) / widths[-1]))
+        self.head = Projection(widths[-1], classes, linear=linear, gain=label_gain(classes) / math.sqrt(widths[-1]))
+
+    def by_size(self) -> list[tuple[nn.Module, ...]]:
+        """The layers that see a picture at each size, finest first, without those that judge at the end."""
+        first, *rest = self.stages
+        return [(self.look, first), *zip(self.widen, rest, strict=True)]
 
     def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:
         x = self.stages[0](self.look(u))
@@ -221,9 +245,12 @@ class R3GAN(Contest[R3GANConfig]):
         self.duel = Duel(
             space,
             Generator(config, shape, classes),
-            Critic(config, shape, classes),
+            config.remedies.around(Critic(config, config.remedies.event(shape), config.remedies.labels(classes))),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            remedies=config.remedies,
+            augment=config.augment,
+            frozen=config.frozen,
         )
         initialise(self.duel, Rng.of(rng))

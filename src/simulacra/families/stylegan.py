@@ -26,6 +26,7 @@ from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, NonSaturating, path_lengths, r1
 from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, evaluating, picture_shape
+from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.equalised import Deviation, EqualConv, EqualDown, EqualLinear, leaky
 from simulacra.nets.initialise import initialise
@@ -68,6 +69,9 @@ class StyleGANConfig:
     group          examples over which the critic sees a deviation.
     game, regularisers  what the players minimise, and penalties on the critic. R1's gamma is about 2e-4 pixels / batch
                    (Karras et al. 2020, "Training GANs with limited data", appendix C).
+    augment        changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
+    frozen         sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
+                   the run that this one starts from (freeze-D).
     path_length    the penalty on the generator; None: none.
     The optimisers' rates and momenta are those of players without lazy turns (``optimisers.lazy``).
     """
@@ -82,6 +86,8 @@ class StyleGANConfig:
     group: int = 4
     game: Game = field(default_factory=NonSaturating)
     regularisers: tuple[Regulariser, ...] = (R1,)
+    augment: Augmentation | None = None
+    frozen: int = 0
     path_length: PathLength | None = field(default_factory=PathLength)
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-3, betas=(0.0, 0.99)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=2e-3, betas=(0.0, 0.99)))
@@ -144,6 +150,8 @@ class Residual(nn.Module):
 class Critic(nn.Module):
     """(u (b, c, h, w), y (b, classes) or None) -> scores (b,)."""
 
+    from_end = ("blocks",)  # of pictures of another size the blocks that are as wide see the same size
+
     def __init__(self, config: StyleGANConfig, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])
@@ -156,6 +164,11 @@ class Critic(nn.Module):
         self.loudness = math.sqrt(max(classes, 1))
         linear = lambda into, out: EqualLinear(into, out, start=None)  # noqa: E731
         self.head = Projection(widths[-1], classes, linear=linear, gain=self.loudness / math.sqrt(widths[-1]))
+
+    def by_size(self) -> list[tuple[nn.Module, ...]]:
+        """The layers that see a picture at each size, finest first, without those that judge at the end."""
+        first, *rest = self.blocks
+        return [(self.look, first), *((block,) for block in rest)]
 
     def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:
         x = self.blocks(leaky(self.look(u)))
@@ -178,6 +191,8 @@ class StyleGAN(Contest[StyleGANConfig]):
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            augment=config.augment,
+            frozen=config.frozen,
         )
         self.register_buffer("mean_length", torch.zeros(()))
         initialise(self.duel, Rng.of(rng))

@@ -8,8 +8,9 @@ Its blocks are those of the public layout ``UNet2DModel``, so that weights go fr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -101,28 +102,32 @@ class Time(nn.Module):
 
 
 class Block(nn.Module):
-    """skip(x) + conv(act(norm(conv(act(norm x)) + time))), (b, into, h, w) -> (b, out, h, w)."""
+    """skip(x) + conv(act(norm(conv(act(norm x)) + time))), (b, into, h, w) -> (b, out, h, w).
 
-    def __init__(self, into: int, out: int, time: int, s: ResidualUNet) -> None:
+    time  entries of the time's embedding; 0: the block knows no time.
+    """
+
+    def __init__(self, into: int, out: int, time: int, *, groups: int, eps: float) -> None:
         super().__init__()
-        self.norm1, self.conv1 = NormSiLU(s.groups, into, s.eps), nn.Conv2d(into, out, 3, padding=1)
-        self.time = nn.Linear(time, out)
-        self.norm2, self.conv2 = NormSiLU(s.groups, out, s.eps), Quiet(out, out, 3, padding=1)
+        self.norm1, self.conv1 = NormSiLU(groups, into, eps), nn.Conv2d(into, out, 3, padding=1)
+        self.time = nn.Linear(time, out) if time else None
+        self.norm2, self.conv2 = NormSiLU(groups, out, eps), Quiet(out, out, 3, padding=1)
         self.skip = nn.Identity() if into == out else nn.Conv2d(into, out, 1)
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """c (b, time): the time's embedding behind its activation."""
-        h = self.conv1(self.norm1(x)) + self.time(c)[:, :, None, None]
+        h = self.conv1(self.norm1(x))
+        h = h if self.time is None else h + self.time(c)[:, :, None, None]
         return self.skip(x) + self.conv2(self.norm2(h))
 
 
 class SelfAttention(nn.Module):
-    """x + attention of every place to every other, (b, c, h, w) -> the same."""
+    """x + attention of every place to every other, (b, c, h, w) -> the same; head: channels of each, None: one head."""
 
-    def __init__(self, channels: int, s: ResidualUNet) -> None:
+    def __init__(self, channels: int, *, head: int | None, groups: int, eps: float) -> None:
         super().__init__()
-        self.heads = channels // (s.head or channels)
-        self.norm = nn.GroupNorm(s.groups, channels, s.eps)
+        self.heads = channels // (head or channels)
+        self.norm = nn.GroupNorm(groups, channels, eps)
         self.inward, self.outward = nn.Linear(channels, 3 * channels), QuietLinear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,13 +163,16 @@ class QuietLinear(nn.Linear):
 class Level(nn.Module):
     """The blocks at one resolution, attention after the first ``attends`` of them, and a convolution to the next."""
 
-    def __init__(self, sizes: list[tuple[int, int]], time: int, attends: int, then: nn.Module | None, s: ResidualUNet):
+    def __init__(self, sizes: Sequence[tuple[int, int]], time: int, attends: int, then: nn.Module | None, *,
+                 head: int | None, groups: int, eps: float) -> None:  # fmt: skip
         super().__init__()
-        self.blocks = nn.ModuleList(Block(into, out, time, s) for into, out in sizes)
-        self.attentions = nn.ModuleList(SelfAttention(out, s) for _, out in sizes[:attends])
+        self.blocks = nn.ModuleList(Block(into, out, time, groups=groups, eps=eps) for into, out in sizes)
+        self.attentions = nn.ModuleList(
+            SelfAttention(out, head=head, groups=groups, eps=eps) for _, out in sizes[:attends]
+        )
         self.then = then
 
-    def step(self, i: int, h: Tensor, c: Tensor) -> Tensor:
+    def step(self, i: int, h: Tensor, c: Tensor | None = None) -> Tensor:
         """The i-th block, and the attention that follows it."""
         h = self.blocks[i](h, c)
         return self.attentions[i](h) if i < len(self.attentions) else h
@@ -178,7 +186,7 @@ class ResidualDenoiser(nn.Module):
 
     def __init__(self, into: int, out: int, given: int, s: ResidualUNet) -> None:
         super().__init__()
-        widths, time = s.widths, 4 * s.widths[0]
+        widths, time, level = s.widths, 4 * s.widths[0], partial(Level, head=s.head, groups=s.groups, eps=s.eps)
         self.settings, self.unit = s, 1 << (len(widths) - 1)
         self.level = Time(widths[0], given, s)
         self.first = nn.Conv2d(into, widths[0], 3, padding=1)
@@ -187,17 +195,17 @@ class ResidualDenoiser(nn.Module):
             sizes = [(channels, width), *[(width, width)] * (s.blocks - 1)]
             last = i + 1 == len(widths)
             halve = None if last else nn.Conv2d(width, width, 3, stride=2, padding=s.padding)
-            down.append(Level(sizes, time, s.blocks * s.attention[i], halve, s))
+            down.append(level(sizes, time, s.blocks * s.attention[i], halve))
             skips += [width] * (s.blocks + (not last))
             channels = width
-        self.middle = Level([(channels, channels)] * 2, time, int(s.middle), None, s)
+        self.middle = level([(channels, channels)] * 2, time, int(s.middle), None)
         for i, width in reversed(list(enumerate(widths))):
             sizes = []
             for _ in range(s.blocks + 1):
                 sizes.append((channels + skips.pop(), width))
                 channels = width
             double = nn.Conv2d(width, width, 3, padding=1) if i else None
-            up.append(Level(sizes, time, (s.blocks + 1) * s.attention[i], double, s))
+            up.append(level(sizes, time, (s.blocks + 1) * s.attention[i], double))
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
         self.norm = NormSiLU(s.groups, channels, s.eps)
         self.last = Quiet(channels, out, 3, padding=1)

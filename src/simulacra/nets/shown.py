@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +38,14 @@ class Opinions(WeakIdKeyDictionary):
     def __deepcopy__(self, memo: object) -> Opinions:
         return Opinions()
 
-    def form(self, critic: nn.Module, fake: Tensor, y: Tensor | None, batch: Tensor) -> Opinion | None:
+    def form(
+        self, critic: nn.Module, fake: Tensor, y: Tensor | None, batch: Tensor, frozen: Sequence[nn.Parameter] = ()
+    ) -> Opinion | None:
         """Look at what is shown, and remember; None where the critic's graph must not outlive the generator's turn.
 
         That is where no gradient is wanted, where parameters are split over processes (their memory is freed after each
         use), where a compiled backward pass frees its own, and for a critic that looks at both sides in one pass.
+        Those of the critic's weights that are frozen have no part in the graph.
         """
         self.clear()
         parameters = list(critic.parameters())
@@ -51,8 +54,9 @@ class Opinions(WeakIdKeyDictionary):
         if compiled or not whole or not fake.requires_grad or getattr(critic, "alone", False):
             return None
         point = fake.detach().requires_grad_()
+        kept = {id(p) for p in frozen}
         # it is not the critic's turn, but the graph is to serve that one as well
-        with _learning(parameters):
+        with _learning([p for p in parameters if id(p) not in kept]):
             scores = critic(point, y)
         self[batch] = opinion = Opinion(point, scores, _state(critic))
         return opinion

@@ -9,6 +9,7 @@ from typing import Any
 from simulacra.core.space import Space
 from simulacra.families import (
     any_order,
+    autoencoder_kl,
     bayesian_network,
     biggan,
     consistency,
@@ -50,12 +51,14 @@ class Family:
     build   (config, space, rng=) -> the model.
     recipe  (space, number of examples) -> (config, training): a setting that is known to work.
     pupil   its config -> the family and config of a faster model that its models can teach; None where they teach none.
+    rather  (space) -> the family that a bare ``simulacra fit`` of this one means for such data; None: this one.
     """
 
     config: type[Any]
     build: Callable[..., Any]
     recipe: Callable[[Space, int], tuple[Any, Training]]
     pupil: Callable[[Any], tuple[str, Any]] | None = None
+    rather: Callable[[Space], str | None] = known_good.itself
 
 
 FAMILIES: dict[str, Family] = {
@@ -65,6 +68,11 @@ FAMILIES: dict[str, Family] = {
     ),
     "hvae": Family(config=hvae.HVAEConfig, build=hvae.HVAE, recipe=known_good.hvae_recipe),
     "vqvae": Family(config=vqvae.VQVAEConfig, build=vqvae.VQVAE, recipe=known_good.vqvae_recipe),
+    "autoencoder_kl": Family(
+        config=autoencoder_kl.AutoencoderKLConfig,
+        build=autoencoder_kl.AutoencoderKL,
+        recipe=known_good.autoencoder_kl_recipe,
+    ),
     "any_order": Family(config=any_order.AnyOrderConfig, build=any_order.AnyOrder, recipe=known_good.any_order_recipe),
     "mixed_diffusion": Family(
         config=mixed_diffusion.MixedDiffusionConfig,
@@ -72,7 +80,9 @@ FAMILIES: dict[str, Family] = {
         recipe=known_good.mixed_diffusion_recipe,
     ),
     "table_gan": Family(config=table_gan.TableGANConfig, build=table_gan.TableGAN, recipe=known_good.table_gan_recipe),
-    "gan": Family(config=gan.GANConfig, build=gan.GAN, recipe=known_good.gan_recipe),
+    "gan": Family(
+        config=gan.GANConfig, build=gan.GAN, recipe=known_good.gan_recipe, rather=known_good.convolutional_gan
+    ),
     "flow": Family(config=flow.FlowConfig, build=flow.flow, recipe=known_good.flow_recipe),
     "dcgan": Family(config=dcgan.DCGANConfig, build=dcgan.DCGAN, recipe=known_good.dcgan_recipe),
     "r3gan": Family(config=r3gan.R3GANConfig, build=r3gan.R3GAN, recipe=known_good.r3gan_recipe),

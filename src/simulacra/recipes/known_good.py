@@ -9,6 +9,7 @@ from simulacra.core import optimisers
 from simulacra.core.space import Classes, Space
 from simulacra.families import (
     any_order,
+    autoencoder_kl,
     bayesian_network,
     biggan,
     consistency,
@@ -51,6 +52,7 @@ from simulacra.nets import (
     codebooks,
     codegrids,
     denoisers,
+    picture_coder,
     tokens,
 )
 from simulacra.training.settings import Training
@@ -77,6 +79,15 @@ def hvae_recipe(space: Space, examples: int) -> tuple[hvae.HVAEConfig, Training]
     return config, Training(steps=steps, batch=128)
 
 
+def autoencoder_kl_recipe(space: Space, examples: int) -> tuple[autoencoder_kl.AutoencoderKLConfig, Training]:
+    """Codes of four channels, of 4 to 8 places a side."""
+    steps = passes(examples, 64, epochs=30, low=1_000, high=20_000)
+    longest = max(space.only.shape[1:]) if space.layout == "grid" else 1
+    halvings = max(1, math.ceil(math.log2(longest / 8)))
+    network = picture_coder.PictureCoder(widths=(32, *[64] * halvings))
+    return autoencoder_kl.AutoencoderKLConfig(network=network), Training(steps=steps, batch=64)
+
+
 def vqvae_recipe(space: Space, examples: int) -> tuple[vqvae.VQVAEConfig, Training]:
     """A code for every four pixels of pictures up to 16 a side, for every sixteen beyond; rows get eight."""
     steps = passes(examples, 128, epochs=60, low=1_000, high=20_000)
@@ -96,6 +107,15 @@ def gan_recipe(space: Space, examples: int) -> tuple[gan.GANConfig, Training]:
     """Relativistic pairing with R1 and R2, dense networks."""
     steps = passes(examples, 128, epochs=100, low=3_000, high=20_000)
     return gan.GANConfig(), Training(steps=steps, batch=128)
+
+
+def itself(space: Space) -> None:
+    """No other family is to be taken instead."""
+
+
+def convolutional_gan(space: Space) -> str | None:
+    """R3GAN where a GAN of dense networks is asked for pictures: the same game, with the networks that suit them."""
+    return "r3gan" if space.layout == "grid" and min(space.only.shape[1:]) >= 8 else None
 
 
 def any_order_recipe(space: Space, examples: int) -> tuple[any_order.AnyOrderConfig, Training]:
@@ -135,10 +155,16 @@ def stylegan_recipe(space: Space, examples: int) -> tuple[stylegan.StyleGANConfi
 
 
 def r3gan_recipe(space: Space, examples: int) -> tuple[r3gan.R3GANConfig, Training]:
-    """Narrow networks up to 32 a side, the published widths beyond; gamma falls over the first half of the run."""
+    """Narrow networks up to 32 a side, the published widths beyond; gamma falls over the first half of the run.
+
+    Gamma is 1 to 0.1 at 32x32 and grows with the pixels: a critic that sees the same in pictures of k times as
+    many has slopes whose square is 1 / k of what it was. Huang et al. 2024 (the authors' settings) begin with 0.05 and
+    0.5 at 32x32, 1 and 2 at 64x64 and 150 at 256x256, where this begins with 1, 4 and 64.
+    """
     _, height, width = space.only.shape if space.layout == "grid" else (1, 1, 1)
     steps = passes(examples, 64, epochs=60, low=3_000, high=50_000)
-    rules = tuple(replace(r, steps=steps // 2) for r in r3gan.SMOOTH)
+    gamma = height * width / 32**2
+    rules = tuple(replace(r, weight=gamma, final=gamma / 10, steps=steps // 2) for r in r3gan.SMOOTH)
     config = r3gan.R3GANConfig(regularisers=rules)
     if max(height, width) <= 32:
         fast = optimisers.AdamW(lr=1e-3, betas=(0.0, 0.99), schedule=optimisers.Warmup(steps=100, decay=0.3, final=0.1))

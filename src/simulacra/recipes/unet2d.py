@@ -21,6 +21,7 @@ from simulacra.mathematics import noise_chain
 from simulacra.mathematics import preconditioning as pre
 from simulacra.mathematics.noise_chain import AlongChain, NoiseChain, unchanged
 from simulacra.nets.residual_unet import ResidualDenoiser, ResidualUNet
+from simulacra.recipes import public_layout
 
 VERSION = "0.33.0"  # the oldest diffusers that reads what is written here
 PREDICTS: dict[Any, str] = {pre.epsilon: "epsilon", pre.v: "v_prediction", pre.clean: "sample"}
@@ -44,9 +45,6 @@ NAMES = (
     (r"(\.attentions\.\d+)\.norm\.", r"\1.group_norm."),
     (r"\.outward\.", ".to_out.0."),
 )
-# names of attention in files written before 2023
-OLD_NAMES = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
-PARTS = ("to_q", "to_k", "to_v")  # of our one projection inward
 GIVEN = "level.given.weight"
 # settings of UNet2DModel that are read, and those that must have the value here
 READ = {"block_out_channels", "down_block_types", "up_block_types", "layers_per_block", "add_attention",
@@ -88,15 +86,21 @@ def network_of(model: Any) -> ResidualDenoiser:
         )
     if not isinstance(model.space.only, Continuous) or isinstance(model.space.y, Space):
         raise ValueError("UNet2DModel knows classes only; this model is conditional on another space")
-    f = model.space.only
+    check_range(model.space)
+    if wrong := [side for side in model.space.only.shape[1:] if side % model.network.unit]:
+        raise ValueError(f"UNet2DModel halves {model.network.unit.bit_length() - 1} times; {wrong[0]} cannot be halved")
+    return model.network
+
+
+def check_range(space: Space) -> None:
+    """ValueError for pictures that do not lie where diffusers has them."""
+    f = space.only
+    assert isinstance(f, Continuous)
     if (f.low, f.high, f.centre, f.scale) != (-1, 1, 0, 1):
         raise ValueError(
             f"pictures of diffusers lie in [-1, 1]; this model's lie in [{f.low:g}, {f.high:g}] with centre"
             f" {f.centre:g} and scale {f.scale:g}; fit on pictures of grey levels or colours"
         )
-    if wrong := [side for side in f.shape[1:] if side % model.network.unit]:
-        raise ValueError(f"UNet2DModel halves {model.network.unit.bit_length() - 1} times; {wrong[0]} cannot be halved")
-    return model.network
 
 
 def classes_of(model: Diffusion) -> Classes | None:
@@ -262,47 +266,26 @@ def renamed(name: str) -> str:
 
 def outward(network: ResidualDenoiser) -> dict[str, Tensor]:
     """A network's tensors under their public names."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in network.state_dict().items():
-        if name == GIVEN:
-            rows = tensor.T * network.level.gain
-            found["class_embedding.weight"] = torch.cat([rows, torch.zeros_like(rows[:1])])
-        elif ".inward." in name:
-            for part, third in zip(PARTS, tensor.chunk(3), strict=True):
-                found[renamed(name).replace(".inward.", f".{part}.")] = third
-        else:
-            found[renamed(name)] = tensor
+    state = dict(network.state_dict())
+    given = state.pop(GIVEN, None)
+    found = public_layout.outward(state, renamed)
+    if given is not None:
+        rows = given.T * network.level.gain
+        found["class_embedding.weight"] = torch.cat([rows, torch.zeros_like(rows[:1])])
     return found
 
 
-def inward(kept: Mapping[str, Tensor], network: ResidualDenoiser) -> None:
+def inward(tensors: Mapping[str, Tensor], network: ResidualDenoiser) -> None:
     """Public tensors into a network, in place; ValueError naming what is lacking, left over, or not finite."""
-    kept = {_present(name): tensor for name, tensor in kept.items()}
-    if bad := [name for name, tensor in kept.items() if not bool(tensor.isfinite().all())]:
-        raise ValueError(f"{bad[0]!r} holds values that are not finite, as half precision leaves where it overflows")
-    used: set[str] = set()
-
-    def take(name: str, shape: torch.Size) -> Tensor:
-        if name not in kept:
-            raise ValueError(f"the weights lack {name!r}, which the network's config.json asks for")
-        used.add(name)
-        if kept[name].shape != shape:
-            raise ValueError(f"{name!r} has shape {tuple(kept[name].shape)}; its config.json asks for {tuple(shape)}")
-        return kept[name].to(torch.get_default_dtype())
-
-    state: dict[str, Tensor] = {}
+    kept, state = public_layout.Kept(tensors), dict[str, Tensor]()
     for name, tensor in network.state_dict().items():
         if name == GIVEN:
             classes = tensor.shape[1]
-            rows = take("class_embedding.weight", torch.Size((_rows(kept, classes), len(tensor))))
-            state[name] = rows[:classes].T / network.level.gain
-        elif ".inward." in name:
-            third = torch.Size((len(tensor) // 3, *tensor.shape[1:]))
-            state[name] = torch.cat([take(renamed(name).replace(".inward.", f".{p}."), third) for p in PARTS])
+            shape = torch.Size((_rows(kept.tensors, classes), len(tensor)))
+            state[name] = kept.take("class_embedding.weight", shape)[:classes].T / network.level.gain
         else:
-            state[name] = take(renamed(name), tensor.shape)
-    if left := sorted(set(kept) - used):
-        raise ValueError(f"the weights hold {left[0]!r}, for which the network's config.json has no place")
+            state[name] = kept.for_ours(name, tensor, renamed)
+    kept.finish()
     network.load_state_dict(state)
 
 
@@ -310,9 +293,3 @@ def _rows(kept: Mapping[str, Tensor], classes: int) -> int:
     """Rows of the table of classes: one more where its last stands for none."""
     table = kept.get("class_embedding.weight")
     return classes if table is None or len(table) != classes + 1 or bool(table[-1].any()) else classes + 1
-
-
-def _present(name: str) -> str:
-    for old, new in OLD_NAMES:
-        name = name.replace(old, new) if ".attentions." in name else name
-    return name

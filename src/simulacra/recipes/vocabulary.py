@@ -5,6 +5,7 @@ from __future__ import annotations
 from simulacra.core import optimisers
 from simulacra.families import (
     any_order,
+    autoencoder_kl,
     bayesian_network,
     biggan,
     consistency,
@@ -37,6 +38,7 @@ from simulacra.families import (
 from simulacra.mathematics import (
     adversarial,
     asked,
+    augmentation,
     bounds,
     couplings,
     covariances,
@@ -56,6 +58,7 @@ from simulacra.mathematics import (
 )
 from simulacra.nets import (
     activations,
+    augment,
     autoregressive,
     backbones,
     causal_attention,
@@ -79,7 +82,9 @@ from simulacra.nets import (
     magnitude_preserving,
     missingness,
     modulated,
+    picture_coder,
     picture_flow,
+    remedies,
     residual_unet,
     spreading,
     styles,
@@ -94,18 +99,17 @@ from simulacra.training import settings as training_settings
 
 SETTINGS = table((
     # families
-    any_order, bayesian_network, biggan, consistency, copula, dcgan, diffusion, discrete_diffusion, factor_vae, flow,
-    flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae, kernel_density, mixed_diffusion, naive_bayes,
-    pixelcnn, r3gan, seq2seq, smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
+    any_order, autoencoder_kl, bayesian_network, biggan, consistency, copula, dcgan, diffusion, discrete_diffusion,
+    factor_vae, flow, flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae, kernel_density, mixed_diffusion,
+    naive_bayes, pixelcnn, r3gan, seq2seq, smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
-    adversarial, asked, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood, ladder,
-    latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
+    adversarial, asked, augmentation, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood,
+    ladder, latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
-    activations, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
+    activations, augment, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
-    duels, encoder_decoder, encoder_decoder_steps, fourier, heads, lora,
-    magnitude_preserving, missingness, modulated, picture_flow, residual_unet, spreading,
-    styles, text_encoder, tokens, transforms,
+    duels, encoder_decoder, encoder_decoder_steps, fourier, heads, lora, magnitude_preserving, missingness, modulated,
+    picture_coder, picture_flow, remedies, residual_unet, spreading, styles, text_encoder, tokens, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip

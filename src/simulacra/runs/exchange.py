@@ -11,8 +11,9 @@ from torch import Tensor
 
 from simulacra.core.checkpoint import digest, load_tensors, read_json, save_tensors, told, write, write_json
 from simulacra.core.space import Classes, Space
+from simulacra.families.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from simulacra.mathematics.preconditioning import edm
-from simulacra.recipes import unet2d
+from simulacra.recipes import autoencoder_kl, unet2d
 from simulacra.recipes.families import FAMILIES
 from simulacra.recipes.settings import from_json, to_json
 from simulacra.recipes.vocabulary import SETTINGS
@@ -42,16 +43,36 @@ Pictures lie in [-1, 1]; {levels}.{classes} Back again: `simulacra import {folde
 """
 
 
+CODEC_ABOUT = """# An autoencoder of pictures {shape}
+
+Written by `simulacra export diffusers`. With diffusers, for pictures in [-1, 1]:
+
+```python
+from diffusers import AutoencoderKL
+
+vae = AutoencoderKL.from_pretrained("{folder}")
+codes = vae.encode(pictures).latent_dist.mean
+pictures = vae.decode(codes).sample
+```
+
+`scaling_factor` is the layout's default: measure the codes' deviation on your data. Back again:
+`simulacra import {folder} --out RUN`.
+"""
+
+
 def write_diffusers(model: Any, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """A diffusion model as a diffusers directory: ``unet``, ``scheduler``, a pipeline where one can sample it.
+    """A diffusion model as a diffusers directory: ``unet``, ``scheduler``, a pipeline where one can sample it; an
+    autoencoder as that of its own.
 
     Raises ValueError for a model without a layout there, a directory in use, and weights beyond the type's range.
     """
+    if isinstance(model, AutoencoderKL):
+        _write_codec(model, folder, dtype)
+        return
     unet2d.network_of(model)
     network, scheduler = unet2d.network_settings(model), unet2d.scheduler_settings(model)
     tensors = {name: _narrow(name, tensor, dtype) for name, tensor in unet2d.outward(model.network).items()}
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty; give an empty or a new folder with --out")
+    _check_free(folder)
     with told(f"make {folder}"):
         (folder / "unet").mkdir(parents=True)
         (folder / "scheduler").mkdir()
@@ -71,6 +92,32 @@ def write_diffusers(model: Any, folder: Path, *, dtype: torch.dtype = torch.floa
     }
     write_json(folder / OURS, ours)
     write(folder / "README.md", _about(model, folder, scheduler["_class_name"]).encode())
+
+
+def _write_codec(model: AutoencoderKL, folder: Path, dtype: torch.dtype) -> None:
+    """An autoencoder's two networks as a directory of ``AutoencoderKL``."""
+    unet2d.check_range(model.space)
+    _check_free(folder)
+    tensors = {name: _narrow(name, tensor, dtype) for name, tensor in autoencoder_kl.outward(model).items()}
+    with told(f"make {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / TENSORS, tensors, {"format": "pt"})
+    settings = {"_diffusers_version": unet2d.VERSION, **autoencoder_kl.network_settings(model)}
+    write_json(folder / "config.json", settings)
+    scale = model.coder.log_scale
+    ours = {"config": to_json(model.config), "space": model.space.to_json(), "log_scale": _number(scale)}
+    write_json(folder / OURS, ours)
+    shape = ", ".join(map(str, model.space.only.shape))
+    write(folder / "README.md", CODEC_ABOUT.format(shape=shape, folder=folder.name).encode())
+
+
+def _number(tensor: Tensor | None) -> float | None:
+    return None if tensor is None else float(tensor.detach())
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; give an empty or a new folder with --out")
 
 
 def _narrow(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -102,14 +149,19 @@ def is_diffusers(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("model_index.json", "unet/config.json", "config.json"))
 
 
-def read_diffusers(folder: Path) -> tuple[Recipe, Any, list[str]]:
+def read_diffusers(folder: Path, *, size: int | None = None) -> tuple[Recipe, Any, list[str]]:
     """A diffusers directory as a recipe, the model it describes, and what was taken for granted, in plain lines.
 
+    size  side of the pictures that an autoencoder is to encode; None: that of its ``config.json``.
     Raises ValueError for classes that have no counterpart here, for missing files and for weights that do not fit.
     """
     home = folder / "unet" if (folder / "unet").is_dir() else folder
     path = _weights(home)
     settings, notes = read_json(home / "config.json"), []
+    if settings.get("_class_name") == autoencoder_kl.KIND:
+        return _read_codec(folder, path, settings, size)
+    if size is not None:
+        raise ValueError(f"{folder} draws pictures of the size in its config.json; leave the size out")
     backbone = unet2d.backbone_of(settings)
     place = folder / "scheduler" / "scheduler_config.json"
     if not place.is_file():
@@ -126,7 +178,27 @@ def read_diffusers(folder: Path) -> tuple[Recipe, Any, list[str]]:
         # a scheduler that knows the data's deviation may have been changed since
         deviation = deviation if config.preconditioning is edm else ours["deviation"]
     model = unet2d.model_of(config, space, load_tensors(path), deviation, counts)
-    return _recipe(folder, config, space, path), model, notes
+    return _recipe("diffusion", folder, config, space, path), model, notes
+
+
+def _read_codec(
+    folder: Path, path: Path, settings: dict[str, Any], size: int | None
+) -> tuple[Recipe, AutoencoderKL, list[str]]:
+    config = AutoencoderKLConfig(network=autoencoder_kl.network_of(settings))
+    space, scale, notes = autoencoder_kl.space_of(settings, size), None, list[str]()
+    if (folder / OURS).is_file():
+        ours = read_json(folder / OURS)
+        config = dataclasses.replace(from_json(ours["config"], SETTINGS), network=config.network)
+        space, scale = Space.from_json(ours["space"]) if size is None else space, ours["log_scale"]
+    else:
+        notes.append(
+            f"{folder} does not say how far pictures scatter about their codes: taken to be 1, half their range"
+        )
+    model = autoencoder_kl.model_of(config, space, load_tensors(path))
+    if scale is not None and model.coder.log_scale is not None:
+        model.coder.log_scale.data.fill_(scale)
+    notes.append(f"pictures of {' x '.join(map(str, space.only.shape))}; --size gives another side")
+    return _recipe("autoencoder_kl", folder, config, space, path), model, notes
 
 
 def _weights(home: Path) -> Path:
@@ -144,11 +216,11 @@ def _weights(home: Path) -> Path:
     raise ValueError(f"{home} has no {TENSORS}; restore it from a copy")
 
 
-def _recipe(folder: Path, config: Any, space: Space, path: Path) -> Recipe:
-    _, training = FAMILIES["diffusion"].recipe(space, 10_000)
+def _recipe(family: str, folder: Path, config: Any, space: Space, path: Path) -> Recipe:
+    _, training = FAMILIES[family].recipe(space, 10_000)
     classes = len(space.y) if isinstance(space.y, Classes) else 0
     return Recipe(
-        family="diffusion",
+        family=family,
         config=config,
         space=space,
         data={

@@ -37,12 +37,19 @@ def start(recipe: Recipe, folder: Path, parent: Run | None) -> Start:
     A run that goes on reads its weights from its own state; the parent is needed if there is none yet.
     """
     model = FAMILIES[recipe.family].build(recipe.config, recipe.modelled, rng=recipe.training.seed)
+    frozen = getattr(recipe.config, "frozen", 0)
     if parent is None and not recipe.lineage:
+        if frozen:
+            raise ValueError(
+                f"frozen={frozen} keeps layers of a critic that has learnt; give the run it is of as --from"
+            )
         return Start(recipe=recipe, model=model)
     axes, said = transfer.grown(recipe), []
     if not recipe.lineage or going_on.latest(folder) is None:
         parent = parent_of(recipe, folder) if recipe.lineage or parent is None else parent
         carried = transfer.take_over(model, recipe, parent, axes)
+        if frozen:
+            transfer.learnt_before(model, carried)
         recipe = replace(recipe, lineage=transfer.lineage(parent, carried, folder))
         said = transfer.told(parent, carried)
     else:

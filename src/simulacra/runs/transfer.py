@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from simulacra.core.capabilities import Learner
 from simulacra.core.checkpoint import digest, save_tensors, write_json
 from simulacra.core.checkpoint import told as faults
@@ -17,8 +19,8 @@ from simulacra.recipes.families import FAMILIES
 from simulacra.recipes.settings import to_json
 from simulacra.runs.recipe import NAME, Recipe, replace
 from simulacra.runs.run import ENCODING, MUSIC, TABLE, WEIGHTS, Run
-from simulacra.training.carry import Axes, Carried, carry, label_axes
-from simulacra.training.state import weights
+from simulacra.training.carry import Axes, Carried, carry, label_axes, placed
+from simulacra.training.state import named, weights
 
 SHOWN = 6  # names said in a line
 
@@ -75,7 +77,19 @@ def take_over(model: Any, recipe: Recipe, parent: Run, axes: Axes) -> Carried:
     if not isinstance(model, Learner):
         raise ValueError(f"{recipe.family} learns in closed form: it has no weights to start from; leave --from out")
     ours, theirs = ((s.y if isinstance(s.y, Classes) else None) for s in (recipe.space, parent.recipe.space))
-    return carry(model, weights(parent.model), axes, ours=ours, theirs=theirs)
+    return carry(model, placed(model, parent.model), axes, ours=ours, theirs=theirs)
+
+
+def learnt_before(model: Any, carried: Carried) -> None:
+    """ValueError where a weight that is not to learn was not taken over: it would stay as it was drawn."""
+    anew = {*carried.anew}
+    if missing := [name for name, t in named(model).items() if name in anew and _frozen(t)]:
+        raise ValueError(f"{missing[0]} is frozen, but the parent has none of its shape; freeze less, or give data of"
+                         " the parent's channels")  # fmt: skip
+
+
+def _frozen(tensor: Tensor) -> bool:
+    return isinstance(tensor, nn.Parameter) and not tensor.requires_grad
 
 
 def lineage(parent: Run, carried: Carried, folder: Path) -> dict[str, Any]:

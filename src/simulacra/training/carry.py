@@ -3,11 +3,14 @@
 Which tensors depend on the number of classes is seen by building the model for three classes and for four. Of these the
 part of a class that both models know, by its name, is taken over; the last entries along the extent that grows are the
 classes', in their order. A layer that multiplies labels by a function of their number says so by
-``label_gain(classes)``, and what is taken over is scaled so that a class means what it meant.
+``label_gain(classes)``, and what is taken over is scaled so that a class means what it meant. Layers of pictures of
+another size are more or fewer: a module whose lists of them agree at their last members, not at their first, says so by
+``from_end``, the lists' names.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +22,7 @@ from simulacra.core.batch import Data
 from simulacra.core.capabilities import Fitter
 from simulacra.core.space import Classes
 from simulacra.nets.lora import plain
-from simulacra.training.state import modules_of, named
+from simulacra.training.state import modules_of, named, weights
 
 FEW, MORE = 3, 4  # numbers of classes a model is built with, to see what grows with them
 Axes = Mapping[str, tuple[int, int]]  # name of a tensor -> (the extent that grows with the classes, how much it grows)
@@ -61,6 +64,34 @@ def label_axes(build: Callable[[Classes], Any]) -> Axes:
         for name, axes in grown.items()
         if axes
     }
+
+
+def placed(model: Any, parent: Any) -> dict[str, Tensor]:
+    """A parent's tensors, copied, by the names that a model has for their places: lists of layers may differ in length.
+
+    What lies before the first member of the model's list gets a negative number, which fits nothing.
+    """
+    kept = weights(parent)
+    theirs = modules_of(parent)
+    for prefix, module in modules_of(model).items():
+        for path, part in module.named_modules():
+            for name in getattr(part, "from_end", ()):
+                where = f"{path}.{name}"
+                with contextlib.suppress(KeyError, AttributeError):  # a parent that has no such list
+                    other: Any = theirs[prefix].get_submodule(where)
+                    kept = _moved(kept, f"{prefix}{where}.", len(getattr(part, name)) - len(other))
+    return kept
+
+
+def _moved(kept: Mapping[str, Tensor], below: str, by: int) -> dict[str, Tensor]:
+    """The tensors, those of a list's members below a name renumbered."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in kept.items():
+        if name.startswith(below):
+            number, _, rest = name.removeprefix(below).partition(".")
+            name = f"{below}{int(number) + by}.{rest}"
+        found[name] = tensor
+    return found
 
 
 @torch.no_grad()

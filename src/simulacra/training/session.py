@@ -17,7 +17,7 @@ from simulacra.training import resume
 from simulacra.training.average import Average
 from simulacra.training.engine import Engine, local
 from simulacra.training.feed import Feed
-from simulacra.training.hooks import Hook, Moment, Verdict
+from simulacra.training.hooks import Hook, Keeping, Moment, Verdict
 from simulacra.training.log import Ledger, LogFile, read_log
 from simulacra.training.move import Move, Seat
 from simulacra.training.posthoc import PowerAverages, forget
@@ -163,10 +163,12 @@ class Session:
     def _tensors(self) -> dict[str, Tensor]:
         model = {f"model/{name}": t.detach() for name, t in named(self.model).items()}
         powers = {} if self.powers is None else self.powers.tensors()
+        kept = [(i, hook) for i, hook in enumerate(self.hooks) if isinstance(hook, Keeping)]
         return {
             **model,
             **{f"average/{name}": t.detach() for name, t in self.average.kept.items()},
             **{f"posthoc/{name}": t for name, t in powers.items()},
+            **{f"hooks/{i}/{name}": t for i, hook in kept for name, t in hook.tensors().items()},
         }
 
     def snapshot(self, before: float) -> bool:
