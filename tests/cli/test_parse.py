@@ -149,7 +149,13 @@ def test_families_can_what_their_models_can():
     tokens = Space(fields={"x": Categorical(k=5, shape=(8,))}, y=pictures.y, measure="tokens")
     table = Space(fields={"a": Categorical(k=5), "b": Continuous(low=0, high=1)}, y=pictures.y, measure="columns")
     # families that learn one kind of data alone
-    alone = {"transformer": tokens, **dict.fromkeys(("any_order", "mixed_diffusion", "table_gan"), table)}
+    sentence = Categorical(k=5, shape=(8,), varying=True)
+    pairs = Space(fields={"target": sentence}, y=Space(fields={"source": sentence}), measure="tokens")
+    alone = {
+        "transformer": tokens,
+        "seq2seq": pairs,
+        **dict.fromkeys(("any_order", "mixed_diffusion", "table_gan"), table),
+    }
     for row in catalogue():
         family = FAMILIES[row["family"]]
         space = alone.get(row["family"], pictures)

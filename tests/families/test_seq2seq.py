@@ -171,7 +171,7 @@ def test_a_new_network_knows_nothing():
 def test_dropout_leaves_out_in_training_alone_and_the_same_whatever_else_is_in_the_batch():
     made = model().train()
     x, length = torch.tensor([[1, 2, 0, 0], [0, 1, 2, 2]]), torch.tensor([2, 4])
-    loss = lambda rows, rng: made.loss(Batch(x=x[rows], y=Y[:2][rows], length=length[rows]), rng).total  # noqa: E731
+    loss = lambda rows, rng: made.loss(Batch(x=x[rows], y=Y[:2][rows], length=length[rows]), rng).total.detach()  # noqa: E731
     both = loss(slice(0, 2), Rng(3))
     torch.testing.assert_close(both, loss(slice(0, 1), Rng(3)) + loss(slice(1, 2), Rng(3).rows(1)))
     assert abs(float(both - loss(slice(0, 2), Rng(4)))) > 1e-6
