@@ -24,6 +24,7 @@ GROUPS = {
     "diffusion": "diffusion: training against diffusers and denoising-diffusion-pytorch, orders of the solvers",
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
     "sequences": "a small transformer against nanoGPT's recipe, and what generating costs",
+    "translation": "Multi30k, German to English, learnt on one core: sacreBLEU; an hour, goes on where it was",
     "sequences_samples": "molecules, chorales and folk tunes that are drawn, against published figures; an hour",
     "tables_adult": "Adult: train on drawn rows, test on real ones, against ctgan at equal CPU-time; hours",
     "tables_speed": "tables: training steps and rows drawn against ctgan, memory of a column of 20,000 categories",

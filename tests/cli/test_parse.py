@@ -152,8 +152,11 @@ def test_families_can_what_their_models_can():
     table = Space(fields={"a": Categorical(k=5), "b": Continuous(low=0, high=1)}, y=pictures.y, measure="columns")
     given = replace(pictures, y=replace(pictures, y=None))
     # families that learn one kind of data alone
+    sentence = Categorical(k=5, shape=(8,), varying=True)
+    pairs = Space(fields={"target": sentence}, y=Space(fields={"source": sentence}), measure="tokens")
     alone = {
         "transformer": tokens,
+        "seq2seq": pairs,
         "pix2pix": given,
         "cyclegan": replace(pictures, y=Classes(names=("a", "b"))),
         **dict.fromkeys(("any_order", "mixed_diffusion", "table_gan"), table),

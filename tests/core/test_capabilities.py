@@ -21,6 +21,8 @@ METHODS = {
     c.Factorised: ["latent", "choice_log_probs"],
     c.Completer: ["complete"],
     c.Prompted: ("steps", "continue_from"),
+    c.Searcher: ("search",),
+    c.Attentive: ("attention",),
     c.Stepwise: ("walk",),
     c.Denoiser: ("denoise",),
     c.Translator: ["translate"],

@@ -15,6 +15,7 @@ from toys import (
     CoinsByCode,
     Columns,
     Duel,
+    Echo,
     Flip,
     Flips,
     InTurn,
@@ -170,6 +171,25 @@ class CentresItsConditions(Captions):
 class OneNumberACaption(Captions):
     def sample_given(self, y, *, rng):
         return Batch(x=super().sample_given(y, rng=rng).x[:, 0])
+
+
+class SaysMoreThanItFinds(Echo):
+    def search(self, y, *, width=5, alpha=1.0):
+        found = super().search(y, width=width, alpha=alpha)
+        return replace(found, log_prob=found.log_prob + 0.1)
+
+
+class LosesByABeam(Echo):
+    """Several lanes hear the contrary, and say truly how likely that is."""
+
+    def search(self, y, *, width=5, alpha=1.0):
+        found = super().search(y if width == 1 else 1 - y, width=1, alpha=alpha)
+        return replace(found, log_prob=self.log_likelihood(found.tokens, y=y, length=found.length).nats)
+
+
+class LooksAtLess(Echo):
+    def attention(self, x, length, *, y):
+        return 0.9 * super().attention(x, length, y=y)
 
 
 # -- scoring ----------------------------------------------------------------------------------------------------------
@@ -626,6 +646,9 @@ BROKEN = [
     ("walk adds up", TossesWithoutNormalising),
     ("walked alone", TossesFairCoinsAlone),
     ("goes on by its steps", FlipsOtherCoinsThanItsSteps),
+    ("found as likely", SaysMoreThanItFinds),
+    ("found as likely", LosesByABeam),
+    ("looks are shares", LooksAtLess),
     ("encoded", FarCodes),
     ("encoded", CodesOfNoCategory),
     ("encoded", CodesOfFloats),

@@ -13,6 +13,7 @@ import torch
 import simulacra.families
 from simulacra import laws
 from simulacra.core.capabilities import (
+    Attentive,
     Codec,
     Completer,
     ConditionalSampler,
@@ -28,6 +29,7 @@ from simulacra.core.capabilities import (
     Likelihood,
     LogProb,
     Sampler,
+    Searcher,
     Stepwise,
     Translator,
     capabilities,
@@ -70,6 +72,7 @@ from simulacra.families.pix2pix import Pix2Pix, Pix2PixConfig
 from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
 from simulacra.families.r3gan import R3GAN, R3GANConfig
+from simulacra.families.seq2seq import Seq2Seq, Seq2SeqConfig
 from simulacra.families.smote import SMOTE, SMOTEConfig
 from simulacra.families.stylegan import StyleGAN, StyleGANConfig
 from simulacra.families.table_gan import TableGAN, TableGANConfig
@@ -104,6 +107,7 @@ from simulacra.nets.decoder import Decoder as DecoderSettings
 from simulacra.nets.decoder import recomputed
 from simulacra.nets.density_heads import Flexible
 from simulacra.nets.dequantise import Standardised
+from simulacra.nets.encoder_decoder import EncoderDecoder
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.heads import gaussian
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
@@ -192,6 +196,11 @@ LOCATED = Space(
 )
 COARSE = Space(fields={"coarse": Continuous(low=-1, high=1, shape=(1, 4, 4))}, measure="means of 8-bit pixels")
 ENLARGED = Space(fields=COLOUR.fields, y=COARSE, measure="8-bit pixels")
+SENTENCES = Space(
+    fields={"target": Categorical(k=4, shape=(5,), varying=True, sizes=(1, 2, 1, 3))},
+    y=Space(fields={"source": Categorical(k=6, shape=(7,), varying=True)}, measure="source tokens"),
+    measure="bytes",
+)
 WRITTEN = Space(fields=PLANE.fields, y=WORDS, measure="plane")
 POINTS = Space(fields={"picture": Continuous(low=-INFINITE, high=INFINITE, shape=(2, 2, 4))}, y=KINDS, measure="points")
 NUMBERS = Space(
@@ -338,6 +347,11 @@ def pixelcnn(space: Space, *layers: Any, **settings: Any) -> Callable[[], Raster
 def transformer(space: Space, **network: Any) -> Callable[[], Sequences]:
     small = DecoderSettings(**{"depth": 2, "aspect": 8, "head": 4, **network})
     return lambda: build_transformer(TransformerConfig(network=small), space, rng=1)
+
+
+def seq2seq(space: Space, dropout: float, smoothing: float) -> Callable[[], Seq2Seq]:
+    config = Seq2SeqConfig(network=EncoderDecoder(depth=2, aspect=8, head=4, dropout=dropout), smoothing=smoothing)
+    return lambda: Seq2Seq(config, space, rng=1)
 
 
 def diffusion(space: Space, **settings: Any) -> Callable[[], Any]:
@@ -516,6 +530,10 @@ ROWS: dict[str, Callable[[], Any]] = {
     "transformer, frames": transformer(FRAMES),
     "transformer, codes": transformer(CODES, window=2),
     "transformer, codes with labels": transformer(CHOSEN_CODES, shared=4),
+    "seq2seq, given sentences": seq2seq(SENTENCES, 0.0, 0.0),
+    "seq2seq, given words, some features left out": seq2seq(
+        Space(fields=WORDS.fields, y=WORDS, measure="letters"), 0.2, 0.1
+    ),
     "gaussian_mixture, plane": mixture(PLANE, components=(1, 2, 4)),
     "gaussian_mixture, plane with labels": mixture(CHOSEN, covariances=Independent()),
     "gaussian_mixture, table with labels": mixture(TABLE),
@@ -597,6 +615,7 @@ CAN: dict[str, set[type[Any]]] = {
     "transformer": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled},
     "transformer, codes": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
     "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
+    "seq2seq": {Learner, ConditionalSampler, Searcher, Attentive, Likelihood},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
     "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "copula": {Fitter, Sampler, Likelihood, Completer, Labelled},

@@ -20,7 +20,7 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.nets.dense import mlp
-from simulacra.nets.generation import generate, uniforms
+from simulacra.nets.generation import beam, generate, uniforms
 from simulacra.nets.initialise import initialise
 
 CODE = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(2,))}, measure="codes")
@@ -353,6 +353,51 @@ class Negatives:
         return torch.where((y == 0)[:, None], x.abs(), -x.abs())
 
 
+class Echo:
+    """Words of up to three letters, each of which is mostly the one that was said; after each it may be over."""
+
+    space = Space(
+        fields={"heard": Categorical(k=2, shape=(3,), varying=True)},
+        y=Space(fields={"said": Categorical(k=2, shape=(3,))}),
+        measure="letters",
+    )
+
+    def table(self, y: Tensor) -> Tensor:
+        """Nats (n, 3, 3) of each place's letter, or of being over."""
+        right = torch.where(y == 1, 0.8, 0.2)
+        return torch.stack([0.6 * (1 - right), 0.6 * right, torch.full_like(right, 0.4)], -1).log()
+
+    def log_likelihood(self, x, *, y=None, known=None, length=None, rng=None) -> LogLikelihood:
+        place = torch.arange(3)
+        chosen = torch.where(place < length[:, None], x, 2)
+        each = self.table(y).gather(2, chosen[..., None])[..., 0]
+        nats = torch.where(place <= length[:, None], each, 0.0).sum(1)
+        return LogLikelihood(nats=nats, kind="exact", measure="letters", count=length.double())
+
+    def search(self, y: Tensor, *, width: int = 5, alpha: float = 1.0) -> Generated:
+        return beam(Heard(self.table(y)), len(y), 3, width=width, alpha=alpha, end=2)
+
+    def attention(self, x: Tensor, length: Tensor, *, y: Tensor) -> Tensor:
+        # each decision looks at the letter in its own place; before the first there is nothing
+        return F.pad(torch.eye(3), (1, 0)).expand(len(x), 3, 4)
+
+
+class Heard:
+    """The places of an echo, one after another."""
+
+    def __init__(self, table: Tensor) -> None:
+        self.table, self.place = table, 0
+
+    def log_probs(self) -> Tensor:
+        return self.table[:, self.place]
+
+    def take(self, token: Tensor) -> None:
+        self.place += 1
+
+    def keep(self, rows: Tensor) -> None:
+        self.table = self.table[rows]
+
+
 class Duel(nn.Module):
     """A small non-saturating GAN on the plane."""
 
@@ -434,5 +479,5 @@ class ScoredStretch(Stretch):
 
 RIGHT: tuple[type, ...] = (
     Mixture, LinearCodec, InTurn, Columns, SureColumns, Words, Coins, Turned, Tosses, Flips, CoinsByCode, Captions,
-    Negatives, Stretch, ScoredStretch, Duel,
+    Negatives, Echo, Stretch, ScoredStretch, Duel,
 )  # fmt: skip

@@ -164,6 +164,8 @@ def _private(options: Options) -> Privacy | None:
 def _drawing(run: Run) -> str:
     """The line that draws from a run."""
     y = run.recipe.space.y
+    if run.recipe.data["modality"] == "pairs":
+        return f'simulacra translate {run.path} "A SENTENCE"'
     if isinstance(y, Space) and not is_captions(y):
         return f"simulacra translate {run.path} INPUT --out translated.png"
     others = {"molecules": "smi", "text": "txt", "music": "mid", "frames": "mid", "tables": "csv"}

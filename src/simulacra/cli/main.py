@@ -29,7 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "denoise": ("pictures:main_denoise", "denoise RUN INPUT --sigma S --out FILE: remove noise of known strength"),
     "translate": (
         "translating:main_translate",
-        "translate RUN INPUT --out FILE: from what is given: colours, a high resolution, a picture of a sketch",
+        "translate RUN INPUT: a picture from what is given, such as a grey one; a sentence in another language",
     ),
     "redraw": (
         "translating:main_redraw",

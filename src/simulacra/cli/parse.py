@@ -58,7 +58,7 @@ def positionals(arguments: Sequence[str], names: Sequence[str], verb: str) -> tu
     """
     found = []
     for argument in arguments[: len(names)]:
-        if argument.startswith("-"):
+        if argument.startswith("-") and argument != "-":  # alone it is standard input
             break
         found.append(argument)
     if len(found) < len(names) and not {"-h", "--help"} & set(arguments):

@@ -14,6 +14,7 @@ from simulacra.cli import between
 from simulacra.cli.inputs import HELD_OUT, examples
 from simulacra.cli.parse import Count, positionals
 from simulacra.cli.sample import with_own
+from simulacra.cli.sentences import translate_sentences
 from simulacra.cli.words import say
 from simulacra.core.batch import Batch
 from simulacra.core.capabilities import ConditionalSampler, Denoiser, Translator, require
@@ -23,6 +24,7 @@ from simulacra.modalities import grids
 from simulacra.modalities.conditions import as_pictures, picture_given, read_conditions
 from simulacra.modalities.given import Derived, given_by
 from simulacra.modalities.images import to_uint8
+from simulacra.modalities.pairs import source_space
 from simulacra.modalities.samples import is_pictures, write_samples
 from simulacra.runs import Run, load
 from simulacra.uses.redraw import level_of, redraw
@@ -77,7 +79,10 @@ class Redrawing:
 
 
 def main_translate(arguments: Sequence[str]) -> None:
-    """Draw pictures for those that are given: in colour, of high resolution, from a sketch; INPUT may be "held-out"."""
+    """Draw pictures for those that are given: in colour, of high resolution, from a sketch; INPUT may be "held-out".
+
+    Of a run of pairs of sentences INPUT is a sentence, a file of one a line, or - for standard input.
+    """
     found, rest = positionals(arguments, ("RUN", "INPUT"), "translate")
     if not found:
         with_own(Translating(), None, (), rest, "translate RUN INPUT")
@@ -85,6 +90,9 @@ def main_translate(arguments: Sequence[str]) -> None:
     run = load(found[0])
     if isinstance(run.model, Translator):
         between.translate_to(run, found[1], rest)
+        return
+    if source_space(run.recipe.space) is not None:
+        translate_sentences(run, found[1], rest)
         return
     sampler = require(run.model, ConditionalSampler, "translate")
     verb = "translate RUN INPUT"

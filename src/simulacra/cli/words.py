@@ -20,15 +20,16 @@ class Loading:
         held_out: share held out by content hash, where the data has no official test split.
         skip: largest share of unreadable pictures, or texts, that is skipped rather than refused.
         labels: a file of labels, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
-        modality: what the data is, where that is not recognised: pictures, points, text, molecules, music, frames (of
-            keys) or tables.
+        modality: what the data is, where that is not recognised: pictures, points, text, pairs (of sentences),
+            molecules, music, frames (of keys) or tables.
         tokens: what text is cut into: bytes, characters, bpe or bpe:SIZE; characters where there are few unless given;
-            of molecules smiles, nested (which tells what is open) or selfies.
+            of molecules smiles, nested (which tells what is open) or selfies; of pairs bpe, bpe:SIZE or bytes.
         block: tokens of a block of running text; of texts of their own, molecules and pieces of music, the most of one.
         cut: what a text is: a line, a document, or a block of running text; what it looks like unless given.
         spelling: of molecules: learnt in canonical SMILES, in a random one every time, or in Kekule form, rings as
             single and double bonds in turn.
         transpose: of frames of keys: semitones up and down that each tune is moved by, at most, afresh every time.
+        languages: of pairs of sentences: from which to which, such as de-en, where there are more than two.
         target_column: of a table: the column that is to be the class; all columns are learnt as one joint unless given.
         missing: of a table: whether what is missing is a value like others, or unobserved, to be summed out.
         encode: of a table: how numbers become fields: quantile, bins, mixture, or bins:32; the family's unless given.
@@ -48,6 +49,7 @@ class Loading:
     cut: Literal["lines", "documents", "blocks"] | None = None
     spelling: Literal["canonical", "random", "kekule"] | None = None
     transpose: int | None = None
+    languages: str | None = None
     target_column: str | None = None
     missing: Literal["value", "unobserved"] | None = None
     encode: str | None = None
@@ -69,6 +71,7 @@ class Loading:
             "cut": self.cut,
             "spelling": self.spelling,
             "transpose": self.transpose,
+            "languages": self.languages,
             "target": self.target_column,
             "missing": self.missing,
             "encode": self.encode,

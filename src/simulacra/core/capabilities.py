@@ -60,6 +60,24 @@ class ConditionalSampler(Protocol):
 
 
 @runtime_checkable
+class Searcher(Protocol):
+    """Finds the likeliest sequence for each given condition, as far as a search goes: a translation of a sentence."""
+
+    def search(self, y: Values, *, width: int = 5, alpha: float = 1.0) -> Generated:
+        """By a beam of so many lanes, by log p / ((5 + length) / 6)^alpha; a width of 1 follows the likeliest token."""
+        ...
+
+
+@runtime_checkable
+class Attentive(Protocol):
+    """Shows where it looks in a condition that is a sequence, as it decides one element after another."""
+
+    def attention(self, x: Tensor, length: Tensor, *, y: Values) -> Tensor:
+        """Shares (b, t, s) of each decision's look, at what stands before the condition and at each place of it."""
+        ...
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """Scores examples."""
 
@@ -275,8 +293,9 @@ class Labelled(Protocol):
 
 
 CAPABILITIES: tuple[type[Any], ...] = (
-    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, LogProb, Decoder, Invertible, Codec,
-    LatentVariable, Factorised, Completer, Stepwise, Prompted, Denoiser, Translator, Critic, Labelled,
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Searcher, Attentive, Likelihood, LogProb, Decoder,
+    Invertible, Codec, LatentVariable, Factorised, Completer, Stepwise, Prompted, Denoiser, Translator, Critic,
+    Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

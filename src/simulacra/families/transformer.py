@@ -31,6 +31,7 @@ from simulacra.mathematics.decoding import Change, Legal, chosen
 from simulacra.nets.decoder import Decoder, DecoderNetwork
 from simulacra.nets.decoder_steps import Cached, StepsOf
 from simulacra.nets.embeddings import class_indicator, pick
+from simulacra.nets.endings import decisions, known_decisions
 from simulacra.nets.generation import StepsWalk, Told, beam, generate, uniforms
 from simulacra.nets.heads import elements
 from simulacra.nets.initialise import initialise
@@ -107,15 +108,7 @@ class Sequences(nn.Module, ABC):
 
     def _each(self, x: Tensor, length: Tensor | None, given: Tensor | None) -> tuple[Tensor, Tensor]:
         """log p of every decision, nats (b, t), 0 where there is none, and where there is one, bool."""
-        if self.end is None or length is None:
-            x, decided = x.long(), torch.ones(x.shape, dtype=torch.bool, device=x.device)
-            target = x
-        else:
-            # looked at only where looking does not make a device wait
-            t = min(self.longest, int(length.max()) + 1) if len(x) and length.device.type == "cpu" else self.longest
-            place, x = torch.arange(t, device=x.device), x[:, :t].long()
-            target = torch.where(place == length[:, None], self.end, x)
-            decided = place <= length[:, None]
+        x, target, decided = decisions(x, length, self.end)
         logits = wide(self.network(x[:, :-1], given))
         nats = -F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
         return (nats if self.end is None else torch.where(decided, nats, 0.0)), decided
@@ -263,20 +256,13 @@ class Sequences(nn.Module, ABC):
         """
         tokens, mask = pick(x, self.name), pick(known, self.name)
         self._check(tokens)
-        if mask is not None and bool((mask[:, 1:] & ~mask[:, :-1]).any()):
-            raise ValueError("a transformer scores whole sequences and their beginnings; got gaps before known tokens")
         decided = torch.ones(0)
 
         def score(label: Values | None) -> Tensor:
             nonlocal decided
             nats, decided = self._each(tokens, length, self._given(label))
             if mask is not None:
-                seen = mask
-                if length is not None:
-                    # an end is known where all that comes before it is
-                    place = torch.arange(mask.shape[1], device=mask.device)
-                    seen = torch.where(place == length[:, None], F.pad(mask[:, :-1], (1, 0), value=True), mask)
-                decided = decided & seen[:, : decided.shape[1]]
+                decided = known_decisions(decided, mask, length, "a transformer")
                 nats = torch.where(decided, nats, 0.0)
             return nats.sum(1)
 

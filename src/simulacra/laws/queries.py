@@ -21,6 +21,7 @@ from simulacra.core.capabilities import (
     Invertible,
     Likelihood,
     Sampler,
+    Searcher,
     Stepwise,
     Translator,
 )
@@ -49,6 +50,7 @@ def queries(model: Any, subject: Subject) -> list[Query]:
     found: list[tuple[type[Any], str, Callable[[], Any]]] = [
         (Sampler, "sample", lambda: model.sample(ROWS, rng=rng)),
         (ConditionalSampler, "sample_given", lambda: model.sample_given(y, rng=rng)),
+        (Searcher, "search", lambda: model.search(y).tokens),
         (Likelihood, "log_likelihood", lambda: model.log_likelihood(x, **batch.given(), rng=rng).nats),
         (Codec, "encode", lambda: model.encode(x, **taken(model.encode, batch))),
         (Decoder, "decode", lambda: model.decode(codes(model, ROWS, rng), y=classes_of(subject, batch))),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from simulacra.core.capabilities import Likelihood, Prompted, Stepwise
+from simulacra.core.capabilities import Attentive, Likelihood, Prompted, Searcher, Stepwise
 from simulacra.core.indices import to_indices
 from simulacra.core.prompts import Prompt
 from simulacra.core.randomness import Rng
@@ -78,6 +78,37 @@ def goes_on_by_its_steps(subject: Subject) -> str:
     return f"{int(drawn.length.sum())} tokens after {len(begun)} prompts"
 
 
+def found_as_likely_as_said(subject: Subject) -> str:
+    model = subject.fresh()
+    batch = subject.batch(model, 8)
+    found = {width: model.search(batch.y, width=width, alpha=0.0) for width in (1, 4)}
+    for width, best in found.items():
+        room = subject.space.only.shape[0]
+        tokens = torch.nn.functional.pad(best.tokens, (0, room - best.tokens.shape[1]))
+        scored = model.log_likelihood(tokens, y=batch.y, length=best.length)
+        if scored.kind != "exact":
+            raise Inapplicable(f"the likelihood is of kind {scored.kind}")
+        check_close(scored.nats, best.log_prob, f"log p of what a beam of {width} finds, and what it says that is")
+    worse = float((found[1].log_prob - found[4].log_prob).max())
+    if worse > rounding(found[1].log_prob.dtype):
+        raise Broken(f"a beam of 4 finds what is less likely, by {worse:.3g} nats, than following the likeliest token")
+    return f"a beam of 4 gains {float((found[4].log_prob - found[1].log_prob).mean()):.3g} nats on following one"
+
+
+def looks_are_shares(subject: Subject) -> str:
+    model = subject.fresh()
+    batch = subject.batch(model, 8)
+    assert isinstance(batch.x, torch.Tensor)
+    length = torch.full((8,), batch.x.shape[1]) if batch.length is None else batch.length
+    shares = model.attention(batch.x, length, y=batch.y)
+    decided = torch.arange(shares.shape[1], device=shares.device) <= length[:, None]
+    if float(shares.min()) < 0:
+        raise Broken(f"a share of a look is {float(shares.min()):.3g}; expected none below 0")
+    total = shares.sum(-1)[decided]
+    check_close(torch.ones_like(total), total, "1 and the sum of a decision's shares")
+    return f"{len(total)} looks"
+
+
 LAWS = (
     Law(
         name="walk is whole",
@@ -102,5 +133,17 @@ LAWS = (
         says="What is drawn after a prompt are tokens, and has the log p that the steps after it give.",
         needs=(Prompted,),
         check=goes_on_by_its_steps,
+    ),
+    Law(
+        name="found as likely",
+        says="What a search finds has the log p it says, and none is less likely than what a beam of one finds.",
+        needs=(Searcher, Likelihood),
+        check=found_as_likely_as_said,
+    ),
+    Law(
+        name="looks are shares",
+        says="What a decision looks at are shares: none is negative, and they sum to 1.",
+        needs=(Attentive,),
+        check=looks_are_shares,
     ),
 )

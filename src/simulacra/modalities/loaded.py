@@ -17,8 +17,8 @@ class Loaded:
     """Data ready to learn from.
 
     train, held_out  the part to learn from and the part to judge by; their spaces are equal.
-    modality         "pictures" | "points" | "text" | "molecules" | "music" | "frames" | "tables".
-    encoding         of text and molecules: what cut it into tokens, and puts them together again.
+    modality         "pictures" | "points" | "text" | "pairs" | "molecules" | "music" | "frames" | "tables".
+    encoding         of text, pairs and molecules: what cut it into tokens, and puts them together again.
     table            of tables: what made fields of its columns, and makes rows of them again.
     music            of music: the vocabulary of events, which puts tunes together again.
     notes            what was recognised, chosen, ignored and skipped: plain lines for a person.

@@ -17,7 +17,7 @@ class Known:
     """A data set known by name.
 
     what      one line: what it is, how much of it, licence.
-    modality  "pictures" | "points" | "text" | "molecules" | "music" | "frames" | "tables".
+    modality  "pictures" | "points" | "text" | "pairs" | "molecules" | "music" | "frames" | "tables".
     folder    its folder's name under SIMULACRA_DATA or the cache; None where it is made, not read.
     classes   the names of its classes, in their order; () where it has none or they are read from the files.
     url       what is fetched where the folder is missing: file name -> address. Empty where it cannot be fetched.
@@ -25,6 +25,7 @@ class Known:
     by_hand   how to get what cannot be fetched.
     files     of text, molecules, tables: the file to learn from, and the official test split where there is one.
     cut       of text: "lines" or "blocks", where its looks would not tell.
+    languages  of pairs: SOURCE-TARGET unless somebody says.
     binarise  "dynamic" | "threshold" where the pictures are made black and white.
     licence   as its source states it.
     consent   whether people are shown or took part, and what they agreed to, as far as its source says.
@@ -39,6 +40,7 @@ class Known:
     by_hand: str = ""
     files: tuple[str, ...] = ()
     cut: str | None = None
+    languages: str | None = None
     binarise: str | None = None
     licence: str = "none needed: drawn by formulas"
     consent: str = "no people in it"
@@ -151,6 +153,15 @@ KNOWN: dict[str, Known] = {
         by_hand="copy WikiText-2's valid and test parts there as wikitext2.valid.txt and wikitext2.test.txt",
         licence="CC BY-SA",
         consent="articles about people among others; written by volunteers under that licence",
+    ),
+    "multi30k": Known(
+        what="29,000 captions of pictures, German to English (or French); judged by test 2016",
+        modality="pairs",
+        folder="multi30k",
+        languages="de-en",
+        by_hand="copy train, val and test_2016_flickr, .de, .en, .fr, of github.com/multi30k/dataset there",
+        licence="for research; the descriptions' own licence is not stated",
+        consent="written and translated by paid people, of photographs of people who were not asked",
     ),
     "moses-10k": Known(
         what="10,000 drug-like molecules of MOSES' training part, judged by 10,000 of its test part (MIT; from ZINC)",

@@ -20,6 +20,7 @@ from simulacra.modalities.molecules.source import molecules, molecules_path
 from simulacra.modalities.music.frames import frames
 from simulacra.modalities.music.source import frames_path, music, music_path
 from simulacra.modalities.names import KNOWN, Known
+from simulacra.modalities.pairs import pairs, pairs_path
 from simulacra.modalities.reading import Options, Part, Read, fits_memory
 from simulacra.modalities.split import enough, split
 from simulacra.modalities.tables.source import from_frame, table, table_path
@@ -32,7 +33,7 @@ TOYS: dict[str, Callable[[], worlds.World]] = {
     "pinwheel": toys.Pinwheel,
     "checkerboard": toys.Checkerboard,
 }
-MODALITIES = ("pictures", "points", "text", "molecules", "music", "frames", "tables")
+MODALITIES = ("pictures", "points", "text", "pairs", "molecules", "music", "frames", "tables")
 BINARISE = {"dynamic": images.dynamic_binarisation, "threshold": images.threshold_binarisation}
 
 
@@ -52,6 +53,7 @@ def open_data(
     cut: str | None = None,
     spelling: str | None = None,
     transpose: int | None = None,
+    languages: str | None = None,
     target: str | None = None,
     missing: Literal["value", "unobserved"] | None = None,
     encode: str | None = None,
@@ -62,8 +64,8 @@ def open_data(
 
     size      side, or (h, w), that pictures are cropped and resized to.
     channels  1 grey, 3 RGB, 4 RGBA.
-    modality  "pictures", "points", "text", "molecules", "music", "frames" or "tables", where that is not what is
-              recognised.
+    modality  "pictures", "points", "text", "pairs", "molecules", "music", "frames" or "tables", where that is not what
+              is recognised.
     labels    a label file, where none is recognised; "none" leaves labels aside, so that p(x) is learnt.
     binarise  "dynamic" (drawn afresh each time, held-out ones once) or "threshold", for 8-bit pictures.
     given     what each picture comes with, to be learnt from: "caption", or "grey", "sketch", "low_resolution:2" made
@@ -75,6 +77,8 @@ def open_data(
     tokens, block, spelling  of molecules: "smiles", "nested" or "selfies", the most tokens of one, and whether each is
               learnt in its "canonical" spelling, in a "random" one every time, or in "kekule" form
               (``modalities.molecules``).
+    tokens, block, languages  of pairs: "bpe", "bpe:SIZE" or "bytes", the most tokens of a sentence, and from which
+              language to which: "de-en" (``modalities.pairs``).
     block     of music: the most events of a piece (``modalities.music``).
     transpose of frames of keys: semitones up and down that each is moved by, at most, afresh every time.
     target, missing, encode, schema  of tables: the column that is y; whether what is missing is a "value" or
@@ -97,6 +101,7 @@ def open_data(
         "cut": cut,
         "spelling": spelling,
         "transpose": transpose,
+        "languages": languages,
         "target": target,
         "missing": missing,
         "encode": encode,
@@ -124,6 +129,11 @@ def open_data(
         loaded = frames(text if text in KNOWN else path.name, path, transpose=transpose or 0)
     elif transpose is not None:
         raise ValueError(f"{text}: transpose means nothing for this data; leave it out")
+    elif (path := pairs_path(text, modality, languages)) is not None:
+        _refuse_choices(text, options, binarise, by, size=False, others={**of_table, "cut": cut, "spelling": spelling})
+        loaded = pairs(text, path, languages=languages, tokens=tokens, block=block, held_out=held_out)
+    elif languages is not None:
+        raise ValueError(f"{text}: languages mean nothing for this data; leave them out")
     elif (path := molecules_path(text, modality)) is not None:
         _refuse_choices(text, options, binarise, by, size=False, others={**of_table, "cut": cut})
         loaded = molecules(text, path, {"tokens": tokens, "block": block, "spelling": spelling}, held_out, skip)

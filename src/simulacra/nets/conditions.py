@@ -29,6 +29,7 @@ from simulacra.core.space import Classes, Space
 from simulacra.mathematics.guidance import guided
 from simulacra.mathematics.solvers import Denoise
 from simulacra.nets.embeddings import Embed, class_indicator
+from simulacra.nets.endings import used
 from simulacra.nets.text_encoder import TextEncoder
 
 
@@ -166,8 +167,7 @@ class Encoded(Spacious):
         y = self.checked(y)
         values = y if isinstance(y, Tensor) else next(iter(y.values()))
         if length is None and self.space.only.varying:
-            there = (values != 0).reshape(*values.shape[:2], -1).any(-1)
-            length = (there * torch.arange(1, values.shape[1] + 1, device=values.device)).amax(1)
+            length = used(values)
         entries = self.embed(y, None, length)
         return Told(None, self.encoder(entries.to(self.like.dtype), entries[..., -1] > 0))
 

@@ -142,7 +142,9 @@ def beam(
             scores, token = torch.where(ends, -torch.inf, scores), torch.where(ends, 0, token)
         lanes = scores
         past = torch.cat([past.gather(1, origin[..., None].expand(-1, -1, past.shape[2])), token[..., None]], dim=2)
-        if not bool(lanes.isfinite().any()):
+        # what goes on loses probability, and at best gains the norm of the longest
+        reach = lanes.amax(1) / length_norm(torch.tensor(float(count + 1), dtype=lanes.dtype), alpha)
+        if not bool((reach > best.score).any()):
             break
         steps.keep((origin + width * rows[:, None]).flatten())
         steps.take(token.flatten())

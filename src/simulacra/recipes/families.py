@@ -32,6 +32,7 @@ from simulacra.families import (
     pix2pix,
     pixelcnn,
     r3gan,
+    seq2seq,
     smote,
     stylegan,
     table_gan,
@@ -111,6 +112,7 @@ FAMILIES: dict[str, Family] = {
     "transformer": Family(
         config=transformer.TransformerConfig, build=transformer.build, recipe=known_good.transformer_recipe
     ),
+    "seq2seq": Family(config=seq2seq.Seq2SeqConfig, build=seq2seq.Seq2Seq, recipe=known_good.seq2seq_recipe),
     "gaussian_mixture": Family(
         config=gaussian_mixture.GaussianMixtureConfig,
         build=gaussian_mixture.GaussianMixture,

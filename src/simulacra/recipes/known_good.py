@@ -32,6 +32,7 @@ from simulacra.families import (
     pix2pix,
     pixelcnn,
     r3gan,
+    seq2seq,
     smote,
     stylegan,
     table_gan,
@@ -323,6 +324,15 @@ def transformer_recipe(space: Space, examples: int) -> tuple[transformer.Transfo
     rest = optimisers.AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=schedule)
     muon = optimisers.Muon(lr=1.2e-2, weight_decay=0.1, rest=rest, schedule=schedule)
     return transformer.TransformerConfig(optimiser=muon), Training(steps=steps, batch=32)
+
+
+def seq2seq_recipe(space: Space, examples: int) -> tuple[seq2seq.Seq2SeqConfig, Training]:
+    """Three blocks each way, 192 wide; Muon for their matrices beside AdamW, rates falling over most of the run."""
+    steps = passes(examples, 128, epochs=12, low=500, high=20_000)
+    schedule = optimisers.Warmup(steps=50, decay=0.85, final=0.02)
+    rest = optimisers.AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=schedule)
+    muon = optimisers.Muon(lr=1.2e-2, weight_decay=0.1, rest=rest, schedule=schedule)
+    return seq2seq.Seq2SeqConfig(optimiser=muon), Training(steps=steps, batch=128)
 
 
 # what is learnt in closed form, or by its own iteration, takes no steps; a budget must be named and is never looked at

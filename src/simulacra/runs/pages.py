@@ -41,11 +41,13 @@ from simulacra.modalities.images import to_uint8
 from simulacra.modalities.molecules.pictures import grid_png
 from simulacra.modalities.music.roll import rolls
 from simulacra.modalities.music.synth import wav
+from simulacra.modalities.pairs import source_space, sources_of
 from simulacra.modalities.samples import is_pictures, show
 from simulacra.modalities.sources import Loaded
 from simulacra.recipes.settings import to_json
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.run import PARTS, Run, tunes_reader
+from simulacra.runs.sentences import attention_picture, translations
 from simulacra.runs.snapshots import SHOWN, animate, progress
 from simulacra.runs.snapshots import draw as drawn
 from simulacra.runs.tables import view_of
@@ -140,6 +142,9 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
     frames = progress(run.path / "samples")
     texts = run.texts(run.sample(TEXTS)) if run.encoding is not None and isinstance(run.model, Sampler) else []
     real_texts = _real_texts(run, loaded)
+    looks = None
+    if source_space(recipe.space) is not None:
+        texts, real_texts, looks = _translations(run, loaded)
     structures = [
         grid_png(part, columns=4) if part and loaded.modality == "molecules" else None for part in (texts, real_texts)
     ]
@@ -153,7 +158,7 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
         learnt=sentence(run),
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         verdicts=[Verdict(**verdict) for verdict in recipe.verdicts],
-        samples=structures[0] or rolled[0] if samples is None else grids.png(samples),
+        samples=structures[0] or rolled[0] or looks if samples is None else grids.png(samples),
         real=structures[1] or rolled[1] if real is None else real,
         sound=heard[0],
         real_sound=heard[1],
@@ -201,7 +206,7 @@ def command(run: Run) -> str:
     size = given.get("size")
     options = [f"--size {size[0]}x{size[1]}"] if isinstance(size, tuple) else []
     others = ("binarise", "channels", "given", "held_out", "skip", "labels", "modality", "tokens", "block", "cut",
-              "spelling", "transpose", "missing", "encode", "schema")  # fmt: skip
+              "spelling", "transpose", "languages", "missing", "encode", "schema")  # fmt: skip
     options += [f"--{name.replace('_', '-')} {given[name]}" for name in others if name in given]
     options += [f"--target-column {given['target']}"] if "target" in given else []
     options += [f"--codec {run.path / PARTS / 'codec'}"] if "codec" in run.recipe.parts else []
@@ -230,7 +235,9 @@ def sentence(run: Run) -> str:
     if isinstance(space.y, Space):
         given = f", each given its {'caption' if is_captions(space.y) else space.y.measure or 'condition'}"
     kind = run.recipe.data["modality"]
-    kind = {"text": "texts", "tables": "rows", "music": "pieces of music", "frames": "tunes"}.get(kind, kind)
+    kind = {"text": "texts", "pairs": "sentences", "tables": "rows", "music": "pieces of music", "frames": "tunes"}.get(
+        kind, kind
+    )
     what = f"{counts['train']:,} {kind}{given}, as {space.measure}"
     return f"A {run.recipe.family} that learnt the distribution of {what}."
 
@@ -299,6 +306,16 @@ def _real_texts(run: Run, loaded: Loaded) -> list[str]:
         return []
     chosen = Rng(0)("real texts").permutation(len(loaded.held_out))[:TEXTS]
     return run.texts(loaded.held_out.batch(chosen, Rng(0)))
+
+
+def _translations(run: Run, loaded: Loaded) -> tuple[list[str], list[str], bytes]:
+    """Held-out sources with what the model makes of them, and with their references; where the first one looks."""
+    assert run.encoding is not None
+    batch = loaded.held_out.batch(torch.arange(min(TEXTS, len(loaded.held_out))), Rng(0))
+    sources = sources_of(batch, run.encoding)
+    found = translations(run, sources)
+    pairs = [[f"{s} \u2192 {t}" for s, t in zip(sources, side, strict=True)] for side in (found, run.texts(batch))]
+    return pairs[0], pairs[1], grids.png(attention_picture(run, sources[0], found[0]))
 
 
 def _tunes(run: Run, loaded: Loaded) -> tuple[list[bytes | None], list[bytes | None]]:

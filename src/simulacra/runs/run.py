@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from simulacra.core.batch import Batch, Stored
-from simulacra.core.capabilities import ConditionalSampler, Sampler, require
+from simulacra.core.capabilities import ConditionalSampler, Sampler, Searcher, require
 from simulacra.core.checkpoint import digest, load_tensors, read_json
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
@@ -25,6 +25,7 @@ from simulacra.evaluation.molecules import figures_of_molecules
 from simulacra.evaluation.music import figures_of_tunes
 from simulacra.evaluation.tables.likelihood import InOwnUnits
 from simulacra.evaluation.texts import figures_of_texts
+from simulacra.evaluation.translation import figures_of_searching
 from simulacra.mathematics.decoding import Legal
 from simulacra.modalities import captions
 from simulacra.modalities.encodings import encoding_from_json
@@ -34,6 +35,7 @@ from simulacra.modalities.music.frames import Upwards
 from simulacra.modalities.music.grammar import Grammar
 from simulacra.modalities.music.source import tunes_of
 from simulacra.modalities.music.tunes import Tune
+from simulacra.modalities.pairs import encode_sources, source_space
 from simulacra.modalities.sources import Loaded, open_data
 from simulacra.modalities.tables.encoding import TableEncoding
 from simulacra.modalities.tables.reading import Frame
@@ -87,7 +89,7 @@ class Run:
         **options: Any,
     ) -> Batch:
         """n new examples. y: a class by name or number, an int64 tensor (n,), or None: drawn from the labels' marginal;
-        of a run of captions, one for all of them, of one that is given pictures, n of them.
+        of a run of captions or sentences, one for all of them, of one that is given pictures, n of them.
 
         guide    a run of a weaker model of the same data: with ``guidance=`` above 1 what it does is done less of.
         options  the family's own (``temperature=`` ...).
@@ -138,6 +140,8 @@ class Run:
         if captions.is_captions(space.y):
             assert isinstance(space.y, Space)
             return captions.encode([str(y)], space.y.only.shape[0])[0].expand(n, -1)
+        if source_space(space) is not None and self.encoding is not None:
+            return encode_sources([str(y)], space, self.encoding).expand(n, -1)
         if isinstance(space.y, Space):
             raise ValueError(f"this model is given no words but {space.y.measure or 'values'}; got y={y!r}")
         if not isinstance(self.recipe.space.y, Classes):
@@ -211,6 +215,8 @@ class Run:
             figures += self._tune_figures(loaded, tunes, n or TEXTS, seed)
         if loaded.encoding is not None and isinstance(self.model, Sampler):
             figures += self._text_figures(loaded, n, seed)
+        if loaded.encoding is not None and isinstance(self.model, Searcher):
+            figures += figures_of_searching(self.model, loaded.held_out, loaded.encoding, n=n)
         return figures
 
     @property

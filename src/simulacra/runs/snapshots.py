@@ -18,6 +18,7 @@ from simulacra.core.space import Classes
 from simulacra.modalities import grids
 from simulacra.modalities.conditions import as_pictures, picture_given
 from simulacra.modalities.images import to_uint8
+from simulacra.modalities.pairs import sources_of
 from simulacra.modalities.samples import is_pictures, show
 from simulacra.modalities.text import texts_of, write_texts
 from simulacra.modalities.tokens import Encoding
@@ -53,9 +54,9 @@ class Snapshots:
         self.taken = due
         # every process draws, since a sharded model needs them all; the first one writes
         if self.encoding is not None:
-            batch = self.seen(moment.averaged()).sample(TEXTS, rng=Rng(moment.training.seed)("look"))
+            texts = written(self.seen(moment.averaged()), self.data, self.encoding, seed=moment.training.seed)
             if moment.main:
-                write_texts(texts_of(batch, self.encoding), self.folder / f"step-{moment.step:07d}.txt")
+                write_texts(texts, self.folder / f"step-{moment.step:07d}.txt")
             return
         picture = draw(self.seen(moment.averaged()), self.data, seed=moment.training.seed)
         if picture and moment.main:
@@ -69,6 +70,18 @@ class Snapshots:
     def restore(self, value: int) -> None:
         """Go on counting there."""
         self.taken = value
+
+
+def written(model: Any, data: Data, encoding: Encoding, *, seed: int = 0, n: int = TEXTS) -> list[str]:
+    """Texts that a model draws; of one that is given sentences the first of the data, and what it makes of each."""
+    rng = Rng(seed)("look")
+    with torch.no_grad():
+        if isinstance(model, Sampler):
+            return texts_of(model.sample(n, rng=rng), encoding)
+        batch = data.batch(torch.arange(min(n, len(data))), Rng(seed)("look at data"))
+        assert batch.y is not None
+        found = texts_of(model.sample_given(batch.y, rng=rng), encoding)
+    return [f"{source} -> {text}" for source, text in zip(sources_of(batch, encoding), found, strict=True)]
 
 
 def draw(model: Any, data: Data, *, seed: int = 0, n: int = SHOWN) -> Image.Image | None:
