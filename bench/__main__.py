@@ -23,6 +23,7 @@ GROUPS = {
     "diffusion": "diffusion: training against diffusers and denoising-diffusion-pytorch, orders of the solvers",
     "flows": "flows of vectors: speed, nats after equal time, inversion in float32",
     "sequences": "a small transformer against nanoGPT's recipe, and what generating costs",
+    "sequences_samples": "molecules, chorales and folk tunes that are drawn, against published figures; an hour",
     "tables_adult": "Adult: train on drawn rows, test on real ones, against ctgan at equal CPU-time; hours",
     "tables_speed": "tables: training steps and rows drawn against ctgan, memory of a column of 20,000 categories",
     "training": "one process against two, and a stop against none",
@@ -32,6 +33,8 @@ GROUPS = {
     "tables_rare": "tables: rows of a rare group a CPU-second, drawn given it and by rejection",
     "versus": "generative against discriminative classifiers, in full; a quarter of an hour, goes on where it was",
     "responsibility_audits": "audits against planted faults: copying, membership, groups; minutes",
+    "responsibility_private": "epsilon against the exact one and Opacus; what a private VAE's samples teach; minutes",
+    "responsibility_detectors": "detectors of pictures on families left out, beside frequencies alone; minutes",
     "house": "what a user waits for: the first answers, the quickstart",
 }
 

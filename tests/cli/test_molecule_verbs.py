@@ -109,3 +109,35 @@ def test_mistakes_are_told_in_one_line(capsys, runs, arguments, part):
     assert caught.value.code == 2, error
     assert part in error
     assert error.count("\n") == 1
+
+
+def test_a_run_learns_towards_a_score(capsys, runs, tmp_path):
+    out = tmp_path / "towards"
+    few = ["--steps", "3", "--batch", "8", "-n", "60", "--out", f"{out}"]
+    main(["optimise", f"{runs}/smiles", "--for", "similarity", "--to", "CCCCO", *few])
+    said = capsys.readouterr().out
+    assert "optimised for similarity to CCCCO, sigma 30" in said
+    for name in ("score: similarity to CCCCO", "distance from before", "valid molecules"):
+        assert name in said
+    made = load(out)
+    assert made.recipe.family == "transformer"
+    learned, first = (run.model.network.out.weight for run in (made, load(runs / "smiles")))
+    assert not learned.equal(first)
+    assert any("optimised for" in note for note in made.recipe.data["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--for", "qed", "--to", "CCO"], "--to SMILES goes with --for similarity"),
+        (["--for", "similarity"], "--to SMILES goes with --for similarity"),
+        (["--for", "similarity", "--to", "C("], "'C(' is no molecule"),
+        (["--sigma", "-1"], "sigma must be positive"),
+    ],
+)
+def test_what_cannot_be_wanted_is_one_line(capsys, runs, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(["optimise", f"{runs}/smiles", *arguments, "--out", f"{runs}/none"])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (runs / "none").exists()

@@ -136,6 +136,8 @@ def test_an_unknown_verb_is_told_in_one_line():
 
 def test_families_can_what_their_models_can():
     """The list is read from the sources; it must say what the capabilities of a model of each would."""
+    from dataclasses import replace
+
     from simulacra.cli.families import catalogue
     from simulacra.core.capabilities import CAPABILITIES, capabilities
     from simulacra.core.space import Categorical, Continuous, Space
@@ -148,8 +150,14 @@ def test_families_can_what_their_models_can():
     pictures = open_data("digits").train.space
     tokens = Space(fields={"x": Categorical(k=5, shape=(8,))}, y=pictures.y, measure="tokens")
     table = Space(fields={"a": Categorical(k=5), "b": Continuous(low=0, high=1)}, y=pictures.y, measure="columns")
+    given = replace(pictures, y=replace(pictures, y=None))
     # families that learn one kind of data alone
-    alone = {"transformer": tokens, **dict.fromkeys(("any_order", "mixed_diffusion", "table_gan"), table)}
+    alone = {
+        "transformer": tokens,
+        "pix2pix": given,
+        "cyclegan": replace(pictures, y=Classes(names=("a", "b"))),
+        **dict.fromkeys(("any_order", "mixed_diffusion", "table_gan"), table),
+    }
     for row in catalogue():
         family = FAMILIES[row["family"]]
         space = alone.get(row["family"], pictures)

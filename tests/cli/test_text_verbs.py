@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from simulacra.cli.main import main
+from simulacra.core.checkpoint import load_tensors
+from simulacra.nets.decoder_steps import Recomputed
+from simulacra.nets.lora import adapted
 from simulacra.runs import load
 
 SMALL = ["--network.depth", "1", "--network.aspect", "16", "--network.head", "8", "--batch", "16"]
@@ -44,6 +47,22 @@ def test_a_prompt_is_gone_on_from(capsys, runs):
     assert "the prompt has 22 tokens and this model sees 15 at most" in capsys.readouterr().err
     main(["sample", f"{runs}/names", "--prompt", "a", "-n", "3"])
     assert all(line.startswith("a") for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_run_of_text_is_tuned_by_adapters_of_its_attention(capsys, runs, tmp_path):
+    """Tuned on names it takes over its parent's vocabulary; drawing token by token heeds the adapters."""
+    more = ["--from", f"{runs}/names", "--adapter", "LoRA(rank=2)", "--steps", "3", "--no-report"]
+    main(["fit", "transformer", f"{runs}/names.txt", *more, "--out", f"{tmp_path}/tuned"])
+    assert "numbers learn beside them" in capsys.readouterr().out
+    kept = load_tensors(tmp_path / "tuned" / "model.safetensors")
+    adapters = {adapted(name.partition("/")[2]) for name in kept} - {None}
+    assert adapters == {f"network.blocks.0.attention.{part}.weight" for part in ("inward", "outward")}
+    tuned, parent = (load(path).model for path in (tmp_path / "tuned", runs / "names"))
+    inward = lambda model: model.network.blocks[0].attention.inward.weight  # noqa: E731
+    assert not inward(tuned).equal(inward(parent))
+    assert tuned.network.blocks[0].dense.inward.weight.equal(parent.network.blocks[0].dense.inward.weight)
+    for model in (tuned, parent):
+        assert model.sample(8, rng=1).x.equal(model.sample(8, rng=1, along=Recomputed).x)
 
 
 def test_figures_are_of_bytes_and_texts(capsys, runs, tmp_path):

@@ -13,6 +13,7 @@ METHODS = {
     c.Sampler: ["sample"],
     c.ConditionalSampler: ["sample_given"],
     c.Likelihood: ["log_likelihood"],
+    c.LogProb: ["log_prob_of"],
     c.Decoder: ["latent", "decode"],
     c.Invertible: ["latent", "to_latent", "from_latent"],
     c.Codec: ["latent", "encode", "decode", "posterior"],

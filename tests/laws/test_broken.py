@@ -20,6 +20,7 @@ from toys import (
     InTurn,
     LinearCodec,
     Mixture,
+    Negatives,
     ScoredStretch,
     Stretch,
     SureColumns,
@@ -148,6 +149,16 @@ class MovesTheGlobalGenerator(LinearCodec):
     def decode(self, z, *, y=None):
         torch.rand(1)
         return super().decode(z)
+
+
+class TranslatesIntoMore(Negatives):
+    def translate(self, x, *, y):
+        return super().translate(x, y=y).repeat(1, 2)
+
+
+class TranslatesTogether(Negatives):
+    def translate(self, x, *, y):
+        return super().translate(x, y=y) + x.mean(0)
 
 
 class CentresItsConditions(Captions):
@@ -551,6 +562,26 @@ class FitsWithNoise(Mixture):
         self.means += torch.rand(3, 2)
 
 
+class ForgetsTheNormaliserSlope(Words):
+    """log p is right, its gradient is that of the letters' weights alone."""
+
+    def log_prob_of(self, x, *, y=None, length=None):
+        within = torch.arange(5) < (torch.full((len(x),), 5) if length is None else length)[:, None]
+        nats = super().log_prob_of(x, length=length).detach()
+        weights = torch.where(within, self.logits[x], 0.0).sum(1)
+        return nats + weights - weights.detach()
+
+
+class CountsLettersTwice(Words):
+    def log_prob_of(self, x, *, y=None, length=None):
+        return 2 * super().log_prob_of(x, length=length)
+
+
+class LogProbWithoutSlope(Words):
+    def log_prob_of(self, x, *, y=None, length=None):
+        return super().log_prob_of(x, length=length).detach() + 0 * self.logits.sum()
+
+
 BROKEN = [
     ("prefix", LargeSamplesDrawnInChunks),
     ("parts", ForgetsItsFirstRow),
@@ -573,6 +604,9 @@ BROKEN = [
     ("scores", rescored(Words, lambda said, given: replace(said, count=-1.0))),
     ("scores", rescored(Words, plus(lambda said, given: torch.where(given["length"] == 3, -math.inf, 0.0)))),
     ("scored alone", rescored(Words, plus(lambda said, given: said.nats.mean()))),
+    ("log p has its slope", ForgetsTheNormaliserSlope),
+    ("log p has its slope", CountsLettersTwice),
+    ("log p has its slope", LogProbWithoutSlope),
     ("exact", ClaimsToBeExact),
     ("unknown ignored", ScoresHiddenJobs),
     (
@@ -613,6 +647,8 @@ BROKEN = [
     ("unknown unseen", Peeks),
     ("completed alone", CompletesTogether),
     ("denoised alone", DenoisesByTheLoudest),
+    ("translated", TranslatesIntoMore),
+    ("translated alone", TranslatesTogether),
     ("criticised", ScoresInAColumn),
     ("criticised alone", ScoresAgainstEachOther),
     ("players apart", with_players(lambda m, p: {**p, "generator": Player(module=m, optimiser=AdamW())})),

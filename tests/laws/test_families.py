@@ -26,8 +26,10 @@ from simulacra.core.capabilities import (
     LatentVariable,
     Learner,
     Likelihood,
+    LogProb,
     Sampler,
     Stepwise,
+    Translator,
     capabilities,
 )
 from simulacra.core.randomness import Rng
@@ -38,6 +40,7 @@ from simulacra.families.bayesian_network import BayesianNetwork, BayesianNetwork
 from simulacra.families.biggan import BigGAN, BigGANConfig
 from simulacra.families.consistency import Consistency, ConsistencyConfig, FromTeacher
 from simulacra.families.copula import Copula, CopulaConfig
+from simulacra.families.cyclegan import CycleGAN, CycleGANConfig
 from simulacra.families.dcgan import DCGAN, DCGANConfig
 from simulacra.families.diffusion import DiffusionConfig
 from simulacra.families.diffusion import build as build_diffusion
@@ -63,6 +66,7 @@ from simulacra.families.hvae import HVAE, HVAEConfig
 from simulacra.families.kernel_density import KernelDensity, KernelDensityConfig
 from simulacra.families.mixed_diffusion import MixedDiffusion, MixedDiffusionConfig
 from simulacra.families.naive_bayes import NaiveBayes, NaiveBayesConfig
+from simulacra.families.pix2pix import Pix2Pix, Pix2PixConfig
 from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
 from simulacra.families.r3gan import R3GAN, R3GANConfig
@@ -105,6 +109,7 @@ from simulacra.nets.heads import gaussian
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.missingness import SelfMasking
 from simulacra.nets.picture_coder import PictureCoder
+from simulacra.nets.remedies import Deviated, Pack, Remedies, TopK, Unrolled
 from simulacra.nets.residual_unet import ResidualUNet
 from simulacra.nets.spreading import Noisy, Variational
 from simulacra.nets.styles import Adaptive
@@ -122,6 +127,7 @@ COLOUR = Space(fields={"picture": Continuous(low=-1, high=1, levels=256, shape=(
 RGB = Space(
     fields={"picture": Continuous(low=-1, high=1, levels=256, shape=(3, 4, 4))}, y=KINDS, measure="8-bit pixels"
 )
+TWOFOLD = Space(fields=COLOUR.fields, y=Classes(names=("a", "b")), measure="8-bit pixels")
 GREY = Space(fields={"picture": Continuous(low=0, high=16, levels=17, shape=(1, 4, 4), centre=5, scale=6)}, y=KINDS,
              measure="5-bit pixels")  # fmt: skip
 MOSAIC = Space(fields={"picture": Categorical(k=3, shape=(1, 2, 3))}, measure="tiles")
@@ -285,6 +291,15 @@ def biggan(space: Space, **settings: Any) -> Callable[[], BigGAN]:
     return lambda: BigGAN(BigGANConfig(chunk=3, shared=4, width=8, widest=8, **settings), space, rng=1)
 
 
+def cyclegan(space: Space, **settings: Any) -> Callable[[], CycleGAN]:
+    small = CycleGANConfig(width=4, blocks=1, halvings=2, past=5, **settings)
+    return lambda: CycleGAN(small, space, rng=1)
+
+
+def pix2pix(space: Space, **settings: Any) -> Callable[[], Pix2Pix]:
+    return lambda: Pix2Pix(Pix2PixConfig(width=4, levels=3, halvings=2, **settings), space, rng=1)
+
+
 def hvae(space: Space, **settings: Any) -> Callable[[], HVAE]:
     return lambda: HVAE(HVAEConfig(groups=(1, 1), latent=2, width=4, **settings), space, rng=1)
 
@@ -412,6 +427,12 @@ ROWS: dict[str, Callable[[], Any]] = {
     "gan, steep": gan(PLANE, activation=steep_tanh),
     "gan, waves with labels": gan(PICTURES, features=Fourier(count=4)),
     "gan, lazy": gan(PLANE, game=NonSaturating(), regularisers=LAZY),
+    "gan, packed": gan(PICTURES, remedies=Remedies(pack=Pack(size=2))),
+    "gan, looking ahead": gan(PLANE, remedies=Remedies(unroll=Unrolled(steps=2))),
+    "gan, told of its batch, the best of it": gan(
+        PLANE, game=NonSaturating(), regularisers=(), remedies=Remedies(deviation=Deviated(), top=TopK())
+    ),
+    "gan, noise of its own": gan(PLANE, noise=0.1),
     "diffusion, plane": diffusion(PLANE),
     "diffusion, pictures with labels": diffusion(PICTURES),
     "diffusion, bits": diffusion(BITS),
@@ -446,15 +467,21 @@ ROWS: dict[str, Callable[[], Any]] = {
     "flow_matching, given words": flow_matching(WRITTEN, text=READER),
     "dcgan, pictures with labels": dcgan(PICTURES),
     "dcgan, colour": dcgan(COLOUR),
+    "dcgan, packed": dcgan(PICTURES, remedies=Remedies(pack=Pack(size=2), deviation=Deviated())),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
     "dcgan, mild changes": dcgan(PICTURES, augment=DiffAugment()),
     "stylegan, pictures with labels": stylegan(PICTURES),
     "stylegan, adaptive norms, colour": stylegan(COLOUR, synthesis=Adaptive(), path_length=None, mixing=0.0),
     "r3gan, pictures with labels": r3gan(PICTURES),
     "r3gan, colour": r3gan(COLOUR),
+    "r3gan, packed": r3gan(PICTURES, remedies=Remedies(pack=Pack(size=2))),
     "r3gan, adaptive changes": r3gan(COLOUR, augment=ADA(pictures=64)),
     "biggan, pictures with labels": biggan(PICTURES),
     "biggan, colour": biggan(COLOUR, alike=0.0, rounds=1),
+    "cyclegan, two classes": cyclegan(TWOFOLD),
+    "cyclegan, two classes, non-saturating": cyclegan(TWOFOLD, game=NonSaturating()),
+    "pix2pix, given a picture": pix2pix(ENLARGED),
+    "pix2pix, given a picture, relativistic": pix2pix(ENLARGED, game=Relativistic(), dropout=0.0),
     "flow, plane": flows(PLANE),
     "flow, plane with labels": flows(CHOSEN, nsf_autoregressive),
     "flow, bounded": flows(UNIT),
@@ -560,14 +587,16 @@ CAN: dict[str, set[type[Any]]] = {
     "stylegan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "r3gan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
     "biggan": {Learner, Fitter, Sampler, Decoder, Critic, Labelled},
+    "cyclegan": {Learner, Translator},
+    "pix2pix": {Learner, ConditionalSampler},
     "flow": {Learner, Fitter, Sampler, Likelihood, Decoder, Invertible, Labelled},
     "flow, given another space": {Learner, ConditionalSampler, Likelihood, Decoder, Invertible},
     "glow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
     "tarflow": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, Invertible, Labelled},
     "pixelcnn": {Learner, Fitter, Sampler, Likelihood, Completer, Labelled, Stepwise},
-    "transformer": {Learner, Fitter, Sampler, Likelihood, Labelled},
-    "transformer, codes": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
-    "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, Labelled, Stepwise},
+    "transformer": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled},
+    "transformer, codes": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
+    "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
     "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},
     "copula": {Fitter, Sampler, Likelihood, Completer, Labelled},

@@ -227,6 +227,9 @@ class Words(nn.Module):
         nats = self.letters(x, length) - math.log(5)
         return LogLikelihood(nats=nats, kind="exact", measure="letters", count=length.double())
 
+    def log_prob_of(self, x, *, y=None, length=None) -> Tensor:
+        return self.letters(x, length) - math.log(5)
+
     def sample(self, n: int, *, y=None, rng: Rng | int) -> Batch:
         rng = Rng.of(rng)
         length = 1 + rng("length").integers(5, (n,))
@@ -341,6 +344,15 @@ class Captions:
         return Batch(x=y.float() + 0.1 * Rng.of(rng)("x").normal((len(y), 2)))
 
 
+class Negatives:
+    """A point of one class is one of the other with its signs turned."""
+
+    space = Space(fields={"point": POINT}, y=Classes(names=("up", "down")), measure="plane")
+
+    def translate(self, x: Tensor, *, y: Tensor) -> Tensor:
+        return torch.where((y == 0)[:, None], x.abs(), -x.abs())
+
+
 class Duel(nn.Module):
     """A small non-saturating GAN on the plane."""
 
@@ -422,5 +434,5 @@ class ScoredStretch(Stretch):
 
 RIGHT: tuple[type, ...] = (
     Mixture, LinearCodec, InTurn, Columns, SureColumns, Words, Coins, Turned, Tosses, Flips, CoinsByCode, Captions,
-    Stretch, ScoredStretch, Duel,
+    Negatives, Stretch, ScoredStretch, Duel,
 )  # fmt: skip

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from simulacra.core.optimisers import AdamW, Warmup
-from simulacra.core.space import Categorical, Continuous, Space
+from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.mathematics.augmentation import mirror
 from simulacra.nets.augment import ADA, DiffAugment
 from simulacra.recipes.families import FAMILIES
@@ -18,6 +19,7 @@ from simulacra.recipes.vocabulary import SETTINGS
 from simulacra.training.settings import Training
 
 OF_TOKENS = ("transformer",)  # families of sequences alone
+OF_PAIRS = ("pix2pix",)  # of pictures that are given pictures
 OF_TABLES = ("any_order", "mixed_diffusion", "table_gan")  # and of tables
 
 
@@ -77,6 +79,10 @@ def test_every_recipe_builds_a_model_of_a_small_example_and_survives_json(family
         space = Space(fields={"x": Categorical(k=5, shape=(8,))}, measure="tokens")
     if family in OF_TABLES:
         space = Space(fields={"a": Categorical(k=5), "b": Continuous(low=0, high=1)}, measure="columns")
+    if family in OF_PAIRS:
+        space = replace(space, y=space)
+    if family == "cyclegan":
+        space = replace(space, y=Classes(names=("a", "b")))
     config, training = FAMILIES[family].recipe(space, 100)
     assert from_json(json.loads(json.dumps(to_json(config))), SETTINGS) == config
     assert training.steps

@@ -16,16 +16,9 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes, Continuous, Space
 from simulacra.training.hooks import Verdict
 from simulacra.training.log import TensorBoard
+from simulacra.training.looks import distances, vectors
 from simulacra.training.loop import train
-from simulacra.training.monitors import (
-    CriticOverfitting,
-    Divergence,
-    ModeCollapse,
-    PosteriorCollapse,
-    distances,
-    monitors,
-    vectors,
-)
+from simulacra.training.monitors import CriticOverfitting, Divergence, ModeCollapse, PosteriorCollapse, monitors
 from simulacra.training.progress import Progress, clock
 from simulacra.training.settings import Training
 

@@ -12,11 +12,15 @@ import torch
 from simulacra.cli.parse import parse, positionals
 from simulacra.cli.words import say
 from simulacra.core.capabilities import Sampler
+from simulacra.core.checkpoint import digest
+from simulacra.core.space import Classes
 from simulacra.runs import load
 from simulacra.runs.exchange import read_diffusers, write_diffusers
+from simulacra.runs.graphs import write_onnx
+from simulacra.runs.recipe import NAME
 from simulacra.runs.transfer import write_imported, write_merged
 
-FORMATS = ("diffusers",)
+FORMATS = ("diffusers", "onnx")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,17 @@ class Exporting:
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Graph:
+    """Where to.
+
+    Attributes:
+        out: the new file.
+    """
+
+    out: Path = Path("model.onnx")
+
+
 def main_merge(arguments: Sequence[str]) -> None:
     """The same model as a run that stands on no other."""
     found, rest = positionals(arguments, ("RUN",), "merge")
@@ -52,13 +67,25 @@ def main_merge(arguments: Sequence[str]) -> None:
 
 
 def main_export(arguments: Sequence[str]) -> None:
-    """A run as a directory of another library."""
+    """A run as others read it: a directory of diffusers, or an ONNX graph of a generator."""
     found, rest = positionals(arguments, ("FORMAT", "RUN"), "export")
     if found and found[0] not in FORMATS:
         raise ValueError(f"no format {found[0]!r} to export to; expected one of {', '.join(FORMATS)}")
+    if found and found[0] == "onnx":
+        _graph(found[1], parse(Graph, rest, verb="export onnx RUN").out)
+        return
     options = parse(Exporting, rest, verb="export diffusers RUN")
     write_diffusers(load(found[1]).model, options.out, dtype=getattr(torch, options.dtype))
     say(f"wrote {options.out}: its README.md says how to draw from it")
+
+
+def _graph(path: str, out: Path) -> None:
+    run = load(path)
+    recipe = digest(run.path / NAME) if (run.path / NAME).is_file() else ""
+    apart = write_onnx(run.model, out, {"family": run.recipe.family, "recipe": recipe})
+    size = ", ".join(map(str, run.model.latent.only.shape))
+    labels = ", y (batch,)" if isinstance(run.model.space.y, Classes) else ""
+    say(f"wrote {out}: inputs z (batch, {size}){labels}; onnxruntime is within {apart:.1g} of torch")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

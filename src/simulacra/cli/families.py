@@ -15,6 +15,7 @@ CAN = {
     "sample": "draw",
     "sample_given": "draw given another space",
     "log_likelihood": "score",
+    "log_prob_of": "optimise",
     "encode": "encode",
     "decode": "decode",
     "to_latent": "invert",
@@ -23,6 +24,7 @@ CAN = {
     "continue_from": "continue",
     "complete": "complete",
     "denoise": "denoise",
+    "translate": "translate",
     "criticise": "criticise",
     "label_log_prob": "labels",
 }

@@ -27,7 +27,7 @@ from simulacra.runs.pages import write_report
 from simulacra.training.engine import replicate, shard
 from simulacra.training.log import TensorBoard
 from simulacra.training.progress import Progress
-from simulacra.training.settings import PostHoc
+from simulacra.training.settings import PostHoc, Privacy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,9 @@ class Options:
         batch: examples a step, over all processes together; the recipe's unless given.
         snapshots: how often to store averages of the weights, of which `sample --average` makes one of any width.
         precision: of the arithmetic; the recipe's unless given.
+        epsilon: train with differential privacy to this epsilon; steps or examples, and a large batch, belong to it.
+        delta: of the same; below 1 / (number of examples). 1e-5 unless given.
+        clip: largest norm of a single example's gradient in a private run; 1 unless given.
         distribute: with several processes (torchrun -m simulacra fit ...): whole models in each, or parameters sharded.
         codec: the directory of a run that encodes this data (vae, vqvae): what is learnt are its codes.
         tensorboard: write what TensorBoard reads, too, into RUN/tensorboard.
@@ -63,6 +66,9 @@ class Options:
     batch: int | None = None
     snapshots: int | None = None
     precision: Literal["float32", "bfloat16", "float64"] | None = None
+    epsilon: float | None = None
+    delta: float | None = None
+    clip: float | None = None
     distribute: Literal["replicate", "shard"] = "replicate"
     codec: Path | None = None
     tensorboard: bool = False
@@ -101,6 +107,8 @@ def main(arguments: Sequence[str]) -> None:
     }
     if options.snapshots is not None:
         changes["posthoc"] = PostHoc(snapshots=options.snapshots)
+    if (guarded := _private(options)) is not None:
+        changes["private"] = guarded
     hooks: list[Any] = [Progress()]
     if options.tensorboard:
         hooks.insert(0, TensorBoard((options.out or home(family, loaded)) / "tensorboard"))
@@ -143,6 +151,14 @@ def _meant(family: str, settings: Any, space: Space, parent: Run | None) -> str:
     """The family that a bare name stands for with such data; itself where settings or a parent of its own are given."""
     own = settings != FAMILIES[family].config() or (parent is not None and parent.recipe.family == family)
     return family if own else FAMILIES[family].rather(space) or family
+
+
+def _private(options: Options) -> Privacy | None:
+    """The guarantee that is asked for; ValueError where only a part of one is named."""
+    parts = {name: value for name in ("delta", "clip") if (value := getattr(options, name)) is not None}
+    if options.epsilon is None and parts:
+        raise ValueError(f"--{next(iter(parts))} belongs to a private run; give --epsilon with it")
+    return None if options.epsilon is None else Privacy(epsilon=options.epsilon, **parts)
 
 
 def _drawing(run: Run) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from simulacra.core.batch import Batch
 from simulacra.core.capabilities import Codec, Labelled, require
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
-from simulacra.modalities import grids, strips
+from simulacra.modalities import films, grids, strips
 from simulacra.modalities.images import to_uint8
 from simulacra.modalities.samples import is_pictures, write_samples
 from simulacra.modalities.sources import open_data
@@ -26,7 +26,8 @@ from simulacra.uses.denoise import denoise
 from simulacra.uses.edit import STRENGTHS, codes, direction, edit, exchange
 from simulacra.uses.interpolate import interpolate, interpolate_latents
 from simulacra.uses.reconstruct import error, reconstruct
-from simulacra.uses.traverse import traverse
+from simulacra.uses.styles import components, factors, traverse_styles
+from simulacra.uses.traverse import Traversal, traverse
 
 RANKED = 1000  # held-out examples that latent dimensions are ranked by
 
@@ -50,7 +51,7 @@ class Output:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Walk(Output):
-    """Walks between examples.
+    """Walks between examples; FILE.gif or FILE.mp4 shows them as a film, there and back.
 
     Attributes:
         steps: pictures on each walk, its ends included.
@@ -87,6 +88,8 @@ class Traverse:
             given.
         rows: at most so many dimensions, those that tell most.
         steps: pictures a row; 9 for a picture and 41 for a page unless given.
+        directions: latent dimensions; or of a style-based generator those directions of its styles that its weights
+            hear most (sefa), or that styles vary along most (pca).
         reach: the walk goes from -reach to reach, in standard deviations of the prior.
         seed: of the code that a model without an encoder starts from.
     """
@@ -96,6 +99,7 @@ class Traverse:
     example: int | None = None
     rows: Count = 16
     steps: int | None = None
+    directions: Literal["latent", "sefa", "pca"] = "latent"
     reach: float = 2.0
     seed: int = 0
 
@@ -155,6 +159,10 @@ def main_interpolate(arguments: Sequence[str]) -> None:
             raise ValueError(f"a walk needs two examples to go between; {options.between} has {len(x)}")
         walks = interpolate(run.model, x[:-1], x[1:], steps=options.steps, y=None if y is None else y[:-1])
     flat = walks.flatten(0, 1)
+    if options.out.suffix.lower() in films.SUFFIXES and is_pictures(run.recipe.space):
+        frames = to_uint8(flat, run.recipe.space)
+        say(films.film(frames.reshape(*walks.shape[:2], *frames.shape[1:]), options.out))
+        return
     say(write_samples(Batch(x=flat), run.recipe.space, options.out, columns=options.steps))
 
 
@@ -169,6 +177,33 @@ def main_traverse(arguments: Sequence[str]) -> None:
     y = run.labels(options.y, 1)
     if y is None and isinstance(space.y, Classes) and isinstance(run.model, Labelled):
         y = torch.zeros(1, dtype=torch.int64)
+    steps = options.steps or (9 if kind == ".png" else 41)
+    found = _along_styles(run, options, y, steps) if options.directions != "latent" else _along(run, options, y, steps)
+    frames = to_uint8(found.frames.flatten(0, 1), space)
+    frames = frames.reshape(len(found.dimensions), steps, *frames.shape[1:])
+    if kind == ".png":
+        strips.captioned(list(frames), found.captions()).save(options.out)
+    else:
+        title = f"Latent dimensions of {run.recipe.family} on {run.recipe.data.get('name')}"
+        order = "information (KL from the prior)" if found.measure == "nats" else "change"
+        about = f"{len(frames)} of {found.of} latent dimensions, in the order of their {order}."
+        text = strips.page(frames, found.captions(), found.at.tolist(), title=title, about=about)
+        options.out.write_text(text, encoding="utf-8")
+    say(f"{options.out}: {', '.join(found.captions()[:4])}{' ...' if len(frames) > 4 else ''}")
+
+
+def _along_styles(run: Run, options: Traverse, y: Tensor | None, steps: int) -> Traversal:
+    """Walks along directions of a style-based generator's styles."""
+    if options.example is not None:
+        raise ValueError("walks along styles start from a style that is drawn; leave --example out")
+    directions, tells = factors(run.model) if options.directions == "sefa" else components(run.model, y=y)
+    return traverse_styles(
+        run.model, directions, tells, y=y, steps=steps, reach=options.reach, rows=options.rows, rng=options.seed
+    )
+
+
+def _along(run: Run, options: Traverse, y: Tensor | None, steps: int) -> Traversal:
+    """Walks along latent dimensions, through the code of a held-out example where one is asked for."""
     seen, start = None, None
     if isinstance(run.model, Codec):
         held = run.data().held_out
@@ -185,22 +220,10 @@ def main_traverse(arguments: Sequence[str]) -> None:
                 start = run.model.encode(one.x, y=y)[0]
     elif options.example is not None:
         raise ValueError("this model has no encoder to find an example's code with; leave --example out")
-    steps = options.steps or (9 if kind == ".png" else 41)
-    found = traverse(
+    return traverse(
         run.model, start=start, examples=seen, y=y, steps=steps, reach=options.reach, rows=options.rows,
         rng=options.seed,
     )  # fmt: skip
-    frames = to_uint8(found.frames.flatten(0, 1), space)
-    frames = frames.reshape(len(found.dimensions), steps, *frames.shape[1:])
-    if kind == ".png":
-        strips.captioned(list(frames), found.captions()).save(options.out)
-    else:
-        title = f"Latent dimensions of {run.recipe.family} on {run.recipe.data.get('name')}"
-        order = "information (KL from the prior)" if found.measure == "nats" else "change"
-        about = f"{len(frames)} of {found.of} latent dimensions, in the order of their {order}."
-        text = strips.page(frames, found.captions(), found.at.tolist(), title=title, about=about)
-        options.out.write_text(text, encoding="utf-8")
-    say(f"{options.out}: {', '.join(found.captions()[:4])}{' ...' if len(frames) > 4 else ''}")
 
 
 def main_edit(arguments: Sequence[str]) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simulacra.cli import between
 from simulacra.cli.inputs import HELD_OUT, examples
 from simulacra.cli.parse import Count, positionals
 from simulacra.cli.sample import with_own
 from simulacra.cli.words import say
 from simulacra.core.batch import Batch
-from simulacra.core.capabilities import ConditionalSampler, Denoiser, require
+from simulacra.core.capabilities import ConditionalSampler, Denoiser, Translator, require
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
 from simulacra.modalities import grids
@@ -82,6 +83,9 @@ def main_translate(arguments: Sequence[str]) -> None:
         with_own(Translating(), None, (), rest, "translate RUN INPUT")
         return
     run = load(found[0])
+    if isinstance(run.model, Translator):
+        between.translate_to(run, found[1], rest)
+        return
     sampler = require(run.model, ConditionalSampler, "translate")
     verb = "translate RUN INPUT"
     options, own = with_own(Translating(), sampler.sample_given, ("y", "y_length", "rng"), rest, verb)

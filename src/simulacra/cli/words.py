@@ -23,7 +23,7 @@ class Loading:
         modality: what the data is, where that is not recognised: pictures, points, text, molecules, music, frames (of
             keys) or tables.
         tokens: what text is cut into: bytes, characters, bpe or bpe:SIZE; characters where there are few unless given;
-            of molecules smiles or selfies.
+            of molecules smiles, nested (which tells what is open) or selfies.
         block: tokens of a block of running text; of texts of their own, molecules and pieces of music, the most of one.
         cut: what a text is: a line, a document, or a block of running text; what it looks like unless given.
         spelling: of molecules: learnt in canonical SMILES, in a random one every time, or in Kekule form, rings as

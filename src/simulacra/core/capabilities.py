@@ -77,6 +77,15 @@ class Likelihood(Protocol):
 
 
 @runtime_checkable
+class LogProb(Protocol):
+    """Has an exact log p that gradients go through: what learning towards a score of its own draws needs."""
+
+    def log_prob_of(self, x: Values, *, y: Values | None = None, length: Tensor | None = None) -> Tensor:
+        """log p(x), or log p(x | y), nats (b,), as ``log_likelihood`` has it; differentiable in the model's weights."""
+        ...
+
+
+@runtime_checkable
 class Decoder(Protocol):
     """Turns latent codes into examples.
 
@@ -241,6 +250,15 @@ class Denoiser(Protocol):
 
 
 @runtime_checkable
+class Translator(Protocol):
+    """Turns an example of any class into one of another, keeping what the classes have in common."""
+
+    def translate(self, x: Values, *, y: Tensor) -> Values:
+        """Each example as one of the class y, int64 (b,)."""
+        ...
+
+
+@runtime_checkable
 class Critic(Protocol):
     """Scores how real an example looks; higher is more real, the scale is its own."""
 
@@ -257,8 +275,8 @@ class Labelled(Protocol):
 
 
 CAPABILITIES: tuple[type[Any], ...] = (
-    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, Decoder, Invertible, Codec, LatentVariable,
-    Factorised, Completer, Stepwise, Prompted, Denoiser, Critic, Labelled,
+    Modelled, Learner, Fitter, Sampler, ConditionalSampler, Likelihood, LogProb, Decoder, Invertible, Codec,
+    LatentVariable, Factorised, Completer, Stepwise, Prompted, Denoiser, Translator, Critic, Labelled,
 )  # fmt: skip
 
 Capability = TypeVar("Capability")

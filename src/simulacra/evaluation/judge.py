@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Data, Values
-from simulacra.core.capabilities import ConditionalSampler, Likelihood, Sampler, capabilities
+from simulacra.core.capabilities import ConditionalSampler, Likelihood, Sampler, Translator, capabilities
 from simulacra.core.figure import Figure
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes
@@ -21,7 +21,16 @@ from simulacra.evaluation.further import Sets, Statistic
 from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood, resting
 from simulacra.evaluation.path_length import path_length, walkable
 from simulacra.evaluation.statistics import Origin, figures_of_features
-from simulacra.evaluation.streaming import Part, Seen, look, moments, of_conditions, of_data, of_model
+from simulacra.evaluation.streaming import (
+    Part,
+    Seen,
+    look,
+    moments,
+    of_conditions,
+    of_data,
+    of_model,
+    of_translations,
+)
 from simulacra.mathematics.moments import frechet_between
 from simulacra.mathematics.neighbours import nearest
 
@@ -62,11 +71,12 @@ def judge(
     n           number of samples, and at most that many held-out examples; None: as many as are held out, to 10,000.
     options     further options of the model's log_likelihood.
     further     statistics beyond the usual ones, such as those of ``every.FURTHER``.
-    A model that draws for conditions draws for those of the held-out examples.
+    A model that draws for conditions draws for those of the held-out examples; one that translates turns them into
+    another class.
     ValueError for a model that neither draws nor scores.
     """
     stream = Rng.of(rng)
-    if not isinstance(model, Sampler | ConditionalSampler | Likelihood):
+    if not isinstance(model, Sampler | ConditionalSampler | Translator | Likelihood):
         has = ", ".join(c.__name__ for c in capabilities(model)) or "nothing we know of"
         raise ValueError(f"judging needs a Sampler or a Likelihood; {type(model).__name__} is {has}")
     if options and not isinstance(model, Likelihood):
@@ -82,9 +92,7 @@ def judge(
     own = plain(held_out.space)
     if extractors is None:
         extractors = [] if own is None else [own]
-    if isinstance(model, Sampler | ConditionalSampler) and extractors:
-        drawn = stream("samples")
-        part = of_model(model, drawn) if isinstance(model, Sampler) else of_conditions(model, held_out, drawn)
+    if extractors and (part := _part(model, held_out, stream("samples"))) is not None:
         with resting(model):
             figures += figures_of_part(
                 part, n, held_out, train=train, extractors=extractors, rng=stream, further=further
@@ -94,6 +102,15 @@ def judge(
     if train is not None and measurable(model, train):
         figures += disentanglement(model, train, n=min(len(train), wanted), rng=stream("disentanglement"))
     return figures
+
+
+def _part(model: object, held_out: Data, rng: Rng) -> Part | None:
+    """What a model shows, in numbered parts: its draws, or the held-out examples translated; None for nothing."""
+    if isinstance(model, Sampler):
+        return of_model(model, rng)
+    if isinstance(model, ConditionalSampler):
+        return of_conditions(model, held_out, rng)
+    return of_translations(model, held_out, rng) if isinstance(model, Translator) else None
 
 
 def figures_of_part(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from simulacra.core import across
 from simulacra.core.batch import Batch, Data
-from simulacra.core.capabilities import ConditionalSampler, Sampler
+from simulacra.core.capabilities import ConditionalSampler, Sampler, Translator
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.extractors import BATCH, Extractor, tensor
 from simulacra.evaluation.likelihood import device_of
@@ -56,6 +56,20 @@ def of_conditions(model: ConditionalSampler, data: Data, rng: Rng | int) -> Part
         given = data.batch(index, stream("data").rows(first)).to(device_of(model))
         assert given.y is not None
         return model.sample_given(given.y, rng=stream("model").rows(first))
+
+    return part
+
+
+def of_translations(model: Translator, data: Data, rng: Rng | int) -> Part:
+    """Examples of data, each translated to the class after its own (the first after the last), as numbered parts."""
+    stream = Rng.of(rng)
+
+    def part(first: int, last: int) -> Batch:
+        index = torch.arange(first, last) % len(data)
+        given = data.batch(index, stream("data").rows(first)).to(device_of(model))
+        assert isinstance(given.y, Tensor)
+        to = (given.y + 1) % len(data.space.classes)
+        return Batch(x=model.translate(given.x, y=to), y=to)
 
     return part
 

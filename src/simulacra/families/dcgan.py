@@ -19,11 +19,12 @@ from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, NonSaturating
-from simulacra.nets.adversarial import Duel, Regulariser, class_count, picture_shape
+from simulacra.nets.adversarial import NONE, Duel, Regulariser, class_count, picture_shape
 from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
 from simulacra.nets.norm import BatchNorm
+from simulacra.nets.remedies import Remedies
 from simulacra.nets.thin import FromPicture, ToPicture
 
 LEAK = 0.2  # slope of the leaky ReLU, section 4
@@ -38,6 +39,7 @@ class DCGANConfig:
     width         channels at the finest resolution; they double with every halving of the picture, up to 8 widths.
     game          what the players minimise.
     regularisers  penalties on the critic.
+    remedies      against mode collapse (``nets.remedies``).
     augment       changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
     frozen        sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
                   the run that this one starts from (freeze-D).
@@ -47,6 +49,7 @@ class DCGANConfig:
     width: int = 64
     game: Game = field(default_factory=NonSaturating)
     regularisers: tuple[Regulariser, ...] = ()
+    remedies: Remedies = NONE
     augment: Augmentation | None = None
     frozen: int = 0
     # section 4: the customary momentum of 0.9 made training oscillate
@@ -109,7 +112,7 @@ class Critic(nn.Module):
     Miyato & Koyama 2018, eq. 3: score = w . f(u) + (V y) . f(u).
     """
 
-    def __init__(self, width: int, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, width: int, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         sizes = ladder(*shape[1:])
         widths = channels(width, len(sizes) - 1)
@@ -148,10 +151,11 @@ class DCGAN(Contest[DCGANConfig]):
         self.duel = Duel(
             space,
             Generator(config.latent, config.width, shape, classes),
-            Critic(config.width, shape, classes),
+            config.remedies.around(Critic(config.width, config.remedies.event(shape), config.remedies.labels(classes))),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            remedies=config.remedies,
             augment=config.augment,
             frozen=config.frozen,
         )

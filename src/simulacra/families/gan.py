@@ -21,12 +21,13 @@ from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
 from simulacra.mathematics.latent_draws import Draw, independent
 from simulacra.nets.activations import Activation, gelu, kaiming_slope
-from simulacra.nets.adversarial import Duel, Regulariser, class_count
+from simulacra.nets.adversarial import NONE, Duel, Regulariser, class_count
 from simulacra.nets.contest import Contest
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.dense import mlp
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.initialise import he_normal, initialise
+from simulacra.nets.remedies import Remedies
 
 SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.05, steps=2_000) for penalty in (r1, r2))
 
@@ -41,10 +42,14 @@ class GANConfig:
     generator, critic  widths of the hidden layers.
     activation    between the generator's layers. ``activations.steep_tanh`` suits data in separate clumps: a saturated
                   unit is a plateau and its steepness is learned, where ReLUs would have to cancel (docs/results.md).
+    noise         standard deviation, at first, of noise that the generator adds to what it makes of its latents, as a
+                  share of the data's spread; it is learned, one for each number of an example. It gives modes their
+                  width where the latents only choose between them (docs/collapse.md). None: no such noise.
     features      what the critic sees of an example beside its values: ``Fourier()`` where the data has detail much
                   finer than its spread, which smooth layers of their own learn late (docs/results.md); None: nothing.
     game          what the players minimise.
     regularisers  penalties on the critic.
+    remedies      against mode collapse (``nets.remedies``), for games without pairing above all.
     """
 
     latent: int = 32
@@ -52,15 +57,19 @@ class GANConfig:
     generator: tuple[int, ...] = (256, 256, 256)
     critic: tuple[int, ...] = (256, 256, 256)
     activation: Activation = gelu
+    noise: float | None = None
     features: Fourier | None = None
     game: Game = field(default_factory=Relativistic)
     regularisers: tuple[Regulariser, ...] = SMOOTH
+    remedies: Remedies = NONE
     generator_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=1e-3, betas=(0.0, 0.99)))
     critic_optimiser: AdamW = field(default_factory=lambda: AdamW(lr=1e-3, betas=(0.0, 0.99)))
 
     def __post_init__(self) -> None:
         if self.latent < 1:
             raise ValueError(f"latent must be at least 1; got {self.latent}")
+        if self.noise is not None and not self.noise > 0:
+            raise ValueError(f"noise must begin above 0, as it is learned by factors; got {self.noise}, None is none")
 
 
 class Dense(nn.Module):
@@ -113,6 +122,31 @@ class Dense(nn.Module):
         return self.layers(x).reshape(-1, *self.out)
 
 
+class Noisy(nn.Module):
+    """A generator (z, y) -> (b, *event) with noise of its own on top: N(0, s^2) in each number, s learned.
+
+    Without an rng there is none: what a code stands for is the mean.
+    """
+
+    draws = True  # it is handed an rng
+
+    def __init__(self, generator: Dense, start: float) -> None:
+        super().__init__()
+        self.generator, self.start = generator, start
+        self.log_scale = nn.Parameter(torch.empty(generator.out))
+
+    @torch.no_grad()
+    def initialise(self, rng: Rng) -> None:
+        """As it is to start; nothing is drawn."""
+        self.log_scale.fill_(math.log(self.start))
+
+    def forward(self, z: Tensor, y: Tensor | None = None, rng: Rng | None = None) -> Tensor:
+        x = self.generator(z, y)
+        if rng is None:
+            return x
+        return x + self.log_scale.exp() * rng("noise").normal(x.shape, dtype=x.dtype, device=x.device)
+
+
 class GAN(Contest[GANConfig]):
     """A generator and a critic of linear layers; conditional on the class where the space has classes."""
 
@@ -121,14 +155,16 @@ class GAN(Contest[GANConfig]):
         event, classes = Continuum.of(space, "a GAN").event, class_count(space)
         generator = Dense((config.latent,), config.generator, event, classes, activation=config.activation)
         # games of differences between scores leave their constant where it is: it would never learn
-        critic = Dense(event, config.critic, (), classes, features=config.features, bias=False)
+        told = config.remedies
+        critic = Dense(told.event(event), config.critic, (), told.labels(classes), features=config.features, bias=False)
         self.duel = Duel(
             space,
-            generator,
-            critic,
+            generator if config.noise is None else Noisy(generator, config.noise),
+            told.around(critic),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            remedies=config.remedies,
             draw=config.draw,
         )
         rng = Rng.of(rng)

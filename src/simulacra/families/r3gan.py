@@ -21,10 +21,11 @@ from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
-from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, cosine, picture_shape
+from simulacra.nets.adversarial import NONE, Duel, Projection, Regulariser, class_count, cosine, picture_shape
 from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
+from simulacra.nets.remedies import Remedies
 from simulacra.nets.resample import doubled, doublings, filtered_down, sizes
 
 LEAK = 0.2  # slope of the leaky ReLU
@@ -46,6 +47,7 @@ class R3GANConfig:
     channels_a_group  inner channels of one group; the nearest number that divides them is taken.
     game, regularisers  what the players minimise, and penalties on the critic. Where gamma ends decides how sharp
                pictures become, where it begins whether all modes are found; ``steps`` of it is how long that takes.
+    remedies   against mode collapse (``nets.remedies``), beyond the game's own.
     augment    changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
     frozen     sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
                the run that this one starts from (freeze-D).
@@ -59,6 +61,7 @@ class R3GANConfig:
     channels_a_group: int = 16
     game: Game = field(default_factory=Relativistic)
     regularisers: tuple[Regulariser, ...] = SMOOTH
+    remedies: Remedies = NONE
     augment: Augmentation | None = None
     frozen: int = 0
     # Huang et al. 2024, appendix D: no momentum
@@ -161,7 +164,7 @@ class Generator(nn.Module):
     from_end = ("stages", "narrow")  # of pictures of another size those that are as wide are as far from the picture
     label_gain = staticmethod(label_gain)
 
-    def __init__(self, config: R3GANConfig, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, config: R3GANConfig, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])
         widths = config.widths(len(found))
@@ -191,7 +194,7 @@ class Critic(nn.Module):
 
     label_gain = staticmethod(label_gain)  # so that a class means what it meant where another number of them is learnt
 
-    def __init__(self, config: R3GANConfig, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, config: R3GANConfig, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])
         widths = config.widths(len(found))
@@ -242,10 +245,11 @@ class R3GAN(Contest[R3GANConfig]):
         self.duel = Duel(
             space,
             Generator(config, shape, classes),
-            Critic(config, shape, classes),
+            config.remedies.around(Critic(config, config.remedies.event(shape), config.remedies.labels(classes))),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            remedies=config.remedies,
             augment=config.augment,
             frozen=config.frozen,
         )

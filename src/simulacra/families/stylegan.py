@@ -19,7 +19,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from simulacra.core.batch import Batch, Loss
+from simulacra.core.batch import Batch, Loss, Values
 from simulacra.core.optimisers import AdamW, lazy
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
@@ -30,7 +30,7 @@ from simulacra.nets.augment import Augmentation
 from simulacra.nets.contest import Contest
 from simulacra.nets.equalised import Deviation, EqualConv, EqualDown, EqualLinear, leaky
 from simulacra.nets.initialise import initialise
-from simulacra.nets.modulated import drawn, fixed
+from simulacra.nets.modulated import Noise, drawn, fixed
 from simulacra.nets.resample import sizes
 from simulacra.nets.styles import Demodulated, Mapping, Synthesis
 
@@ -265,6 +265,20 @@ class StyleGAN(Contest[StyleGANConfig]):
             return generator.synthesis(mean + truncation * (w - mean), drawn(rng))
 
         return self.duel.sample(n, y=y, rng=rng, make=make)
+
+    def styles(self, z: Tensor, *, y: Values | None = None) -> Tensor:
+        """The styles of codes (b, latent), (b, layers, style): one w of each, heard by every layer."""
+        with evaluating(self.generator):
+            return self.generator.styles(z, self.duel.known(y, z.shape[0]), None)
+
+    def show(self, w: Tensor, *, noise: Noise = fixed) -> Values:
+        """Styles (b, layers, style) -> pictures, differentiably and not rounded."""
+        with evaluating(self.generator):
+            return self.duel.continuum.outward(self.duel.continuum.within(self.generator.synthesis(w, noise)))
+
+    def heard_by(self) -> list[Tensor]:
+        """For every layer the weights that hear its style, (rows, style) each."""
+        return self.generator.synthesis.heard_by()
 
     def mean_styles(self) -> Tensor:
         """The mean of w for each class, (classes, style), or of all, (1, style): over the same latents each time."""

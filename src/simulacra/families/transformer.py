@@ -238,6 +238,15 @@ class Sequences(nn.Module, ABC):
 
     # -- scoring ----------------------------------------------------------------------------------------------------
 
+    def log_prob_of(self, x: Values, *, y: Values | None = None, length: Tensor | None = None) -> Tensor:
+        """log p(x | y), nats (b,), differentiable in the weights; without y the classes are summed out."""
+        tokens = pick(x, self.name)
+
+        def score(label: Values | None) -> Tensor:
+            return self._each(tokens, length, self._given(label))[0].sum(1)
+
+        return score(y) if self.classes is None or y is not None else self.marginal.sum_out(score, len(tokens))
+
     @torch.no_grad()
     def log_likelihood(
         self,

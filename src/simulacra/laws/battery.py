@@ -11,7 +11,17 @@ from typing import Any
 from simulacra.core.batch import Data
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
-from simulacra.laws import annealing, conditionals, invertible, latent, learning, likelihood, sampling, stepwise
+from simulacra.laws import (
+    annealing,
+    conditionals,
+    invertible,
+    latent,
+    learning,
+    likelihood,
+    sampling,
+    stepwise,
+    translating,
+)
 from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Result, Subject
 
@@ -23,6 +33,7 @@ LAWS: tuple[Law, ...] = (
     *latent.LAWS,
     *invertible.LAWS,
     *annealing.LAWS,
+    *translating.LAWS,
     *learning.LAWS,
 )
 MARKS = {"passed": "ok", "failed": "FAILED", "not applicable": "-"}

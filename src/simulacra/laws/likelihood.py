@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from simulacra.core.batch import Batch, Values, each
-from simulacra.core.capabilities import Labelled, Likelihood
+from simulacra.core.capabilities import Labelled, Likelihood, LogProb
 from simulacra.core.likelihood import LogLikelihood
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
 from simulacra.laws.examples import check_close, drawn, inside, like, named
 from simulacra.laws.law import Broken, Inapplicable, Law, Subject
 from simulacra.laws.normalisation import sums_to_one
+
+STEP = 1e-3  # of all nats, that a step along the gradient changes them by: far above rounding, nearly straight
+STRAIGHT = 0.05  # share by which the change may differ from what the gradient says: what bends over such a step
 
 
 def scores(subject: Subject) -> str:
@@ -94,6 +99,34 @@ def padding_ignored(subject: Subject) -> str:
     return ""
 
 
+def has_its_slope(subject: Subject) -> str:
+    model = subject.fresh()
+    if not (weights := _learnable(model)):
+        raise Inapplicable("the model has no weights that learn")
+    batch = subject.batch(model, 8)
+    given = {name: v for name, v in batch.given().items() if name != "known"}
+
+    signs = torch.linspace(-1.0, 2.0, 8)  # not the mere sum: a part that examples share would count whatever its sign
+    nats = model.log_prob_of(batch.x, **given)
+    check_close(model.log_likelihood(batch.x, **given).nats, nats.detach(), "log_likelihood and log_prob_of")
+    found = torch.autograd.grad((nats * signs.to(nats)).sum(), weights, allow_unused=True)
+    slopes = [torch.zeros_like(p) if g is None else g for p, g in zip(weights, found, strict=True)]
+    steep = sum(float(g.double().square().sum()) for g in slopes) ** 0.5
+    if not 0 < steep < math.inf:
+        raise Broken(f"log_prob_of has a gradient of norm {steep:.3g} in the weights")
+    size = STEP * float(nats.detach().abs().sum()) / steep
+    ends = []
+    with torch.no_grad():
+        for move in (size, -2 * size, size):
+            for p, g in zip(weights, slopes, strict=True):
+                p.add_(g, alpha=move / steep)
+            ends.append(float((model.log_prob_of(batch.x, **given) * signs.to(nats)).sum()))
+    changed, wanted = ends[0] - ends[1], 2 * size * steep
+    if not abs(changed - wanted) <= STRAIGHT * wanted:
+        raise Broken(f"a step along its gradient changes log_prob_of by {changed:.4g}; by the gradient {wanted:.4g}")
+    return f"{changed / wanted:.3f} of what the gradient says"
+
+
 def sums_out_labels(subject: Subject) -> str:
     if not isinstance(subject.space.y, Classes):
         raise Inapplicable("this space has no classes")
@@ -113,6 +146,10 @@ def sums_out_labels(subject: Subject) -> str:
 
 def _score(model: Any, batch: Batch, rng: Rng | int = 3) -> LogLikelihood:
     return model.log_likelihood(batch.x, **batch.given(), rng=Rng.of(rng))
+
+
+def _learnable(model: Any) -> list[nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad] if isinstance(model, nn.Module) else []
 
 
 def _observed(subject: Subject, batch: Batch, share: float) -> Values:
@@ -135,6 +172,12 @@ def _other(subject: Subject, batch: Batch, *, padded: bool = True) -> Values:
 
 
 LAWS = (
+    Law(
+        name="log p has its slope",
+        says="log_prob_of is the log-likelihood, and its gradient in the weights is what it changes by.",
+        needs=(LogProb, Likelihood),
+        check=has_its_slope,
+    ),
     Law(
         name="scores",
         says="A log-likelihood is a finite number an example, and says what it is: kind, measure and count.",

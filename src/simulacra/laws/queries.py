@@ -22,6 +22,7 @@ from simulacra.core.capabilities import (
     Likelihood,
     Sampler,
     Stepwise,
+    Translator,
 )
 from simulacra.core.indices import to_indices
 from simulacra.core.randomness import Rng
@@ -56,6 +57,7 @@ def queries(model: Any, subject: Subject) -> list[Query]:
         (Stepwise, "walk", lambda: walked(model, subject, batch)),
         (Completer, "complete", lambda: complete(model, subject, batch, rng)),
         (Denoiser, "denoise", lambda: model.denoise(x, 0.5, y=y)),
+        (Translator, "translate", lambda: model.translate(x, y=y)),
         (Critic, "criticise", lambda: model.criticise(x, y=y)),
     ]
     return [Query(name=name, ask=ask) for capability, name, ask in found if isinstance(model, capability)]

@@ -1,14 +1,19 @@
-"""What an attacker who sees scores can tell: areas, the rate of hits at few false alarms, calibration by references."""
+"""What an attacker who sees scores can tell: areas, hits at few false alarms, references, epsilon."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from jaxtyping import Float
+from scipy import stats as stats_  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from simulacra.mathematics.shares import clopper_pearson
+
+stats: Any = stats_  # its functions carry no types
 
 FALSE_ALARMS = 0.001  # Carlini et al. 2022, section III: what an attacker who must be sure can do
 
@@ -54,3 +59,28 @@ def calibrated(scores: Float[Tensor, " n"], references: Float[Tensor, "k n"]) ->
     if len(references) < 16:
         spread = spread.mean().expand_as(spread)
     return (scores.double() - mean) / spread.clamp(min=1e-24).sqrt()
+
+
+def epsilon_shown(right: int, guesses: int, examples: int, delta: float, *, level: float = 0.95) -> float:
+    """The largest epsilon that so many right guesses refute at this level: a lower bound; 0 where they refute none.
+
+    Of ``examples`` each was learned from or not by a coin of its own; an attacker who sees the model guesses of some of
+    them which it was. Of an (epsilon, delta)-private model (Steinke, Nasr & Jagielski 2023, "Privacy auditing with one
+    (1) training run", theorem 5.2) the right guesses exceed those of a coin that falls right with probability
+    e^epsilon / (1 + e^epsilon) at most with probability 2 m delta max_i P[v - i <= W < v] / i.
+    """
+    if not 0 <= right <= guesses <= examples or guesses < 1:
+        raise ValueError(f"right <= guesses <= examples, one guess at least; got {right}, {guesses} and {examples}")
+
+    def p(epsilon: float) -> float:
+        coin = stats.binom(guesses, 1 / (1 + math.exp(-epsilon)))
+        below = np.cumsum(coin.pmf(np.arange(right - 1, -1, -1))) / np.arange(1, right + 1)
+        return float(coin.sf(right - 1) + 2 * examples * delta * (below.max() if right else 0.0))
+
+    low, high = 0.0, 30.0
+    if p(low) > 1 - level:
+        return 0.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if p(middle) <= 1 - level else (low, middle)
+    return low

@@ -23,6 +23,19 @@ def auc(low: Tensor, high: Tensor) -> tuple[float, float]:
     return float(above.mean()), math.sqrt(variance)
 
 
+def average_precision(low: Tensor, high: Tensor) -> float:
+    """Mean, over the values of ``high``, of their share among all values that are no lower than each.
+
+    low (n,), high (m,). The area under the curve of precision against recall by its steps, ties taken together.
+    """
+    if not len(low) or not len(high):
+        raise ValueError(f"a ranking needs values on each side; got {len(low)} and {len(high)}")
+    low, high = low.double().flatten().sort().values, high.double().flatten().sort().values
+    above_low = len(low) - torch.searchsorted(low, high)
+    above_high = len(high) - torch.searchsorted(high, high)
+    return float((above_high.double() / (above_high + above_low)).mean())
+
+
 def _placements(values: Tensor, others: Tensor) -> Tensor:
     ordered = others.sort().values
     strictly = torch.searchsorted(ordered, values.contiguous())

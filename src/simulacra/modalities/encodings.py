@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from simulacra.modalities import tokens
-from simulacra.modalities.molecules.tokens import Selfies, Smiles
+from simulacra.modalities.molecules.tokens import Nested, Selfies, Smiles
 from simulacra.modalities.tokens import Encoding
 
 READERS: dict[str, Callable[[Mapping[str, Any]], Encoding]] = {
     "smiles": lambda value: Smiles(tuple(value["alphabet"])),
+    "nested": lambda value: Nested(tuple(value["alphabet"])),
     "selfies": lambda value: Selfies(tuple(value["alphabet"])),
 }
 

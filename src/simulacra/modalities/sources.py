@@ -72,8 +72,9 @@ def open_data(
     skip      largest share of unreadable pictures, or texts, that is skipped rather than refused.
     tokens, block, cut  of text: what it is cut into ("bytes", "characters", "bpe", "bpe:SIZE"), tokens of a block,
               and what a text is: "lines", "documents", or "blocks" of running text (``modalities.text``).
-    tokens, block, spelling  of molecules: "smiles" or "selfies", the most tokens of one, and whether each is learnt
-              in its "canonical" spelling, in a "random" one every time, or in "kekule" form (``modalities.molecules``).
+    tokens, block, spelling  of molecules: "smiles", "nested" or "selfies", the most tokens of one, and whether each is
+              learnt in its "canonical" spelling, in a "random" one every time, or in "kekule" form
+              (``modalities.molecules``).
     block     of music: the most events of a piece (``modalities.music``).
     transpose of frames of keys: semitones up and down that each is moved by, at most, afresh every time.
     target, missing, encode, schema  of tables: the column that is y; whether what is missing is a "value" or

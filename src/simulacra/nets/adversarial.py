@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,12 @@ from simulacra.mathematics.latent_draws import Draw, independent
 from simulacra.nets.augment import Augmentation, Augmenter
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.norm import holding
+from simulacra.nets.remedies import Remedies
 from simulacra.nets.shown import Opinion, Opinions, Shown, through
 
 Penalty = Callable[[Slope, Tensor, Tensor, Rng], Tensor]
 Make = Callable[[Tensor, "Tensor | None", Rng], Tensor]  # (z, y, rng) -> free output, as a generator that draws has it
+NONE = Remedies()
 ROWS = 512  # rows sampled or counted at a time: a generator's widest layer for that many fits in memory
 
 
@@ -80,6 +82,7 @@ class Duel(nn.Module):
     draw       how the latents of a batch to learn from are drawn; those of samples are independent.
     rounds     steps of the critic for each of the generator's.
     burden     generator -> a number that is added to its loss, such as a penalty on its weights.
+    remedies   against mode collapse; the critic is one for ``remedies.event`` and ``remedies.labels``.
     augment    how pictures are changed, real and generated, before the critic learns from them; None: not at all.
                Penalties on its slope are taken where it looks, at the changed pictures.
     frozen     how many of the sizes that a critic sees a picture at, finest first, keep their layers as they are
@@ -89,6 +92,8 @@ class Duel(nn.Module):
 
     steps: Tensor
     label_log_marginal: Tensor
+    company: Tensor  # what a packed critic sees beside a single example, where there are packs
+    company_labels: Tensor
 
     def __init__(
         self,
@@ -102,13 +107,14 @@ class Duel(nn.Module):
         draw: Draw = independent,
         rounds: int = 1,
         burden: Callable[[nn.Module], Tensor] | None = None,
+        remedies: Remedies = NONE,
         augment: Augmentation | None = None,
         frozen: int = 0,
     ) -> None:
         super().__init__()
         if rounds < 1:
             raise ValueError(f"the critic takes at least 1 step for each of the generator's; got rounds={rounds}")
-        self.rounds, self.burden = rounds, burden
+        self.rounds, self.burden, self.remedies = rounds, burden, remedies
         self.generator, self.critic, self.draw = generator, critic, draw
         self.continuum = Continuum.of(space, "an adversarial game")
         self.latent = Space(fields={"z": Continuous(low=-math.inf, high=math.inf, shape=(latent,))}, measure="latent")
@@ -120,6 +126,10 @@ class Duel(nn.Module):
         self.shown, self.opinions = Shown(), Opinions()
         self.classes = class_count(space)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        if remedies.pack is not None:
+            others = remedies.pack.size - 1
+            self.register_buffer("company", torch.zeros(others, *self.continuum.event))
+            self.register_buffer("company_labels", torch.zeros(others, self.classes))
         self.register_buffer("label_log_marginal", torch.full((self.classes,), -math.log(max(self.classes, 1))))
 
     def players(self, generator: Optimiser, critic: Optimiser) -> dict[str, Player]:
@@ -141,7 +151,13 @@ class Duel(nn.Module):
             if r.every > 1:
                 lazy.setdefault(r.every, []).append((i, r))
         return [
-            Turn(name="generator", player="generator", loss=self.generator_loss, every=self.rounds),
+            Turn(
+                name="generator",
+                player="generator",
+                loss=self.generator_loss,
+                every=self.rounds,
+                second_order=self.remedies.unroll is not None,
+            ),
             Turn(name="critic", player="critic", loss=self.critic_loss, second_order=joint, after=self._advance),
             *(
                 Turn(name=named(rules), player="critic", loss=self._lazily(rules), every=every, second_order=True)
@@ -174,31 +190,46 @@ class Duel(nn.Module):
         u, y = self.seen(batch)
         fake = self.changed(self.fake(u, y, rng, self.draw), rng("changed"))
         self.shown[first(batch.x)] = fake.detach()
-        opinion = self.opinions.form(self.critic, fake, y, first(batch.x), self.kept())
-        on_fake = self.critic(fake, y) if opinion is None else opinion.scores
-        with torch.no_grad():
-            on_real = self.critic(self.changed(u, rng("changed real")), y) if self.game.relative else None
+        ahead, judge = self.remedies.unroll, self.critic
+        # a critic looked ahead to depends on the generator in what it says of real examples too
+        if self.game.relative or ahead is not None:
+            u = self.changed(u, rng("changed real"))
+        u, fake, y = self.packed(u, fake, y)
+        if ahead is not None:
+            judge = ahead.ahead(self.critic, self.game, u, fake, y)
+        opinion = None if ahead is not None else self.opinions.form(self.critic, fake, y, first(batch.x), self.kept())
+        on_fake = judge(fake, y) if opinion is None else opinion.scores
+        with torch.set_grad_enabled(ahead is not None):
+            on_real = judge(u, y) if self.game.relative else None
         loss = self.game.generator(on_fake, on_real)
         terms = {"generator": loss}
         felt = loss if opinion is None else through(loss, opinion, fake)
         if self.burden is not None:
             terms["burden"] = burden = self.burden(self.generator).to(loss.dtype).expand_as(loss)
             felt = felt + burden
-        return Loss.of(felt, **terms)
+        if self.remedies.top is None:
+            return Loss.of(felt, **terms)
+        kept = self.remedies.top.kept(on_fake, self.steps)
+        return replace(Loss.of(felt * kept, **{name: t * kept for name, t in terms.items()}), weight=kept.sum())
 
     def seen(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """A batch as the networks see it: u (b, *event), y (b, classes) or None."""
         return self.continuum.inward(batch.x), self.known(batch.y, len(batch))
 
     def opponents(self, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What the critic is to tell apart: real and generated u (b, *event), as it sees them, and the y of both."""
+        """What the critic is to tell apart, as it sees it: real and generated u (b, *event), and the y of both."""
         u, y = self.seen(batch)
         with torch.no_grad():
             fake = self.shown.get(first(batch.x))
             if fake is None:
                 fake = self.changed(self.fake(u, y, rng, self.draw), rng("changed"))
             real = self.changed(u, rng("changed real"))
-        return real.detach(), fake.detach(), y
+        return self.packed(real.detach(), fake.detach(), y)
+
+    def packed(self, real: Tensor, fake: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Real and generated examples, and the y of both, as the critic takes them: in packs where there are any."""
+        pack = self.remedies.pack
+        return (real, fake, y) if pack is None else (pack(real), pack(fake), y if y is None else pack(y))
 
     def kept(self) -> list[nn.Parameter]:
         """Weights of the critic's frozen layers; ValueError where there are not so many sizes."""
@@ -216,7 +247,7 @@ class Duel(nn.Module):
         """Examples as the critic learns from them: augmented where there is an augmentation."""
         return u if self.augmenter is None else self.augmenter(u, rng)
 
-    def known(self, y: Values | None, n: int) -> Tensor | None:
+    def known(self, y: Values | None, n: int | torch.SymInt) -> Tensor | None:
         """Labels int64 (n,) as probabilities (n, classes); their marginal for None; None where there are none."""
         if not self.classes:
             if y is not None:
@@ -226,7 +257,9 @@ class Duel(nn.Module):
             return self.label_log_marginal.exp().expand(n, -1)
         if not isinstance(y, Tensor) or y.shape != (n,):
             raise ValueError(f"y must be one label an example, ({n},); got {getattr(y, 'shape', type(y))}")
-        if y.device.type == "cpu" and n and not (int(y.min()) >= 0 and int(y.max()) < self.classes):
+        # an exported graph is for any labels: none can be looked at while it is made
+        seen = y.device.type == "cpu" and not torch.compiler.is_exporting() and n
+        if seen and not (int(y.min()) >= 0 and int(y.max()) < self.classes):
             raise ValueError(f"labels lie in 0 .. {self.classes - 1}; got {int(y.min())} .. {int(y.max())}")
         return nn.functional.one_hot(y, self.classes).to(self.label_log_marginal.dtype)
 
@@ -242,7 +275,17 @@ class Duel(nn.Module):
 
     @torch.no_grad()
     def fit(self, data: Data) -> None:
-        """Learn the labels' marginal: each class counts once more than it was seen, so that none is impossible."""
+        """Learn the labels' marginal: each class counts once more than it was seen, so that none is impossible.
+
+        A critic of packs is given the examples beside which it is to judge a single one.
+        """
+        if self.remedies.pack is not None:
+            beside = data.batch(torch.arange(self.remedies.pack.size - 1) % len(data), Rng(0, ("company",)))
+            self.company.copy_(self.continuum.inward(beside.x))
+            if self.classes:
+                known = self.known(beside.y, len(self.company))
+                assert known is not None
+                self.company_labels.copy_(known)
         if not self.classes:
             return
         counts = torch.ones(self.classes, dtype=torch.float64)
@@ -288,13 +331,16 @@ class Duel(nn.Module):
     def decode(self, z: Tensor, *, y: Values | None = None) -> Values:
         """z (b, latent) -> examples in their own units, differentiably; y None: the labels' average."""
         with evaluating(self.generator):
-            return self.continuum.outward(self.continuum.within(self.generator(z, self.known(y, len(z)))))
+            return self.continuum.outward(self.continuum.within(self.generator(z, self.known(y, z.shape[0]))))
 
     def criticise(self, x: Values, *, y: Values | None = None) -> Tensor:
-        """Scores (b,), higher is more real; y None: judged against the labels' average."""
+        """Scores (b,), higher is more real; y None: judged against the labels' average; a pack's beside real ones."""
         u = self.continuum.inward(x)
+        known = self.known(y, len(u))
+        if self.remedies.pack is not None:
+            u, known = beside(u, self.company), known if known is None else beside(known, self.company_labels)
         with evaluating(self.critic):
-            return self.critic(u, self.known(y, len(u)))
+            return self.critic(u, known)
 
     def _lazily(self, rules: Sequence[tuple[int, Regulariser]]) -> Callable[[Batch, Rng], Loss]:
         def loss(batch: Batch, rng: Rng) -> Loss:
@@ -390,6 +436,12 @@ def named(rules: Sequence[tuple[int, Regulariser]]) -> str:
 def first(x: Values) -> Tensor:
     """A tensor that tells a batch from all others."""
     return x if isinstance(x, Tensor) else next(iter(x.values()))
+
+
+def beside(x: Tensor, company: Tensor) -> Tensor:
+    """(b, c, ...) -> (b, m c, ...): each example packed with the same m - 1 others, (m - 1, c, ...)."""
+    others = company.to(x).unsqueeze(0).expand(len(x), *company.shape)
+    return torch.cat([x.unsqueeze(1), others], dim=1).reshape(len(x), -1, *x.shape[2:])
 
 
 class evaluating:

@@ -140,7 +140,7 @@ class DenseDecoder(nn.Module):
         self.layers, self.shape = mlp(sizes, activation=activation), shape
 
     def forward(self, v: Tensor) -> Tensor:
-        return self.layers(v).reshape(len(v), *self.shape)
+        return self.layers(v).reshape(v.shape[0], *self.shape)
 
 
 class Residual(nn.Module):
@@ -203,7 +203,7 @@ class GridDecoder(nn.Module):
     def forward(self, v: Tensor) -> Tensor:
         # channels run fastest, as convolutions like them in memory
         channels, height, width = self.start
-        h = self.dense(v).reshape(len(v), height, width, channels).permute(0, 3, 1, 2)
+        h = self.dense(v).reshape(v.shape[0], height, width, channels).permute(0, 3, 1, 2)
         for blocks, up, (rows, columns) in zip(self.blocks, self.up, self.sizes, strict=True):
             # each convolution puts out the four pixels of a finer grid (Shi et al. 2016); an odd side is cut
             h = F.pixel_shuffle(up(blocks(h)), 2)[:, :, :rows, :columns]
@@ -250,7 +250,7 @@ class SequenceDecoder(nn.Module):
         self.out = nn.Linear(s.width, outputs)
 
     def forward(self, v: Tensor) -> Tensor:
-        h = self.dense(v).reshape(len(v), -1, self.longest)
+        h = self.dense(v).reshape(v.shape[0], -1, self.longest)
         for block in self.blocks:
             h = block(h)
         return self.out(h.transpose(1, 2))

@@ -132,8 +132,9 @@ def class_indicator(y: Tensor | None, classes: Classes | None, dtype: torch.dtyp
         return None
     if y is None:
         raise ValueError(f"this model is conditional on {len(classes)} classes; give y=, a label for each example")
-    # looked at only where looking does not make a device wait
-    if y.device.type == "cpu" and len(y) and not (int(y.min()) >= 0 and int(y.max()) < len(classes)):
+    # looked at only where looking does not make a device wait, and not while a graph for any labels is made
+    seen = y.device.type == "cpu" and not torch.compiler.is_exporting() and len(y)
+    if seen and not (int(y.min()) >= 0 and int(y.max()) < len(classes)):
         raise ValueError(f"labels must lie in 0 .. {len(classes) - 1}; got {int(y.min())} .. {int(y.max())}")
     return one_hot(y, len(classes), dtype)
 

@@ -83,7 +83,7 @@ class EqualDown(EqualConv):
 
 
 class Deviation(nn.Module):
-    """(b, c, h, w) -> (b, c + 1, h, w): beside x the mean standard deviation within groups of the batch.
+    """(b, c, ...) -> (b, c + 1, ...): beside x the mean standard deviation within groups of the batch.
 
     Karras et al. 2018, section 3: a generator that shows the same thing again and again is seen through. Groups are of
     ``group`` examples, or the nearest number above 1 that divides the batch; the variance is over the group, 1e-8 added
@@ -104,14 +104,14 @@ class Deviation(nn.Module):
         """Nothing is drawn; groups are taken to deviate by 1 until one was seen."""
         self.typical.fill_(1.0)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c1 h w"]:
+    def forward(self, x: Float[Tensor, "b c *places"]) -> Float[Tensor, "b c1 *places"]:
         each = self.each(x) if self.training else self.typical.to(x).expand(len(x))
         if self.training and not self.held:
             with torch.no_grad():
                 self.typical.lerp_(across.mean(each.detach().mean()).to(self.typical), self.momentum)
-        return torch.cat([x, each.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])], dim=1)
+        return torch.cat([x, each.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1)).expand(-1, 1, *x.shape[2:])], dim=1)
 
-    def each(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+    def each(self, x: Float[Tensor, "b c *places"]) -> Float[Tensor, " b"]:
         """The deviation of each example's group."""
         whole = across.gather(x if x.dtype == torch.float64 else x.float())
         divisors = [g for g in range(2, len(whole) + 1) if len(whole) % g == 0]

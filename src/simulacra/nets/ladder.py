@@ -176,7 +176,7 @@ class Finer(nn.Module):
         h = self.mix(h)
         if not self.same:
             h = F.interpolate(h, scale_factor=2.0, mode="nearest")[:, :, : self.fine.height, : self.fine.width]
-        return h + self.start(len(h), None)
+        return h + self.start(h.shape[0], None)
 
 
 class Finish(nn.Module):
@@ -265,7 +265,7 @@ class Downwards(nn.Module):
     def decode(self, code: Tensor, given: Tensor | None) -> Tensor:
         """Raw outputs of standardised codes (n, size): z = mean + scale * code in every group."""
         parts = self.parts(code)
-        return self.descend(len(code), given, lambda j, mean, log_scale, h: mean + log_scale.exp() * parts[j])
+        return self.descend(code.shape[0], given, lambda j, mean, log_scale, h: mean + log_scale.exp() * parts[j])
 
     def through(self, data: Sequence[Tensor], given: Tensor | None, pick: Pick, draws: int = 1) -> Walked:
         """The way down beside data, several draws of each example (rows: all examples, and again), picked from q.

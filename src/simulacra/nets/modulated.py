@@ -122,7 +122,7 @@ def drawn(rng: Rng) -> Noise:
 def fixed(layer: int, x: Tensor) -> Tensor:
     """The same noise for all examples, whenever it is asked for."""
     one = Rng(0, ("fixed noise", layer)).normal((1, 1, *x.shape[2:]), dtype=x.dtype)
-    return one.to(x.device).expand(len(x), -1, -1, -1)
+    return one.to(x.device).expand(x.shape[0], -1, -1, -1)  # not len(x): it would fix the batch of a graph
 
 
 def blurred(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -64,6 +64,10 @@ class Network(nn.Module, ABC):
     def forward(self, w: Float[Tensor, "b layers width"], noise: Noise) -> Float[Tensor, "b c h w"]:
         """The pictures."""
 
+    @abstractmethod
+    def heard_by(self) -> list[Tensor]:
+        """For every style the weights that hear it, (rows, width) each: what is heard of w is their product with it."""
+
 
 @runtime_checkable
 class Synthesis(Protocol):
@@ -87,7 +91,7 @@ class Start(nn.Module):
         flat = rng.normal((len(self.picture), self.picture[0].numel()))
         self.picture.copy_(flat.reshape(self.picture.shape))
 
-    def forward(self, n: int) -> Float[Tensor, "n c h w"]:
+    def forward(self, n: int | torch.SymInt) -> Float[Tensor, "n c h w"]:
         return self.picture.expand(n, -1, -1, -1)
 
 
@@ -167,7 +171,7 @@ class Skip(Network):
         self.sizes = list(reversed(sizes))
 
     def forward(self, w: Float[Tensor, "b layers width"], noise: Noise) -> Float[Tensor, "b c h w"]:
-        x = self.convolutions[0](self.start(len(w)), w[:, 0], noise, 0)
+        x = self.convolutions[0](self.start(w.shape[0]), w[:, 0], noise, 0)
         shown = self.shows[0](x, w[:, 1])
         for i in range(1, len(self.shows)):
             x = self.convolutions[2 * i - 1](x, w[:, 2 * i - 1], noise, 2 * i - 1)
@@ -175,6 +179,15 @@ class Skip(Network):
             height, width = self.sizes[i]
             shown = doubled(shown)[:, :, :height, :width] + self.shows[i](x, w[:, 2 * i + 1])
         return shown
+
+    def heard_by(self) -> list[Tensor]:
+        """Each layer's weights, and those of the picture that shares its style."""
+        layers: Any = self.convolutions
+        shows: Any = self.shows
+        found: list[list[Tensor]] = [*([layer.affine.weight] for layer in layers), []]
+        for i, show in enumerate(shows):
+            found[2 * i + 1].append(show.affine.weight)
+        return [torch.cat(rows) for rows in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +233,7 @@ class Normed(Network):
         self.layers = len(self.norms)
 
     def forward(self, w: Float[Tensor, "b layers width"], noise: Noise) -> Float[Tensor, "b c h w"]:
-        x = self.start(len(w))
+        x = self.start(w.shape[0])
         for i, (convolve, add, bias, norm) in enumerate(
             zip(self.convolutions, self.noises, self.biases, self.norms, strict=True)
         ):
@@ -229,3 +242,8 @@ class Normed(Network):
                 x = doubled(x)[:, :, :height, :width]
             x = norm(leaky(bias(add(convolve(x), noise(i, x)))), w[:, i])
         return self.show(x)
+
+    def heard_by(self) -> list[Tensor]:
+        """Each layer's weights."""
+        norms: Any = self.norms
+        return [norm.affine.weight for norm in norms]

@@ -14,6 +14,7 @@ from simulacra.families import (
     biggan,
     consistency,
     copula,
+    cyclegan,
     dcgan,
     diffusion,
     discrete_diffusion,
@@ -28,6 +29,7 @@ from simulacra.families import (
     kernel_density,
     mixed_diffusion,
     naive_bayes,
+    pix2pix,
     pixelcnn,
     r3gan,
     smote,
@@ -183,6 +185,30 @@ def biggan_recipe(space: Space, examples: int) -> tuple[biggan.BigGANConfig, Tra
             generator_optimiser=slow, critic_optimiser=fast,
         )  # fmt: skip
     return config, Training(steps=steps, batch=64)
+
+
+def pix2pix_recipe(space: Space, examples: int) -> tuple[pix2pix.Pix2PixConfig, Training]:
+    """Narrow networks, fast ones and patches of half a picture up to 32 a side; the published ones beyond."""
+    _, height, width = space.only.shape if space.layout == "grid" else (1, 1, 1)
+    steps = passes(examples, 16, epochs=40, low=1_500, high=50_000)
+    config = pix2pix.Pix2PixConfig()
+    if max(height, width) <= 32:
+        fast = optimisers.AdamW(lr=5e-4, betas=(0.5, 0.999), schedule=optimisers.Warmup(steps=50, decay=0.5))
+        config = replace(config, width=32, halvings=2, generator_optimiser=fast, critic_optimiser=fast)
+    return config, Training(steps=steps, batch=16)
+
+
+def cyclegan_recipe(space: Space, examples: int) -> tuple[cyclegan.CycleGANConfig, Training]:
+    """Narrow networks, fast ones and patches of half a picture up to 32 a side; the published ones beyond."""
+    _, height, width = space.only.shape if space.layout == "grid" else (1, 1, 1)
+    steps = passes(examples, 8, epochs=40, low=1_500, high=100_000)
+    config = cyclegan.CycleGANConfig(blocks=6 if max(height, width) <= 128 else 9)
+    if max(height, width) <= 32:
+        fast = optimisers.AdamW(lr=5e-4, betas=(0.5, 0.999), schedule=optimisers.Warmup(steps=50, decay=0.5))
+        config = replace(
+            config, width=16, blocks=3, halvings=2, generator_optimiser=fast, critic_optimiser=fast
+        )  # fmt: skip
+    return config, Training(steps=steps, batch=8)
 
 
 def flow_recipe(space: Space, examples: int) -> tuple[flow.FlowConfig, Training]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +12,7 @@ from simulacra.core.optimisers import AdamW, Muon, Warmup
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.molecules import valid_share
 from simulacra.families.transformer import TransformerConfig
+from simulacra.modalities.molecules.tokens import bare
 from simulacra.nets.decoder import Decoder
 from simulacra.recipes.claims import Published
 from simulacra.training.settings import Training
@@ -22,7 +22,7 @@ DRAWN = 10_000
 
 def valid(model: Any, held_out: Data, *, n: int = DRAWN) -> Figure:
     """The share of n samples at temperature 1, nothing masked or filtered, that are molecules."""
-    names: Sequence[str] = [str(name) for name in getattr(held_out.space.only, "names", None) or ()]
+    names = [bare(str(name)) for name in getattr(held_out.space.only, "names", None) or ()]
     drawn = model.sample(n, rng=Rng(1)("score"))
     assert isinstance(drawn.x, Tensor)
     lengths = drawn.length.tolist()
@@ -38,8 +38,9 @@ CONFIG = TransformerConfig(
 )  # fmt: skip
 CHAR_RNN = "MOSES' CharRNN, 1.6 million molecules (Polykovskiy et al. 2020; the table of its repository)"
 
-# rings as bonds in turn: after 100 CPU-seconds of learning 84 % are valid, of canonical SMILES 70 %
-KEKULE = {"spelling": "kekule"}
+# after 100 CPU-seconds of learning from MOSES' 10,000, of 2,000 samples 70 % are valid in canonical SMILES, 84 % with
+# rings as bonds in turn, and 92 % where tokens tell what is open too, at the same likelihood of unseen molecules
+SPELT = {"spelling": "kekule", "tokens": "nested"}
 
 MOLECULES: dict[str, Published] = {
     "transformer-moses-10k": Published(
@@ -48,11 +49,11 @@ MOLECULES: dict[str, Published] = {
         target=(0.95, "higher"),
         family="transformer",
         data="moses-10k",
-        options=KEKULE,
+        options=SPELT,
         config=CONFIG,
-        training=Training(steps=17_000, batch=16, log_every=500, save_seconds=120.0),
+        training=Training(steps=25_000, batch=16, log_every=500, save_seconds=120.0),
         score=valid,
-        cost="about 12 minutes of one core; not run to its end in this spelling, in the canonical one 0.84 is reached",
+        cost="about 17 minutes of one core",
     ),
     "transformer-muv": Published(
         what="share of valid SMILES among 10,000 samples, learnt from 83,726 molecules of MUV, temperature 1",
@@ -60,7 +61,7 @@ MOLECULES: dict[str, Published] = {
         target=(0.95, "higher"),
         family="transformer",
         data="muv",
-        options=KEKULE,
+        options=SPELT,
         config=CONFIG,
         training=Training(steps=17_000, batch=16, log_every=500, save_seconds=120.0),
         score=valid,

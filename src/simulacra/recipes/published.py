@@ -32,6 +32,7 @@ from simulacra.nets.cell_outputs import Levels, Together
 from simulacra.nets.dequantise import Standardised
 from simulacra.recipes.claims import Published
 from simulacra.recipes.molecules import MOLECULES
+from simulacra.recipes.music import MUSIC
 from simulacra.training.settings import Training
 from simulacra.uses.classify import figures_of_classes, labelled_part, scores
 
@@ -329,4 +330,5 @@ PUBLISHED: dict[str, Published] = {
         cost="about two hours of one core with bfloat16 arithmetic",
     ),
     **MOLECULES,
+    **MUSIC,
 }

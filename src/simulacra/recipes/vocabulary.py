@@ -10,6 +10,7 @@ from simulacra.families import (
     biggan,
     consistency,
     copula,
+    cyclegan,
     dcgan,
     diffusion,
     discrete_diffusion,
@@ -24,6 +25,7 @@ from simulacra.families import (
     kernel_density,
     mixed_diffusion,
     naive_bayes,
+    pix2pix,
     pixelcnn,
     r3gan,
     smote,
@@ -81,6 +83,7 @@ from simulacra.nets import (
     modulated,
     picture_coder,
     picture_flow,
+    remedies,
     residual_unet,
     spreading,
     styles,
@@ -95,16 +98,17 @@ from simulacra.training import settings as training_settings
 
 SETTINGS = table((
     # families
-    any_order, autoencoder_kl, bayesian_network, biggan, consistency, copula, dcgan, diffusion, discrete_diffusion,
-    factor_vae, flow, flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae, kernel_density, mixed_diffusion,
-    naive_bayes, pixelcnn, r3gan, smote, stylegan, table_gan, tarflow, transformer, vae, vqvae,
+    any_order, autoencoder_kl, bayesian_network, biggan, consistency, copula, cyclegan, dcgan, diffusion,
+    discrete_diffusion, factor_vae, flow, flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae,
+    kernel_density, mixed_diffusion, naive_bayes, pix2pix, pixelcnn, r3gan, smote, stylegan, table_gan, tarflow,
+    transformer, vae, vqvae,
     # mathematics
     adversarial, asked, augmentation, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood,
     ladder, latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
     activations, augment, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
-    duels, fourier, heads, lora, magnitude_preserving, missingness, modulated, picture_coder, picture_flow,
+    duels, fourier, heads, lora, magnitude_preserving, missingness, modulated, picture_coder, picture_flow, remedies,
     residual_unet, spreading, styles, text_encoder, tokens, transforms,
     # how they learn
     optimisers, training_settings,

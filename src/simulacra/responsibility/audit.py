@@ -5,7 +5,7 @@ The questions look for faults that a test can find. None of them, and not all to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,8 @@ from simulacra.responsibility.extraction import extraction
 from simulacra.responsibility.fairness import Labelled, amplification, quality_by_group
 from simulacra.responsibility.finding import Finding, asked, unmeasured
 from simulacra.responsibility.membership import membership
+from simulacra.responsibility.privacy import NAME as PRIVACY
+from simulacra.responsibility.privacy import privacy
 
 MOST = 2_000  # samples and held-out examples
 TRAIN = 20_000  # training examples searched for the nearest one
@@ -33,7 +35,6 @@ NO_HELD = "there are no held-out examples, and without them there is no null; ho
 
 # what an audit could say and this one does not
 BEYOND = (
-    ("differential privacy", "the run was not trained with a privacy guarantee, so it has no epsilon"),
     ("harmful content", "no classifier of harm is part of an audit; look at the samples"),
     ("licence and consent", "what is written of the data is repeated in the card, and checked by nobody"),
 )
@@ -59,6 +60,7 @@ def audit(
     *,
     extractors: Sequence[Extractor] | None = None,
     references: Sequence[object] = (),
+    spent: Mapping[str, float] | None = None,
     n: int = MOST,
     rng: Rng | int = 0,
 ) -> Audit:
@@ -68,6 +70,7 @@ def audit(
                 (None, or none in it) what needs them is not measured.
     extractors  features for copying and quality; the first that classifies sees groups. None: the examples' values.
     references  models that learned neither from train nor from held, for calibrating membership inference.
+    spent       "epsilon" and "delta" of a model that was trained privately (``training.private``).
     """
     stream = Rng.of(rng)
     if extractors is None:
@@ -101,6 +104,10 @@ def audit(
             if none_held or held is None
             else asked("extraction by prompts", lambda: [extraction(model, train, held, rng=stream("extraction"))])
         )
+    if not spent:
+        findings.append(unmeasured(PRIVACY, "the run was not trained with a privacy guarantee, so it has no epsilon"))
+    else:
+        findings.append(privacy(model, train, None if none_held else held, spent, n=n, rng=stream("privacy")))
     findings += [unmeasured(name, why) for name, why in BEYOND]
     return Audit(findings=tuple(findings), copies=copies, searched=searched)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -47,6 +47,7 @@ def audit_run(run: Run, *, references: Sequence[Run] = (), n: int = MOST, seed: 
         loaded.held_out,
         extractors=None if loaded.table is not None else extractors_for(loaded),
         references=[r.model for r in references],
+        spent=run.recipe.privacy,
         n=n,
         rng=rng,
     )
@@ -105,6 +106,7 @@ def _subject(run: Run) -> Subject:
         "Seed": training.seed,
         "Parameters": f"{int(recipe.cost.get('parameters', 0)):,}",
         "Ended by": recipe.ended or "not finished",
+        **_guarantee(recipe.privacy),
     }
     return Subject(
         name=run.path.name,
@@ -120,6 +122,20 @@ def _subject(run: Run) -> Subject:
         settings=settings,
         versions=recipe.versions,
     )
+
+
+def _guarantee(spent: Mapping[str, float]) -> dict[str, str]:
+    """The line of a card about a private run's guarantee; none of any other run."""
+    if not spent:
+        return {}
+    return {
+        "Differential privacy": f"epsilon = {spent['epsilon']:.4g} at delta = {spent['delta']:g}, of one training"
+        " example more or less; it covers the weights and all that is made of them, not figures"
+        " that look at training examples",
+        "Private training": f"gradients of single examples cut to {spent['clip']:g}, noise of {spent['noise']:.4g}"
+        f" times that, each example in a batch with probability {spent['rate']:.4g},"
+        f" {int(spent['noised'])} noisy gradients",
+    }
 
 
 def _pairs(run: Run, found: Audit, rng: Rng) -> list[Pair]:

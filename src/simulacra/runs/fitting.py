@@ -98,10 +98,12 @@ def fit(
         family, loaded, config=config, training=training, budget=budget, seed=seed, parent=above,
         latent=None if codec is None else codec.space,
     )  # fmt: skip
+    if recipe.training.private is not None:
+        _stands_on_no_example(recipe, above, codec)
     started = start(settle(folder, replace(recipe, adapter=adapter), budget, resume), folder, above)
     recipe, model = started.recipe, started.model
     if not isinstance(model, Learner):
-        _takes_no_steps(family, budget, above)
+        _takes_no_steps(family, budget, above, recipe.training)
     if not resume:
         begin(model)
     said = [*describe(recipe, loaded, model, codec), *started.said]
@@ -115,8 +117,10 @@ def fit(
         recipe = keep_encoding(folder, recipe, loaded)
         recipe.write(folder)
     join_codec = (lambda model: model) if codec is None else codec.join
+    # monitors look at training examples, and what they say is kept: a private run has none
+    looking = recipe.training.private is None
     watching = [
-        *monitors(model, held_out=learnt.held_out, every=_watch_every(recipe.training)),
+        *(monitors(model, held_out=learnt.held_out, every=_watch_every(recipe.training)) if looking else ()),
         Snapshots(folder / "samples", loaded.train, join_codec, loaded.encoding),
         *hooks,
     ]
@@ -141,8 +145,12 @@ def fit(
     return Run(folder, recipe, join_codec(trained.averaged), trained)
 
 
-def _takes_no_steps(family: str, budget: dict[str, Any], above: Run | None) -> None:
-    """Raise ValueError where a model that learns in closed form is told how long, or from where."""
+def _takes_no_steps(family: str, budget: dict[str, Any], above: Run | None, training: Training) -> None:
+    """Raise ValueError where a model that learns in closed form is told how long, from where, or how privately."""
+    if training.private is not None:
+        raise ValueError(
+            f"{family} learns in closed form, which is not private; take a family of steps, or leave --epsilon out"
+        )
     if told := [name for name, value in budget.items() if value is not None]:
         raise ValueError(f"{family} learns in closed form, not by steps; leave --{told[0]} out")
     if above is not None:
@@ -165,6 +173,18 @@ def _stands_on(
         transfer.same_encoding(above, loaded)
         transfer.same_table(above, loaded)
     return above, codec if codec is None or isinstance(codec, Coded) else coded(codec, loaded)
+
+
+def _stands_on_no_example(recipe: Recipe, above: Run | None, codec: Coded | None) -> None:
+    """Raise ValueError where a private run would stand on weights that have learned from its examples already."""
+    if codec is not None:
+        raise ValueError("a codec has learned from the examples without noise; leave --codec or --epsilon out")
+    fingerprint = recipe.data["fingerprints"]["train"]
+    if above is not None and above.recipe.data.get("fingerprints", {}).get("train") == fingerprint:
+        raise ValueError(
+            f"{above.path} has learned from the same examples, and what both give away adds up; start a private run"
+            " from nothing (leave --from out), or from a run of other data"
+        )
 
 
 def kept_codec(folder: Path) -> Path | None:
@@ -283,6 +303,7 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
             "parameters": parameters(trained.model),
         },
         ended=trained.ended,
+        privacy=trained.private,
         verdicts=tuple(dataclasses.asdict(verdict) for verdict in trained.verdicts),
     )
     recipe.write(folder)
@@ -322,6 +343,18 @@ def describe(recipe: Recipe, loaded: Loaded, model: Any, codec: Coded | None = N
         ),
         f"{counts['train']:,} examples to learn from, {counts['held_out']:,} held out to judge by",
         *cost,
+        *_promise(training),
+    ]
+
+
+def _promise(training: Training) -> list[str]:
+    """What a private run will give away, in a line."""
+    if training.private is None:
+        return []
+    p = training.private
+    return [
+        f"private: epsilon = {p.epsilon:g} at delta = {p.delta:g}, gradients of single examples cut to {p.clip:g};"
+        " nothing is counted or measured of the data, and losses are not logged"
     ]
 
 

@@ -38,6 +38,7 @@ class Recipe:
     verdicts  what the monitors said: name, level, text, step.
     lineage   the run it started from, by place and hashes, that run's own ancestors, and what was taken over from it.
     adapter   how its model was changed for being tuned (``nets.lora``); its weights then stand beside the parent's.
+    privacy   what a private run has given away: epsilon, delta, clip, noise ...; empty for any other.
     parts     name -> the latent space of a run that this one stands on, in parts/NAME/: "codec" or nothing.
     """
 
@@ -53,6 +54,7 @@ class Recipe:
     verdicts: tuple[Mapping[str, Any], ...] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)
     adapter: Any = None
+    privacy: Mapping[str, float] = field(default_factory=dict)
     parts: Mapping[str, Space] = field(default_factory=dict)
 
     @property
@@ -76,6 +78,7 @@ class Recipe:
             "verdicts": [dict(verdict) for verdict in self.verdicts],
             "lineage": dict(self.lineage),
             "adapter": to_json(self.adapter),
+            **({"privacy": dict(self.privacy)} if self.privacy else {}),
             **({"parts": {name: space.to_json() for name, space in self.parts.items()}} if self.parts else {}),
         }
         write_json(folder / NAME, value)
@@ -117,6 +120,7 @@ def read(folder: Path) -> Recipe:
             # runs of before there were such
             lineage=value.get("lineage", {}),
             adapter=from_json(value.get("adapter"), SETTINGS),
+            privacy=value.get("privacy", {}),
             parts={name: Space.from_json(space) for name, space in value.get("parts", {}).items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -70,3 +70,10 @@ class Hook(Protocol):
     every: int
 
     def __call__(self, moment: Moment) -> Sequence[Verdict] | None: ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A hook that keeps tensors, saved with the resume checkpoint and read back in place."""
+
+    def tensors(self) -> Mapping[str, Tensor]: ...

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ class Trained:
     model     with its last weights; averaged, a copy with the moving averages of its averaged players: use this one.
               Both are in evaluation mode.
     seconds   of training, over all sittings.
+    private   what a private run has given away: "epsilon", "delta" ... (``training.private``); empty for any other.
     ended     "budget": all of it is used up; "interrupted": by Ctrl-C, it can go on; "stopped": by a verdict.
     """
 
@@ -41,6 +42,7 @@ class Trained:
     examples: int = 0
     seconds: float = 0.0
     log: list[dict[str, int | float]] = field(default_factory=list)
+    private: Mapping[str, float] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     ended: Ended = "budget"
 
@@ -94,7 +96,14 @@ def train(
         engine.wait()
         # what was learnt in closed form lies in the model's buffers, so a resumed run has it
         began = time.perf_counter()
-        if not (resume and home and going_on.latest(home)):
+        if training.private is not None:
+            # what is measured or counted of the data has no noise: it stays as the model begins
+            if not isinstance(model, Learner):
+                raise ValueError(
+                    f"{type(model).__name__} learns in closed form, which is not private;"
+                    " choose a family that learns by steps, or leave private (--epsilon) out"
+                )
+        elif not (resume and home and going_on.latest(home)):
             begin(model, data)
         if not isinstance(model, Learner):
             return Trained(model=model, averaged=model, seconds=time.perf_counter() - began)
@@ -178,6 +187,7 @@ def _finish(session: Session, ended: Ended) -> Trained:
         seconds=session.seconds,
         log=session.log,
         verdicts=session.verdicts,
+        private={} if session.private is None else session.private.spent(session.step),
         ended=ended,
     )
 

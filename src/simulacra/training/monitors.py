@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from simulacra.core.batch import Batch, Data
 from simulacra.core.capabilities import Codec, Critic, Sampler
-from simulacra.core.space import Categorical, Space
+from simulacra.core.space import Categorical
+from simulacra.training.collapse import ModeCollapse
 from simulacra.training.hooks import Hook, Moment, Verdict
+from simulacra.training.looks import EARLY, Remembering, Suspicion, draw
 
-EARLY = 0.1  # share of the budget in which a model may still look collapsed
+SOON = 100  # steps at most between two looks at an adversarial game, which may lose its modes within a few hundred
 
 
 def monitors(model: Any, *, held_out: Data | None = None, every: int = 500) -> list[Hook]:
     """The monitors that suit a model; held_out: data it does not learn from, without which no overfitting is seen."""
     found: list[Hook] = [Divergence()]
+    every = min(every, SOON) if isinstance(model, Critic) else every
     if isinstance(model, Critic) and isinstance(model, Sampler) and held_out is not None and len(held_out) > 1:
         found.append(CriticOverfitting(held_out, every=every))
     if isinstance(model, Sampler):
@@ -33,38 +36,6 @@ def monitors(model: Any, *, held_out: Data | None = None, every: int = 500) -> l
         discrete = isinstance(model.latent.only, Categorical)
         found.append(DeadCodes(every=every) if discrete else PosteriorCollapse(every=every))
     return found
-
-
-class Suspicion:
-    """Turns looks into verdicts: a fault counts when seen ``patience`` times in a row, and is told once."""
-
-    def __init__(self, name: str, patience: int = 2) -> None:
-        self.name, self.patience = name, patience
-        self.seen, self.told, self.last = 0, False, ""
-
-    def look(self, moment: Moment, bad: bool, fault: str, fine: str) -> list[Verdict]:
-        """What is to be said after a look; ``fault`` and ``fine`` say what was seen, each for its case."""
-        self.seen = self.seen + 1 if bad else 0
-        self.last = fault if bad else fine
-        if self.seen >= self.patience and not self.told:
-            self.told = True
-            return [self.verdict(moment, "attention", fault)]
-        if self.told and not bad:
-            self.told = False
-            return [self.verdict(moment, "ok", f"over again: {fine}")]
-        return [self.verdict(moment, "ok", fine)] if moment.done and not bad else []
-
-    def verdict(self, moment: Moment, level: Literal["ok", "attention", "stop"], text: str) -> Verdict:
-        """Something said now."""
-        return Verdict(name=self.name, level=level, text=text, step=moment.step)
-
-    def state(self) -> dict[str, Any]:
-        """What it remembers."""
-        return {"seen": self.seen, "told": self.told, "last": self.last}
-
-    def restore(self, value: Mapping[str, Any]) -> None:
-        """Remember what ``state`` gave."""
-        self.seen, self.told, self.last = value["seen"], value["told"], value["last"]
 
 
 class Divergence:
@@ -123,20 +94,6 @@ class Divergence:
         self.past, self.start, self.step = dict(value["past"]), dict(value["start"]), value["step"]
 
 
-class Remembering:
-    """A monitor whose memory is its suspicion alone."""
-
-    suspicion: Suspicion
-
-    def state(self) -> dict[str, Any]:
-        """What it remembers."""
-        return self.suspicion.state()
-
-    def restore(self, value: Mapping[str, Any]) -> None:
-        """Remember what ``state`` gave."""
-        self.suspicion.restore(value)
-
-
 class CriticOverfitting(Remembering):
     """Whether the critic has learnt its training examples by heart: it scores held-out ones as it scores samples.
 
@@ -164,35 +121,6 @@ class CriticOverfitting(Remembering):
         )
         fine = "the critic scores held-out examples as it scores training examples"
         return self.suspicion.look(moment, ratio > self.limit, fault, fine)
-
-
-class ModeCollapse(Remembering):
-    """Whether samples are less varied than data.
-
-    Looks at the mean distance between two samples, and at the median distance from a sample to its nearest other,
-    each as a share of the data's.
-    """
-
-    def __init__(self, *, every: int = 500, n: int = 256, diversity: float = 0.4, repetition: float = 0.1) -> None:
-        self.every, self.n, self.limits = every, n, (diversity, repetition)
-        self.suspicion = Suspicion("mode collapse")
-
-    @torch.no_grad()
-    def __call__(self, moment: Moment) -> list[Verdict]:
-        if len(moment.data) < 2 or (moment.fraction < EARLY and not moment.done):
-            return []
-        real = vectors(draw(moment.data, self.n, moment, "training"), moment.data.space)
-        model = moment.averaged()
-        fake = vectors(model.sample(len(real), rng=moment.rng("samples")), moment.data.space)
-        (spread, nearest), (fake_spread, fake_nearest) = distances(real), distances(fake.to(real))
-        diversity = fake_spread / spread if spread > 0 else 1.0
-        repetition = fake_nearest / nearest if nearest > 0 else 1.0
-        what = f"two samples lie {100 * diversity:.0f} % as far apart as two training examples"
-        if diversity >= self.limits[0]:
-            what = f"samples lie {100 * repetition:.0f} % as far from their nearest other as training examples do"
-        fault = f"{what}: the model has collapsed; try another game or penalty, or a lower learning rate"
-        fine = f"samples are varied: two of them lie {100 * diversity:.0f} % as far apart as two training examples"
-        return self.suspicion.look(moment, diversity < self.limits[0] or repetition < self.limits[1], fault, fine)
 
 
 class PosteriorCollapse(Remembering):
@@ -245,12 +173,6 @@ class DeadCodes(Remembering):
         return self.suspicion.look(moment, perplexity < self.limit * min(k, codes.numel()), fault, each)
 
 
-def draw(data: Data, n: int, moment: Moment, name: str) -> Batch:
-    """Up to n different examples, on the model's device and in its type."""
-    index = moment.rng(name, "order").permutation(len(data))[:n]
-    return moment.ready(data.batch(moment.index(index) if data is moment.data else index, moment.rng(name)))
-
-
 def scores(model: Any, batch: Batch) -> Tensor:
     """What a critic gives each example, float64 (b,)."""
     return model.criticise(batch.x, **({} if batch.y is None else {"y": batch.y})).double().flatten()
@@ -259,23 +181,3 @@ def scores(model: Any, batch: Batch) -> Tensor:
 def error(a: Tensor, b: Tensor) -> float:
     """Standard error of the difference of two independent means."""
     return math.sqrt(float(a.var() / len(a) + b.var() / len(b)))
-
-
-def vectors(batch: Batch, space: Space) -> Tensor:
-    """Examples as vectors, (b, size): numbers as they are over their field's scale, categories as indicators."""
-    x: Mapping[str, Tensor] = batch.x if isinstance(batch.x, Mapping) else {next(iter(space.fields)): batch.x}
-    parts: Sequence[Tensor] = [
-        torch.nn.functional.one_hot(x[name].long(), f.k).reshape(len(x[name]), -1).float()
-        if isinstance(f, Categorical)
-        else (x[name].float() / f.scale).reshape(len(x[name]), -1)
-        for name, f in space.fields.items()
-    ]
-    return torch.cat([*parts], 1).nan_to_num()
-
-
-def distances(x: Tensor) -> tuple[float, float]:
-    """Mean distance between two rows, and median distance from a row to its nearest other; (b, size), b > 1."""
-    between = torch.cdist(x, x)
-    mean = float(between.sum() / (len(x) * (len(x) - 1)))
-    between.fill_diagonal_(math.inf)
-    return mean, float(between.min(1).values.median())

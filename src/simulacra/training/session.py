@@ -17,10 +17,11 @@ from simulacra.training import resume
 from simulacra.training.average import Average
 from simulacra.training.engine import Engine, local
 from simulacra.training.feed import Feed
-from simulacra.training.hooks import Hook, Moment, Verdict
+from simulacra.training.hooks import Hook, Keeping, Moment, Verdict
 from simulacra.training.log import Ledger, LogFile, read_log
 from simulacra.training.move import Move, Seat
 from simulacra.training.posthoc import PowerAverages, forget
+from simulacra.training.private import Private, PrivateMove
 from simulacra.training.settings import Training
 from simulacra.training.state import modules_of, named
 
@@ -53,9 +54,11 @@ class Session:
         self.average.bind(model)
         self.powers = None if training.posthoc is None else PowerAverages(model, players, training.posthoc)
         self.seats = {name: Seat(name, player, training) for name, player in players.items()}
-        self.moves = [Move(turn, self.seats, training, engine) for turn in model.turns()]
-        if not self.moves:
+        moves = [Move(turn, self.seats, training, engine) for turn in model.turns()]
+        if not moves:
             raise ValueError(f"{type(model).__name__} has no turns; there is nothing to train")
+        self.private = None if training.private is None else Private(training, self.feed.data, engine)
+        self.moves: Sequence[Move | PrivateMove] = moves if self.private is None else self.private.moves(model, moves)
         if training.compile:
             for player in players.values():
                 # a loss may call a player's parts instead of the player
@@ -81,7 +84,7 @@ class Session:
         step = self.step
         for seat in self.seats.values():
             seat.schedule_to(self.fraction, step)
-        parts = list(self.feed.parts(step))
+        parts = list(self.feed.parts(step)) if self.private is None else []
         for move in self.moves:
             if step % move.turn.every == 0:
                 if move.turn.before is not None:
@@ -163,10 +166,12 @@ class Session:
     def _tensors(self) -> dict[str, Tensor]:
         model = {f"model/{name}": t.detach() for name, t in named(self.model).items()}
         powers = {} if self.powers is None else self.powers.tensors()
+        kept = [(i, hook) for i, hook in enumerate(self.hooks) if isinstance(hook, Keeping)]
         return {
             **model,
             **{f"average/{name}": t.detach() for name, t in self.average.kept.items()},
             **{f"posthoc/{name}": t for name, t in powers.items()},
+            **{f"hooks/{i}/{name}": t for i, hook in kept for name, t in hook.tensors().items()},
         }
 
     def snapshot(self, before: float) -> bool:
@@ -194,6 +199,7 @@ class Session:
             "sums": self.ledger.sums,
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "hooks": [_memory(hook) for hook in self.hooks],
+            **({} if self.private is None else {"private": self.private.seed}),
         }
         tensors = {**self._tensors(), **resume.optimiser_tensors(self.seats)}
         resume.save(self.folder, self.step, tensors, notes, self.engine)
@@ -209,6 +215,8 @@ class Session:
             notes = resume.load(state, self._tensors(), self.seats, self.engine)
             self._check(notes, state)
             self.step, self.seconds = notes["step"], notes["seconds"]
+            if self.private is not None:
+                self.private.seed = notes["private"]
             self.ledger.sums = {name: (value[0], value[1]) for name, value in notes["sums"].items()}
             self.verdicts = [Verdict(**verdict) for verdict in notes["verdicts"]]
             for hook, memory in zip(self.hooks, notes["hooks"], strict=False):
@@ -225,8 +233,12 @@ class Session:
 
     def _check(self, notes: dict[str, Any], state: Path) -> None:
         now = json.loads(json.dumps(asdict(self.training)))
+        if self.private is None and notes["training"].get("private") is not None:
+            raise ValueError(f"{state} was trained privately; a resumed run cannot leave that out")
         for name, value in notes["training"].items():
-            if name not in MAY_CHANGE and now.get(name) != value:
+            # the noise was chosen for a number of steps
+            planned = self.private is not None and name in ("steps", "examples")
+            if (planned or name not in MAY_CHANGE) and now.get(name) != value:
                 raise ValueError(
                     f"{state} was trained with {name}={value}; a resumed run cannot change it to {now[name]}"
                 )

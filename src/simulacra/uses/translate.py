@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from simulacra.core.batch import Values, each
-from simulacra.core.capabilities import ConditionalSampler, require
+from simulacra.core.capabilities import ConditionalSampler, Translator, require
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.evaluation.likelihood import resting
@@ -43,3 +43,17 @@ def translate(
         return t.reshape(draws, n, *t.shape[1:]).cpu()
 
     return each(apart, found)
+
+
+@torch.no_grad()
+def translate_to(model: object, x: Values, y: Tensor) -> Values:
+    """Each example x (n, ...) as one of the class y, int64 (n,).
+
+    Raises ValueError for a model that does not translate between classes, and examples that are not of its space.
+    """
+    translator, space = require(model, Translator, "translate"), space_of(model, "translate")
+    check_examples(space, x)
+    device = device_of(model)
+    with resting(model):
+        found = translator.translate(each(lambda t: t.to(device), x), y=y.to(device))
+    return each(lambda t: t.cpu(), found)

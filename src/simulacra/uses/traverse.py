@@ -20,6 +20,7 @@ class Traversal:
     frames      (rows, steps, *event), decoded.
     dimensions  which dimension each row walks along, out of how many (``of``).
     tells       (rows,), what ``measure`` says: how much each dimension tells of an example.
+    sign        what dimensions are called in a caption, before their number.
     at          (steps,), where the dimension stands in each column.
     """
 
@@ -29,10 +30,13 @@ class Traversal:
     tells: Tensor
     measure: str
     at: Tensor
+    sign: str = "z"
 
     def captions(self) -> list[str]:
         """A few words a row."""
-        return [f"z{j}: {tell:.2f} {self.measure}" for j, tell in zip(self.dimensions, self.tells, strict=True)]
+        return [
+            f"{self.sign}{j}: {tell:.2f} {self.measure}" for j, tell in zip(self.dimensions, self.tells, strict=True)
+        ]
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from simulacra.modalities.encodings import encoding_from_json
-from simulacra.modalities.molecules.tokens import Selfies, Smiles, cut_selfies, cut_smiles
+from simulacra.modalities.molecules.tokens import Nested, Selfies, Smiles, cut_nested, cut_selfies, cut_smiles
 
 HARD = [
     "CC(=O)[O-].[Na+]",  # a salt
@@ -19,14 +19,25 @@ HARD = [
 ]
 
 
+@pytest.mark.parametrize("kind", [(Smiles, cut_smiles), (Nested, cut_nested)], ids=["smiles", "nested"])
 @pytest.mark.parametrize("smiles", HARD)
-def test_a_smiles_is_its_tokens_put_together(smiles):
-    encoding = Smiles(tuple(sorted({t for s in HARD for t in cut_smiles(s)})))
+def test_a_smiles_is_its_tokens_put_together(smiles, kind):
+    make, cut = kind
+    encoding = make(tuple(sorted({t for s in HARD for t in cut(s)})))
     again = encoding_from_json(json.loads(json.dumps(encoding.to_json())))
     assert again == encoding
     numbers = again.encode(smiles)
     assert again.decode(numbers.tolist()) == smiles
     assert sum(again.sizes[t] for t in numbers) == len(smiles)
+
+
+def test_nested_tokens_tell_what_is_open():
+    # a ring number that was closed may begin another ring; %10 is one number, and so is %(10)
+    told = cut_nested("C1(C(O)C)CC1C1CC1C%10C%(10)")
+    assert [t for t in told if "|" in t] == [
+        "1|<", "(|1", "(|2", ")|2", ")|1", "1|>", "1|<", "1|>", "%10|<", "%(10)|>",
+    ]  # fmt: skip
+    assert [t for t in told if "|" not in t] == ["C"] * 2 + ["O"] + ["C"] * 8
 
 
 def test_an_atom_is_one_token():

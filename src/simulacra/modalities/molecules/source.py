@@ -18,7 +18,7 @@ from simulacra.modalities import recognise
 from simulacra.modalities.loaded import Loaded
 from simulacra.modalities.molecules.chemistry import atoms, kekule, spelt
 from simulacra.modalities.molecules.reading import Molecules, is_molecules, read_molecules
-from simulacra.modalities.molecules.tokens import cutter
+from simulacra.modalities.molecules.tokens import bare, cutter
 from simulacra.modalities.names import KNOWN
 from simulacra.modalities.reading import named
 from simulacra.modalities.split import enough
@@ -79,7 +79,7 @@ def molecules_path(name: str, modality: str | None) -> Path | None:
 def molecules(name: str, path: Path, choices: Mapping[str, Any], held_out: float | None, skip: float) -> Loaded:
     """Molecules of a file or a known name, split, encoded and described.
 
-    choices  tokens: "smiles" or "selfies"; block: the most tokens a molecule may have; spelling: "canonical",
+    choices  tokens: "smiles", "nested" or "selfies"; block: the most tokens a molecule may have; spelling: "canonical",
              "random" for another SMILES of the same molecule every time one is learnt from, or "kekule" for aromatic
              rings as single and double bonds in turn.
     """
@@ -126,7 +126,7 @@ def _opened(
     rows = [_cut(part, cut, said) for part in parts]
     seen = [token for row in rows[0] for token in row]
     if random:
-        seen += _of_random(rows[0])
+        seen += _of_random(rows[0], cut)
     encoding = make(tuple(sorted(set(seen))))
     most = block or min(LONGEST, int(max(map(len, rows[0])) * (ROOM if random else 1)))
     numbers = [_fitting(part, encoding, most, said) for part in rows]
@@ -160,11 +160,11 @@ def _cut(smiles: Sequence[str], cut: Callable[[str], list[str]], said: list[str]
     return found
 
 
-def _of_random(rows: Sequence[Sequence[str]]) -> list[str]:
+def _of_random(rows: Sequence[Sequence[str]], cut: Callable[[str], list[str]]) -> list[str]:
     """Tokens of some other spellings: chirality and rings are written otherwise when begun elsewhere."""
-    cut, found = cutter("smiles")[0], list[str]()
+    found = list[str]()
     for i, row in enumerate(rows):
-        smiles = "".join(row)
+        smiles = "".join(map(bare, row))
         if "[" not in smiles and i % 10:
             continue  # only ring numbers may be new, and those are soon seen
         for draw in range(TRIED):

@@ -1,4 +1,5 @@
-"""Molecules <-> whole numbers: SMILES cut atom by atom, or SELFIES, of which every sequence is some molecule.
+"""Molecules <-> whole numbers: SMILES cut atom by atom, with what is open told or not, or SELFIES, of which every
+sequence is some molecule.
 
 Text that goes in and comes out is SMILES either way (Weininger 1988; the OpenSMILES specification, opensmiles.org;
 SELFIES: Krenn et al. 2020).
@@ -7,14 +8,15 @@ SELFIES: Krenn et al. 2020).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-KINDS = "smiles or selfies"
+KINDS = "smiles, nested or selfies"
+STATE = "|"  # between a token of SMILES and what it says of branches and rings; in no SMILES
 
 # OpenSMILES, section 3: an atom in brackets is one token whatever it carries (isotope, chirality, hydrogens, charge),
 # atoms outside are B C N O P S F Cl Br I, aromatic b c n o p s, or *; then rings, bonds and branches. ~ is "any bond"
@@ -85,6 +87,57 @@ class Smiles(_Alphabet):
 
 
 @dataclass(frozen=True)
+class Nested(Smiles):
+    """Tokens of SMILES that say what is open: a branch its depth, a ring's number whether it begins or ends one.
+
+    The text is the same, and so is what its likelihood is of. Where tokens contradict one another they still are a
+    text, mostly no molecule; what a model gives to such sequences is lost to it, so its likelihood never flatters.
+    """
+
+    def encode(self, text: str) -> np.ndarray:
+        """Tokens int64 (t,) of a SMILES, or of how one begins; ValueError for a token that is not in the alphabet."""
+        return self._numbers(cut_nested(text), text)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(len(bare(t).encode()) for t in self.alphabet)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of some tokens, a SMILES or not."""
+        return "".join(bare(self.alphabet[t]) for t in tokens)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": "nested", "alphabet": list(self.alphabet)}
+
+
+def cut_nested(smiles: str) -> list[str]:
+    """A SMILES as its tokens, branches with their depth and rings with whether they begin (<) or end (>).
+
+    >>> cut_nested("C1CC1(C(C)O)")
+    ['C', '1|<', 'C', 'C', '1|>', '(|1', 'C', '(|2', 'C', ')|2', 'O', ')|1']
+    """
+    found, depth, begun = list[str](), 0, set[int]()
+    for token in cut_smiles(smiles):
+        if token == "(":
+            depth += 1
+        if token in "()":
+            found.append(f"{token}{STATE}{depth}")
+            depth -= token == ")"
+        elif token[0] == "%" or token.isdecimal():
+            number = int(token.strip("%()"))
+            found.append(f"{token}{STATE}{'>' if number in begun else '<'}")
+            begun ^= {number}
+        else:
+            found.append(token)
+    return found
+
+
+def bare(token: str) -> str:
+    """What a token is in a SMILES."""
+    return token.partition(STATE)[0]
+
+
+@dataclass(frozen=True)
 class Selfies(_Alphabet):
     """Symbols of SELFIES, by ``selfies``: what comes out is the SMILES of the molecule that they mean."""
 
@@ -119,10 +172,12 @@ def cut_selfies(smiles: str) -> list[str]:
         raise ValueError(f"{smiles!r} has no SELFIES ({why}); take tokens=smiles") from error
 
 
-def cutter(kind: str | None) -> tuple[Any, type[Smiles] | type[Selfies]]:
+def cutter(kind: str | None) -> tuple[Callable[[str], list[str]], type[Smiles] | type[Selfies]]:
     """What cuts a SMILES into tokens of that kind, and the encoding made of an alphabet; None: SMILES."""
     if kind in (None, "smiles"):
         return cut_smiles, Smiles
+    if kind == "nested":
+        return cut_nested, Nested
     if kind == "selfies":
         _selfies()
         return cut_selfies, Selfies
