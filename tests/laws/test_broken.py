@@ -23,6 +23,7 @@ from toys import (
     Mixture,
     Negatives,
     ScoredStretch,
+    SlopedWords,
     Stretch,
     SureColumns,
     Toss,
@@ -582,7 +583,7 @@ class FitsWithNoise(Mixture):
         self.means += torch.rand(3, 2)
 
 
-class ForgetsTheNormaliserSlope(Words):
+class ForgetsTheNormaliserSlope(SlopedWords):
     """log p is right, its gradient is that of the letters' weights alone."""
 
     def log_prob_of(self, x, *, y=None, length=None):
@@ -592,12 +593,12 @@ class ForgetsTheNormaliserSlope(Words):
         return nats + weights - weights.detach()
 
 
-class CountsLettersTwice(Words):
+class CountsLettersTwice(SlopedWords):
     def log_prob_of(self, x, *, y=None, length=None):
         return 2 * super().log_prob_of(x, length=length)
 
 
-class LogProbWithoutSlope(Words):
+class LogProbWithoutSlope(SlopedWords):
     def log_prob_of(self, x, *, y=None, length=None):
         return super().log_prob_of(x, length=length).detach() + 0 * self.logits.sum()
 
