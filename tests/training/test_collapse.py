@@ -105,4 +105,7 @@ def test_what_it_has_seen_survives_a_stop():
     said(lambda n, rng, looks: drawn([0, 1], n, rng), until=101, watch=watch)
     again.restore(watch.state())
     assert again.state() == watch.state()
+    # what runs of before kept of it
+    again.restore({"seen": 1, "told": False, "last": ""})
+    assert again.state() == {**watch.state(), "seen": 1, "told": False, "last": ""}
     assert again.suspicion.seen == 1

@@ -287,7 +287,8 @@ class ModeCollapse:
     def restore(self, value: Mapping[str, Any]) -> None:
         """Remember what ``state`` gave."""
         self.suspicion.restore(value)
-        self.best, self.young = (value["best"][0], value["best"][1]), value["young"]
+        best = value.get("best", self.best)  # runs written before 26 November 2026 have none
+        self.best, self.young = (best[0], best[1]), value.get("young", self.young)
 
 
 def _told(v: Variety) -> str:
