@@ -97,7 +97,12 @@ def test_resume_without_a_run_and_with_other_data_is_refused(tmp_path, copy):
 
 def test_going_further_equals_having_gone_all_the_way(copy, tmp_path):
     longer = Training(steps=10, batch=16, log_every=2)
-    simulacra.fit("vae", "digits", out=copy, resume=True, steps=10)
+    (notes,) = (copy / "resume").rglob("notes.json")
+    kept = json.loads(notes.read_text())
+    assert kept["cpu_seconds"] > 0
+    notes.write_text(json.dumps({**kept, "cpu_seconds": 1e6}))
+    further = simulacra.fit("vae", "digits", out=copy, resume=True, steps=10)
+    assert further.recipe.cost["cpu_seconds"] > 1e6
     straight = simulacra.fit("vae", "digits", out=tmp_path / "straight", config=SMALL, training=longer)
     resumed = simulacra.load(copy)
     for name, tensor in straight.model.state_dict().items():

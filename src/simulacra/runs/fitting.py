@@ -281,7 +281,10 @@ def keep_encoding(folder: Path, recipe: Recipe, loaded: Loaded) -> Recipe:
 
 
 def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> Recipe:
-    """Write the weights, and the recipe that names their hash: from now on the run loads."""
+    """Write the weights, and the recipe that names their hash: from now on the run loads.
+
+    cpu_seconds  that this sitting took; those of earlier ones are added.
+    """
     tensors = weights_and_averages(trained.model, trained.averaged)
     if across.rank() != 0:
         return recipe
@@ -299,7 +302,7 @@ def keep(folder: Path, recipe: Recipe, trained: Trained, cpu_seconds: float) -> 
             "steps": trained.steps,
             "examples": trained.examples,
             "seconds": round(trained.seconds, 3),
-            "cpu_seconds": round(cpu_seconds, 3),
+            "cpu_seconds": round(trained.earlier_cpu + cpu_seconds, 3),
             "parameters": parameters(trained.model),
         },
         ended=trained.ended,

@@ -31,7 +31,7 @@ class Trained:
 
     model     with its last weights; averaged, a copy with the moving averages of its averaged players: use this one.
               Both are in evaluation mode.
-    seconds   of training, over all sittings.
+    seconds   of training, over all sittings; earlier_cpu, processor seconds of the sittings before this one.
     private   what a private run has given away: "epsilon", "delta" ... (``training.private``); empty for any other.
     ended     "budget": all of it is used up; "interrupted": by Ctrl-C, it can go on; "stopped": by a verdict.
     """
@@ -41,6 +41,7 @@ class Trained:
     steps: int = 0
     examples: int = 0
     seconds: float = 0.0
+    earlier_cpu: float = 0.0
     log: list[dict[str, int | float]] = field(default_factory=list)
     private: Mapping[str, float] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -186,6 +187,7 @@ def _finish(session: Session, ended: Ended) -> Trained:
         steps=session.step,
         examples=session.examples,
         seconds=session.seconds,
+        earlier_cpu=session.earlier_cpu,
         log=session.log,
         verdicts=session.verdicts,
         private={} if session.private is None else session.private.spent(session.step),

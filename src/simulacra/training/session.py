@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -67,6 +68,7 @@ class Session:
         self.rng = Rng(training.seed)
         self.ledger = Ledger()
         self.step, self.seconds, self.fraction = 0, 0.0, 0.0
+        self.earlier_cpu, self.began_cpu = 0.0, time.process_time()
         self.log: list[dict[str, int | float]] = []
         self.verdicts: list[Verdict] = []
         self.file: LogFile | None = None
@@ -194,6 +196,7 @@ class Session:
             self.file.sync()
         notes = {
             "seconds": self.seconds,
+            "cpu_seconds": self.earlier_cpu + time.process_time() - self.began_cpu,
             "training": asdict(self.training),
             "data": self.feed.data.fingerprint,
             "sums": self.ledger.sums,
@@ -215,6 +218,7 @@ class Session:
             notes = resume.load(state, self._tensors(), self.seats, self.engine)
             self._check(notes, state)
             self.step, self.seconds = notes["step"], notes["seconds"]
+            self.earlier_cpu = notes.get("cpu_seconds", 0.0)  # runs written before 26 November 2026 did not count it
             if self.private is not None:
                 self.private.seed = notes["private"]
             self.ledger.sums = {name: (value[0], value[1]) for name, value in notes["sums"].items()}
