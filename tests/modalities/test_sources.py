@@ -101,7 +101,7 @@ def test_binarised_pictures(tmp_path, how):
         ("digits", {"channels": 2}, "channels must be 1"),
         ("digits", {"skip": 1.5}, "may be skipped"),
         ("digits", {"held_out": 1.5}, "between 0 and 1"),
-        ("digits", {"modality": "smells"}, "expected pictures, points, text, molecules, music, frames, tables"),
+        ("digits", {"modality": "smells"}, "expected pictures, points, text, pairs, molecules, music, frames, tables"),
         ("digits", {"modality": "music"}, "digits is known as pictures, not as music"),
         ("digits", {"modality": "points"}, "these are pictures"),
         ("digits", {"binarise": "often"}, "expected dynamic or threshold"),

@@ -7,6 +7,7 @@ the training part. In a source tokens are numbered from 1: 0, which no sentence 
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import zlib
 from collections.abc import Sequence
@@ -79,9 +80,12 @@ def pairs_path(text: str, modality: str | None, languages: str | None) -> Path |
     if known is not None:
         return recognise.find(text, known) if known.modality == "pairs" else None
     path = Path(text).expanduser()
-    if path.is_dir() and (modality == "pairs" or (modality is None and any(_is(p, TRAIN) for p in parts_of(path)))):
+    # os.path says no where a name is too long for a path; whoever reads it next tells so
+    if os.path.isdir(path) and (
+        modality == "pairs" or (modality is None and any(_is(p, TRAIN) for p in parts_of(path)))
+    ):
         return path
-    if (modality == "pairs" or (modality is None and languages is not None)) and path.exists():
+    if (modality == "pairs" or (modality is None and languages is not None)) and os.path.exists(path):
         return path
     if modality == "pairs":
         raise ValueError(f"{text}: no such folder; expected one with train.XX and train.YY, a file a language")
