@@ -88,7 +88,7 @@ def test_damaged_weights_are_named(tmp_path, damage):
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (5, 9), (28, 28), (64, 32)])
 def test_every_size_of_picture(height, width):
     space = Space(fields={"p": Continuous(low=-1, high=1, shape=(3, height, width))}, y=Classes(names=("a", "b", "c")))
-    network = Network(ClassifierConfig(), space)
+    network = Network(ClassifierConfig(), space, 3)
     assert network(torch.zeros(2, 3, height, width)).shape == (2, 3)
 
 

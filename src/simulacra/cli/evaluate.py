@@ -61,8 +61,9 @@ class Options(Loading):
     Attributes:
         real: what is judged against: a path, a known name, a run (its data) or MODULE:FUNCTION. A run knows its own.
         n: number of samples to look at; as many as are held out, to 10,000, unless given.
-        extractor: the features to compare, with commas between several: pixels, classifier, encoder (trained without
-            labels), inception=FILE, dinov2=FOLDER, clip=FOLDER. What suits the data unless given.
+        extractor: the features to compare, with commas between several: pixels, classifier, regressor (where
+            labels are numbers), encoder (trained without labels), inception=FILE, dinov2=FOLDER, clip=FOLDER. What
+            suits the data unless given.
         all: also the figures that are rarer or slower, and those of every class.
         tasks: also what samples are good for: a classifier learns from them and is tried on real data, the other way
             round, and from both; minutes. Of text, molecules and music: n-grams learn to predict the next token.

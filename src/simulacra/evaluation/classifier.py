@@ -7,6 +7,7 @@ fixed seed, and kept by the data's fingerprint: two runs on the same data are ju
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simulacra.core.batch import Data, fingerprint
+from simulacra.core.batch import Batch, Data, fingerprint
 from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
@@ -44,15 +45,15 @@ class ClassifierConfig:
 
 
 class Network(nn.Module):
-    """Pictures (b, c, h, w) to features (b, features) and to logits (b, classes)."""
+    """Pictures (b, c, h, w) to features (b, features) and to what is learnt of them, (b, outputs)."""
 
     spread: Tensor
 
-    def __init__(self, config: ClassifierConfig, space: Space) -> None:
+    def __init__(self, config: ClassifierConfig, space: Space, outputs: int) -> None:
         super().__init__()
         self.body = halving(space.only.shape, config.channels, config.features)
         # features are taken before the last activation: saturated ones would not see how far off a sample is
-        self.head = nn.Sequential(nn.SiLU(), nn.Linear(config.features, len(space.classes)))
+        self.head = nn.Sequential(nn.SiLU(), nn.Linear(config.features, outputs))
         self.register_buffer("spread", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ def classifier(data: Data, *, folder: Path | None = None, config: ClassifierConf
             f"the classifier needs at least 2 classes and 20 examples; got {len(data.space.classes)} and {len(data)}:"
             " use pixels"
         )
-    network = Network(config, data.space)
+    network = Network(config, data.space, len(data.space.classes))
     path = place(folder, "classifier", data, config)
     if path is not None and path.exists():
         noted = read_back(path, network, ("right", "tried"))
@@ -98,7 +99,30 @@ def classifier(data: Data, *, folder: Path | None = None, config: ClassifierConf
 
 def _train(network: Network, data: Data, config: ClassifierConfig) -> tuple[int, int]:
     """Trains the network; how many of how many held-out examples it then gets right."""
-    rng = Rng(config.seed, ("classifier",))
+    right, kept = learn(
+        network,
+        data,
+        config,
+        rng=Rng(config.seed, ("classifier",)),
+        loss=lambda out, batch: F.cross_entropy(out, tensor(batch.y)),
+        score=lambda out, batch: (out.argmax(1) == tensor(batch.y)).sum(),
+    )
+    return int(right), kept
+
+
+def learn(
+    network: Network,
+    data: Data,
+    config: ClassifierConfig,
+    *,
+    rng: Rng,
+    loss: Callable[[Tensor, Batch], Tensor],
+    score: Callable[[Tensor, Batch], Tensor],
+) -> tuple[float, int]:
+    """Trains a network on all but a held-out part of the data; the sum of its scores on that part, and how large it is.
+
+    loss   of a network's outputs (b, ...) for a batch, the mean over it; score: the sum over it.
+    """
     initialise(network, rng("weights"))
     order = rng("held out").permutation(len(data))
     kept = max(1, min(2000, int(config.held_out * len(data))))
@@ -115,14 +139,14 @@ def _train(network: Network, data: Data, config: ClassifierConfig) -> tuple[int,
         for group in optimiser.param_groups:
             group["lr"] = config.lr * min(1.0, (step + 1) / 50) * (1 - step / steps)
         optimiser.zero_grad(set_to_none=True)
-        F.cross_entropy(network(tensor(batch.x)), tensor(batch.y)).backward()
+        loss(network(tensor(batch.x)), batch).backward()
         optimiser.step()
     network.eval()
-    right, hidden = 0, []
+    total, hidden = 0.0, []
     with torch.no_grad():
         for start in range(0, kept, BATCH):
             batch = data.batch(test[start : start + BATCH], rng("test").rows(start))
             hidden.append(network.body(tensor(batch.x)))
-            right += int((network.head(hidden[-1]).argmax(1) == tensor(batch.y)).sum())
+            total += float(score(network.head(hidden[-1]), batch))
         network.spread.copy_(torch.cat(hidden).std().clamp(min=1e-6))
-    return right, kept
+    return total, kept

@@ -11,6 +11,7 @@ from simulacra.core.space import Classes, Space
 from simulacra.evaluation import pretrained
 from simulacra.evaluation.classifier import classifier
 from simulacra.evaluation.extractors import Extractor, plain
+from simulacra.evaluation.regressor import regressor
 from simulacra.evaluation.self_supervised import LEAST, EncoderConfig, encoder
 from simulacra.modalities.fetch import cache
 from simulacra.modalities.samples import is_pictures
@@ -32,7 +33,7 @@ def extractors_for(loaded: Loaded) -> list[Extractor]:
 
 
 def named_extractors(loaded: Loaded, names: Sequence[str]) -> list[Extractor]:
-    """The extractors of these names: pixels, classifier, encoder, or inception=FILE, dinov2=FOLDER, clip=FOLDER.
+    """The extractors of these names: those of ``NAMED``, with =FILE or =FOLDER for those that are read from disk.
 
     ValueError for a name that does not exist, one that needs a path and has none, or data it cannot see.
     """
@@ -59,6 +60,10 @@ def _classifier(data: Data, path: Path | None) -> Extractor:
     return classifier(data, folder=cache() / "classifiers")
 
 
+def _regressor(data: Data, path: Path | None) -> Extractor:
+    return regressor(data, folder=cache() / "regressors")
+
+
 def _encoder(data: Data, path: Path | None) -> Extractor:
     # large pictures cost more each, and tell more: about the same time for all; small data is seen forty times
     _, h, w = data.space.only.shape if len(data.space.only.shape) == 3 else (1, 1, 1)
@@ -78,6 +83,7 @@ def _read(make: Callable[[Space, Path], Extractor]) -> Callable[[Data, Path | No
 NAMED: dict[str, tuple[Callable[[Data, Path | None], Extractor], bool]] = {
     "pixels": (_values, False),
     "classifier": (_classifier, False),
+    "regressor": (_regressor, False),
     "encoder": (_encoder, False),
     "inception": (_read(pretrained.inception), True),
     "dinov2": (_read(pretrained.dinov2), True),
