@@ -67,6 +67,16 @@ def test_a_sentence_a_file_and_standard_input_are_translated_alike(run, capsys, 
     assert greedy == told(["translate", str(run), "zwei drei", "--temperature", "0"], capsys)
 
 
+def test_a_sentence_that_no_path_could_be_is_a_sentence(run, capsys):
+    """More bytes than a file's name may have, fewer letters."""
+    try:
+        said = told(["translate", str(run), "\u00e4" * 200], capsys)
+    except SystemExit:
+        said = capsys.readouterr().err
+    assert said
+    assert "name too long" not in said
+
+
 def test_where_it_looks_is_a_picture(run, capsys, tmp_path):
     out = tmp_path / "look.png"
     told(["translate", str(run), "zwei drei", "--attention", str(out)], capsys)

@@ -117,3 +117,9 @@ def test_the_interval_is_over_families():
     few, _ = figures_of_detection(found[:3], "x", n_real=100)
     assert few.interval is None
     assert "4 are needed" in few.interval_method
+    assert (
+        "too narrow for so few"
+        in figures_of_detection(
+            [LeftOut(name=str(i), area=0.7, precision=0.7, n=200) for i in range(5)], "a", n_real=200
+        )[0].interval_method
+    )

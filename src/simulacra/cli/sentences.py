@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def _lines(run: Run, source: str) -> list[str]:
         return sources_of(held.batch(torch.arange(len(held)), Rng(0)), encoding)
     if source == "-":
         return [line.strip() for line in sys.stdin.read().removesuffix("\n").split("\n")]
-    if len(source) < 256 and Path(source).is_file():
+    if os.path.isfile(source):  # False, and no error, for a sentence too long to be a path
         return read_lines(Path(source))
     if not source.strip():
         raise ValueError("there is no sentence to translate; give one, a text file, or - for standard input")

@@ -317,21 +317,23 @@ def flow_matching_recipe(space: Space, examples: int) -> tuple[flow_matching.Flo
     return config, training
 
 
+def for_sequences(schedule: optimisers.Warmup) -> optimisers.Muon:
+    """Muon for the matrices of transformers of text, molecules, music, pairs; AdamW for the rest of them."""
+    rest = optimisers.AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=schedule)
+    return optimisers.Muon(lr=1.2e-2, weight_decay=0.1, rest=rest, schedule=schedule)
+
+
 def transformer_recipe(space: Space, examples: int) -> tuple[transformer.TransformerConfig, Training]:
     """Four blocks, 128 wide; Muon for their matrices beside AdamW, rates falling over most of the run."""
     steps = passes(examples, 32, epochs=5, low=500, high=20_000)
-    schedule = optimisers.Warmup(steps=50, decay=0.85, final=0.02)
-    rest = optimisers.AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=schedule)
-    muon = optimisers.Muon(lr=1.2e-2, weight_decay=0.1, rest=rest, schedule=schedule)
+    muon = for_sequences(optimisers.Warmup(steps=50, decay=0.85, final=0.02))
     return transformer.TransformerConfig(optimiser=muon), Training(steps=steps, batch=32)
 
 
 def seq2seq_recipe(space: Space, examples: int) -> tuple[seq2seq.Seq2SeqConfig, Training]:
     """Three blocks each way, 192 wide; Muon for their matrices beside AdamW, rates falling over most of the run."""
     steps = passes(examples, 128, epochs=12, low=500, high=20_000)
-    schedule = optimisers.Warmup(steps=50, decay=0.85, final=0.02)
-    rest = optimisers.AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=schedule)
-    muon = optimisers.Muon(lr=1.2e-2, weight_decay=0.1, rest=rest, schedule=schedule)
+    muon = for_sequences(optimisers.Warmup(steps=50, decay=0.85, final=0.02))
     return seq2seq.Seq2SeqConfig(optimiser=muon), Training(steps=steps, batch=128)
 
 

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from simulacra.core.batch import Data
 from simulacra.core.figure import Figure
-from simulacra.core.optimisers import AdamW, Muon, Warmup
+from simulacra.core.optimisers import Warmup
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.molecules import valid_share
 from simulacra.families.transformer import TransformerConfig
 from simulacra.modalities.molecules.tokens import bare
 from simulacra.nets.decoder import Decoder
 from simulacra.recipes.claims import Published
+from simulacra.recipes.known_good import for_sequences
 from simulacra.training.settings import Training
 
 DRAWN = 10_000
@@ -30,11 +31,10 @@ def valid(model: Any, held_out: Data, *, n: int = DRAWN) -> Figure:
     return valid_share(texts, seed=1)
 
 
-FALLING = Warmup(steps=50, decay=0.9, final=0.01)
+FALLING = for_sequences(Warmup(steps=50, decay=0.9, final=0.01))
 CONFIG = TransformerConfig(
     network=Decoder(depth=3),  # 336,192 parameters for 22 tokens: at equal CPU-seconds better than four blocks
-    optimiser=Muon(lr=1.2e-2, weight_decay=0.1, rest=AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=FALLING),
-                   schedule=FALLING),
+    optimiser=FALLING,
 )  # fmt: skip
 CHAR_RNN = "MOSES' CharRNN, 1.6 million molecules (Polykovskiy et al. 2020; the table of its repository)"
 

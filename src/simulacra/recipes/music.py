@@ -6,12 +6,13 @@ from typing import Any
 
 from simulacra.core.batch import Data
 from simulacra.core.figure import Figure
-from simulacra.core.optimisers import AdamW, Muon, Warmup
+from simulacra.core.optimisers import Warmup
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood
 from simulacra.families.transformer import TransformerConfig
 from simulacra.nets.decoder import Decoder
 from simulacra.recipes.claims import Published
+from simulacra.recipes.known_good import for_sequences
 from simulacra.training.settings import Training
 
 
@@ -21,7 +22,7 @@ def nats_a_frame(model: Any, held_out: Data) -> Figure:
     return figures_of_likelihood(found, seed=1)[1]
 
 
-FALLING = Warmup(steps=30, decay=0.9, final=0.01)
+FALLING = for_sequences(Warmup(steps=30, decay=0.9, final=0.01))
 
 MUSIC: dict[str, Published] = {
     "transformer-jsb": Published(
@@ -36,12 +37,7 @@ MUSIC: dict[str, Published] = {
         options={"transpose": 6},
         config=TransformerConfig(
             network=Decoder(depth=3),
-            optimiser=Muon(
-                lr=1.2e-2,
-                weight_decay=0.1,
-                rest=AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=FALLING),
-                schedule=FALLING,
-            ),
+            optimiser=FALLING,
         ),
         training=Training(steps=4_000, batch=8, log_every=50, average_half_life=1_000.0, save_seconds=120.0),
         score=nats_a_frame,

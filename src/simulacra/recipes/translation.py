@@ -6,12 +6,13 @@ from typing import Any
 
 from simulacra.core.batch import Data
 from simulacra.core.figure import Figure
-from simulacra.core.optimisers import AdamW, Muon, Warmup
+from simulacra.core.optimisers import Warmup
 from simulacra.evaluation.translation import figures_of_searching
 from simulacra.families.seq2seq import Seq2SeqConfig
 from simulacra.modalities.sources import open_data
 from simulacra.nets.encoder_decoder import EncoderDecoder
 from simulacra.recipes.claims import Published
+from simulacra.recipes.known_good import for_sequences
 from simulacra.training.settings import Training
 
 DATA = "multi30k"
@@ -26,7 +27,7 @@ def bleu(model: Any, held_out: Data) -> Figure:
     return figures_of_searching(model, held_out, loaded.encoding)[0]
 
 
-FALLING = Warmup(steps=50, decay=0.85, final=0.02)
+FALLING = for_sequences(Warmup(steps=50, decay=0.85, final=0.02))
 
 TRANSLATION: dict[str, Published] = {
     "seq2seq-multi30k": Published(
@@ -38,12 +39,7 @@ TRANSLATION: dict[str, Published] = {
         options=OPTIONS,
         config=Seq2SeqConfig(
             network=EncoderDecoder(depth=3, aspect=64, dropout=0.05),
-            optimiser=Muon(
-                lr=1.2e-2,
-                weight_decay=0.1,
-                rest=AdamW(lr=8e-3, betas=(0.9, 0.95), schedule=FALLING),
-                schedule=FALLING,
-            ),
+            optimiser=FALLING,
         ),
         training=Training(minutes=55.0, batch=64, average_half_life=10_000.0, log_every=100, save_seconds=120.0),
         score=bleu,

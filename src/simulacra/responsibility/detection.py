@@ -223,7 +223,8 @@ def left_out(
 def figures_of_detection(found: list[LeftOut], by: str, *, n_real: int, rng: Rng | int = 0) -> list[Figure]:
     """The mean area and average precision over runs that were left out, with a bootstrap over runs.
 
-    The interval is about the mean over kinds of models like these; of fewer than 4 there is none.
+    The interval is about the mean over kinds of models like these; of fewer than 4 there is none, and of fewer than 20
+    its method says that a bootstrap of so few is too narrow.
     """
     stream, figures = Rng.of(rng), []
     for name, values in (
@@ -237,8 +238,15 @@ def figures_of_detection(found: list[LeftOut], by: str, *, n_real: int, rng: Rng
             Figure(
                 name=f"{name}, {by}", value=float(values.mean()), direction="neither", n=sum(f.n for f in found),
                 n_real=n_real, interval=None if ends is None else (ends[0], ends[1]),
-                interval_method=f"bootstrap over {k} families" if ends else f"none: {k} families, 4 are needed",
+                interval_method=_method(k),
                 seed=stream.seed, note="one half tells nothing" if "AUC" in name else "",
             )
         )  # fmt: skip
     return figures
+
+
+def _method(k: int) -> str:
+    """How the interval over k families came about."""
+    if k < 4:
+        return f"none: {k} families, 4 are needed"
+    return f"bootstrap over {k} families" + ("; too narrow for so few, not simulated" if k < 20 else "")
