@@ -178,8 +178,13 @@ def theirs(model: str, seed: int, out: str, raw: str):
         return one, time.process_time() - start
 
     fitted(1)  # what only the first fit pays for
-    first, second = fitted(1)[1], fitted(3)[1]  # both transform the data: the difference is two epochs
-    epoch = max((second - first) / 2, 1e-3)
+    first = min(fitted(1)[1], fitted(1)[1])
+    # both transform the data, whose time is as long as many epochs: the difference must stand clear of its noise
+    more, second = 10, fitted(11)[1]
+    while second - first < first / 2:
+        more *= 2
+        second = fitted(1 + more)[1]
+    epoch = (second - first) / more
     epochs = max(1, round((CPU_SECONDS - (first - epoch)) / epoch))
 
     def one_round() -> dict[str, Any]:
