@@ -68,3 +68,21 @@ def test_emoji():
     # transparent corners lie over white
     corners = loaded.train.x[:, :, 0, 0].double().mean()
     assert float(corners) > 240
+
+
+def test_stacked_mnist(real_data):
+    loaded = open_data("stacked-mnist")
+    assert (len(loaded.train), len(loaded.held_out)) == (128_000, 10_000)
+    assert loaded.train.space == loaded.held_out.space
+    assert loaded.train.space.only.shape == (3, 28, 28)
+    assert loaded.train.space.y is None
+    index = torch.arange(2)
+    grey, stacks = open_data("mnist").train, loaded.train
+    parts = grey.batch(stacks.which[index].flatten(), Rng(0))
+    assert torch.equal(stacks.batch(index, Rng(0)).x.flatten(0, 1)[:, None], parts.x)
+    assert torch.equal(stacks.factors(index).flatten(), parts.y)
+    # as even as the digits are: 3 times the entropy they lack
+    weights = stacks.weights()
+    assert float(weights.sum()) == pytest.approx(1)
+    with pytest.raises(ValueError, match="binarise means nothing"):
+        open_data("stacked-mnist", binarise="dynamic")

@@ -1,4 +1,5 @@
-"""Have all modes been found? The protocol of Lin et al. 2018 (PacGAN, section 4.1) on samples of a known mixture."""
+"""Have all modes been found? The protocols of Lin et al. 2018 (PacGAN), sections 4.1 and 4.2: of a known mixture's modes,
+and of modes that a classifier tells."""
 
 from __future__ import annotations
 
@@ -46,11 +47,8 @@ def mode_statistics(samples: Tensor, mixture: GaussianMixture) -> ModeStatistics
     distance, nearest = mixture.distances(samples.detach().double().cpu()).min(1)
     good = distance < WITHIN
     count = torch.bincount(nearest[good], minlength=k).double()
-    total = float(count.sum())
-    reverse_kl, deviation = math.inf, math.nan
+    total, deviation = float(count.sum()), math.nan
     if total:
-        share = count / total
-        reverse_kl = float(torch.special.xlogy(share, share / mixture.weights).sum())
         # E[r^2 | r < 3] of a d-dimensional normal: truncation shifts the degrees of freedom by two
         expected = d * chi2.cdf(WITHIN**2, d + 2) / chi2.cdf(WITHIN**2, d)
         deviation = math.sqrt(float(distance[good].square().mean()) / expected)
@@ -59,6 +57,38 @@ def mode_statistics(samples: Tensor, mixture: GaussianMixture) -> ModeStatistics
         k=k,
         n=len(samples),
         high_quality=total / len(samples),
-        reverse_kl=reverse_kl,
+        reverse_kl=reverse_kl(count, mixture.weights),
         deviation=deviation,
+    )
+
+
+def reverse_kl(count: Tensor, weights: Tensor) -> float:
+    """KL(h || w), nats, of the histogram h of counts (k,) from the true weights w (k,); inf where nothing was counted.
+
+    (k - 1) / 2n in expectation for n samples of the truth.
+    """
+    total = float(count.sum())
+    if not total:
+        return math.inf
+    share = count.double() / total
+    return float(torch.special.xlogy(share, share / weights).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountedModes:
+    """What n samples, each with a mode, show of k modes: how many were seen, and ``reverse_kl`` in nats."""
+
+    modes: int
+    k: int
+    n: int
+    reverse_kl: float
+
+
+def counted_modes(mode: Tensor, weights: Tensor) -> CountedModes:
+    """The statistics of samples whose modes are int64 (n,), the true weights being (k,); ValueError for no samples."""
+    if mode.ndim != 1 or not len(mode) or int(mode.min()) < 0 or int(mode.max()) >= len(weights):
+        raise ValueError(f"modes are numbers 0 .. {len(weights) - 1}, one a sample, at least one; got {tuple(mode.shape)}")
+    count = torch.bincount(mode.cpu(), minlength=len(weights))
+    return CountedModes(
+        modes=int((count > 0).sum()), k=len(weights), n=len(mode), reverse_kl=reverse_kl(count, weights)
     )

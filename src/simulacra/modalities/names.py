@@ -27,6 +27,7 @@ class Known:
     cut       of text: "lines" or "blocks", where its looks would not tell.
     languages  of pairs: SOURCE-TARGET unless somebody says.
     binarise  "dynamic" | "threshold" where the pictures are made black and white.
+    stacked   whether a picture's three colours are three of the folder's grey pictures.
     licence   as its source states it.
     consent   whether people are shown or took part, and what they agreed to, as far as its source says.
     """
@@ -42,6 +43,7 @@ class Known:
     cut: str | None = None
     languages: str | None = None
     binarise: str | None = None
+    stacked: bool = False
     licence: str = "none needed: drawn by formulas"
     consent: str = "no people in it"
 
@@ -99,6 +101,15 @@ KNOWN: dict[str, Known] = {
         url={name: MNIST_URL + name for name in IDX_FILES},
         sha256=MNIST_SHA256,
         binarise="dynamic",
+        licence="CC BY-SA 3.0",
+        consent="handwriting of people who are not named; consent not stated",
+    ),
+    "stacked-mnist": Known(
+        what="128,000 stacks of three mnist digits, one red, one green, one blue: a thousand modes, whose number is known",
+        folder="mnist",
+        url={name: MNIST_URL + name for name in IDX_FILES},
+        sha256=MNIST_SHA256,
+        stacked=True,
         licence="CC BY-SA 3.0",
         consent="handwriting of people who are not named; consent not stated",
     ),

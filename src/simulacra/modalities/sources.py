@@ -13,7 +13,7 @@ import torch
 from simulacra.core.batch import Stored
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Classes
-from simulacra.modalities import arrays, images, raster, recognise, sprites, text, toys, worlds
+from simulacra.modalities import arrays, images, raster, recognise, sprites, stacked, text, toys, worlds
 from simulacra.modalities.given import Caption, Given, given_by
 from simulacra.modalities.loaded import Loaded
 from simulacra.modalities.molecules.source import molecules, molecules_path
@@ -201,6 +201,10 @@ def _open(
         read = arrays.read_picture_arrays(path, found, options)
     else:
         read = recognise.read(text, path, options)
+    if known is not None and known.stacked:
+        choices = {"labels": options.labels, "held_out": held_out, "channels": options.channels}
+        _refuse(text, {**choices, "binarise": binarise, "given": given})
+        return _stacked(text, read, options)
     if modality == "points":
         raise ValueError(f"{text}: these are pictures; points are read from a .npy or .npz of shape (n, d)")
     how = binarise or (known.binarise if known else None)
@@ -367,6 +371,24 @@ def _sprites(size: tuple[int, int] | None) -> Loaded:
     train = sprites.Sprites(side=side, numbers=order[tenth:].sort().values)
     held = Stored(space=train.space, x=train.draw(order[:HELD_OUT_SPRITES]), name="sprites (held out)")
     note = f"{len(train):,} drawn shapes of 1x{side}x{side}; of the other {tenth:,}, {len(held):,} to judge by"
+    return Loaded(train=train, held_out=held, modality="pictures", notes=(note,))
+
+
+def _stacked(name: str, read: Read, options: Options) -> Loaded:
+    """Stacks of the training pictures to learn from, and of the test pictures to judge by."""
+    test = read.test
+    if test is None:
+        raise ValueError(f"{name}: the official test pictures are not there; fetch all four files of mnist")
+
+    def stack(part: Part, count: int, name: str) -> stacked.Stacked:
+        pictures = raster.resized(part.pictures, options.size, None)
+        grey = images.stored(pictures, part.labels, classes=read.classes, name="mnist")
+        return stacked.Stacked(grey, count=count, name=name)
+
+    train = stack(read.train, stacked.COUNT, name)
+    held = stack(test, stacked.HELD_OUT, f"{name} (test)").kept()
+    c, h, w = train.space.only.shape
+    note = f"{len(train):,} stacks of {c}x{h}x{w}, {train.kinds**3:,} modes; {len(held):,} of the test digits held out"
     return Loaded(train=train, held_out=held, modality="pictures", notes=(note,))
 
 
