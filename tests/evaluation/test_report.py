@@ -48,6 +48,11 @@ class Spoken:
     step: int | None
 
 
+@dataclass(frozen=True)
+class Judged(Spoken):
+    measured: tuple[tuple[str, str, str], ...] = ()
+
+
 class Page(HTMLParser):
     """The page's tags, text and attributes; an error for tags that do not match."""
 
@@ -355,6 +360,15 @@ def test_verdicts_speak_in_words_and_the_worst_comes_first() -> None:
     assert words.index("Divergence problem It diverged.") < words.index("Mode collapse good step 10 Varied enough.")
     strange = replace(full(), verdicts=[Spoken("x", "unheard of", "Hm.", None)])
     assert "X note Hm." in Page(render(strange)).words
+
+
+def test_what_a_verdict_rests_on_stands_below_it() -> None:
+    measured = (("how far <apart> samples are", "94 %", "a fault below 40 %"),)
+    verdict = Judged("mode collapse", "ok", "Varied.", 10, measured)
+    words = Page(render(replace(full(), verdicts=[verdict]))).words
+    assert (
+        "Varied. What was measured Value What it is worth How far <apart> samples are 94 % a fault below 40 %" in words
+    )
 
 
 def test_what_was_not_stated_is_said_not_to_be() -> None:

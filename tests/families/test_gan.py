@@ -20,8 +20,9 @@ from simulacra.families.dcgan import DCGAN, DCGANConfig, ladder
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.mathematics.adversarial import Hinge, Relativistic, Wasserstein, gradient_penalty, r1, r2
 from simulacra.nets.activations import gelu, leaky_relu, steep_tanh, tanh
-from simulacra.nets.adversarial import Duel, Look, Regulariser
+from simulacra.nets.adversarial import Duel, Regulariser
 from simulacra.nets.fourier import Fourier
+from simulacra.nets.looking import Look
 from simulacra.nets.norm import BatchNorm
 from simulacra.nets.thin import FromPicture, ToPicture
 

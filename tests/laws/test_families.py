@@ -100,6 +100,7 @@ from simulacra.nets.causal_attention import Attention
 from simulacra.nets.causal_layers import Gated, Residual
 from simulacra.nets.causal_network import Stacks
 from simulacra.nets.cell_outputs import Levels, Logistics, Together
+from simulacra.nets.class_heads import Auxiliary
 from simulacra.nets.code_prior import CausalPrior
 from simulacra.nets.codebooks import FSQ, VQ
 from simulacra.nets.codegrids import CodesByLayout, Grid, Places
@@ -484,7 +485,9 @@ ROWS: dict[str, Callable[[], Any]] = {
     "dcgan, packed": dcgan(PICTURES, remedies=Remedies(pack=Pack(size=2), deviation=Deviated())),
     "dcgan, wasserstein": dcgan(COLOUR, game=Wasserstein(), regularisers=GRADIENT_PENALTY),
     "dcgan, mild changes": dcgan(PICTURES, augment=DiffAugment()),
+    "dcgan, auxiliary classifier": dcgan(PICTURES, auxiliary=Auxiliary()),
     "stylegan, pictures with labels": stylegan(PICTURES),
+    "stylegan, packed": stylegan(PICTURES, remedies=Remedies(pack=Pack(size=2))),
     "stylegan, adaptive norms, colour": stylegan(COLOUR, synthesis=Adaptive(), path_length=None, mixing=0.0),
     "r3gan, pictures with labels": r3gan(PICTURES),
     "r3gan, colour": r3gan(COLOUR),
@@ -492,6 +495,8 @@ ROWS: dict[str, Callable[[], Any]] = {
     "r3gan, adaptive changes": r3gan(COLOUR, augment=ADA(pictures=64)),
     "biggan, pictures with labels": biggan(PICTURES),
     "biggan, colour": biggan(COLOUR, alike=0.0, rounds=1),
+    "biggan, packed, top-k": biggan(PICTURES, remedies=Remedies(pack=Pack(size=2), top=TopK())),
+    "biggan, auxiliary classifier": biggan(PICTURES, auxiliary=Auxiliary()),
     "cyclegan, two classes": cyclegan(TWOFOLD),
     "cyclegan, two classes, non-saturating": cyclegan(TWOFOLD, game=NonSaturating()),
     "pix2pix, given a picture": pix2pix(ENLARGED),

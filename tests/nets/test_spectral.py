@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from simulacra.core.randomness import Rng
-from simulacra.nets.adversarial import Projection
+from simulacra.nets.class_heads import Projection
 from simulacra.nets.initialise import he_normal, initialise
 from simulacra.nets.norm import holding
 from simulacra.nets.spectral import ConditionalBatchNorm, SelfAttention, Spectral, off_diagonal, orthogonal

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 import math
 
 import pytest
@@ -109,3 +111,13 @@ def test_what_it_has_seen_survives_a_stop():
     again.restore({"seen": 1, "told": False, "last": ""})
     assert again.state() == {**watch.state(), "seen": 1, "told": False, "last": ""}
     assert again.suspicion.seen == 1
+
+
+def test_what_was_measured_stands_beside_what_is_said():
+    kinds = [0]
+    (verdict,) = said(lambda n, rng, looks: drawn(kinds, n, rng))
+    rows = {what: (value, worth) for what, value, worth in verdict.measured}
+    value, worth = rows["how far apart two samples are, beside two training examples"]
+    assert worth == "a fault below 40 %"
+    assert 0 <= float(value.removesuffix(" %")) < 40
+    assert Verdict(**json.loads(json.dumps(dataclasses.asdict(verdict)))) == verdict

@@ -61,3 +61,15 @@ def test_models_without_a_critic_and_scores_that_keep_nothing():
         reject(Plain(), 2)
     with pytest.raises(ValueError, match="a percentile lies in 0 .. 100; got 101"):
         reject(Wide(), 2, percentile=101)
+
+
+def test_the_models_own_options_reach_it():
+    seen = []
+
+    class Own(Wide):
+        def sample(self, n, *, y=None, truncation=1.0, rng):
+            seen.append(truncation)
+            return super().sample(n, y=y, rng=rng)
+
+    reject(Own(), 2, options={"truncation": 0.5})
+    assert set(seen) == {0.5}

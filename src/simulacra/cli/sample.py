@@ -18,7 +18,7 @@ from simulacra.cli import provenance
 from simulacra.cli.inputs import HELD_OUT
 from simulacra.cli.parse import AtMost, parse, positionals
 from simulacra.cli.words import say, warn
-from simulacra.core.capabilities import ConditionalSampler, Prompted, Sampler, require
+from simulacra.core.capabilities import ConditionalSampler, Critic, Prompted, Sampler, require
 from simulacra.core.prompts import Prompt
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
@@ -56,6 +56,9 @@ class Options:
         mark_tokens: how tokens are marked: tournament keeps the model's distribution, green is found in shorter texts.
         sign: the signer's certificates, FILE.pem, its key FILE.key beside them: pictures get a signed manifest
             (C2PA) that says that this run made them.
+        reject: keep what the critic finds real and draw the rest again (discriminator rejection sampling); of a GAN
+            whose game is minimax, non-saturating or relativistic.
+        percentile: with --reject, of the odds at which half is kept: higher keeps fewer and better samples.
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
         prompt: what texts begin with: they are written to the terminal as they are drawn, one unless n is given.
         tokens: how many tokens follow a prompt, at most.
@@ -70,6 +73,8 @@ class Options:
     mark: Path | None = None
     mark_tokens: Literal["tournament", "green"] = "tournament"
     sign: Path | None = None
+    reject: bool = False
+    percentile: float = 80.0
     seed: int = 0
     prompt: str | None = None
     tokens: int = 500
@@ -91,6 +96,10 @@ def main(arguments: Sequence[str]) -> None:
     )
     run = run if options.average is None else run.averaged(options.average)
     guide = None if options.guide is None else load(options.guide)
+    if options.reject:
+        require(run.model, Critic, "--reject")
+        if run.table is not None:
+            raise ValueError("rows of a table are drawn as they come; leave --reject out")
     if options.given and run.table is None:
         raise ValueError(f"columns are given to runs of tables, and this is one of {run.recipe.space.measure}")
     key = None if options.mark is None else read_key(options.mark)
@@ -118,7 +127,8 @@ def main(arguments: Sequence[str]) -> None:
         given = held.batch(torch.arange(n) % len(held), Rng(options.seed)).y
         assert isinstance(given, Tensor)
         y = given
-    batch = run.sample(n, y=y, seed=options.seed, guide=guide, **own)
+    kept = options.percentile if options.reject else None
+    batch = run.sample(n, y=y, seed=options.seed, guide=guide, reject=kept, **own)
     if music:
         from simulacra.cli.music import write_tunes
 

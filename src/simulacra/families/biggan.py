@@ -24,11 +24,14 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Hinge
 from simulacra.mathematics.latent_draws import Truncated, independent
-from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, picture_shape
+from simulacra.nets.adversarial import NONE, Duel, Regulariser
 from simulacra.nets.augment import Augmentation
+from simulacra.nets.class_heads import Auxiliary, Projection
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise
 from simulacra.nets.norm import BatchNorm
+from simulacra.nets.playing_spaces import class_count, picture_shape
+from simulacra.nets.remedies import Remedies
 from simulacra.nets.resample import sizes
 from simulacra.nets.spectral import ConditionalBatchNorm, SelfAttention, Spectral, off_diagonal, orthogonal
 
@@ -46,6 +49,8 @@ class BigGANConfig:
     alike      beta of the penalty on filters that resemble each other (eq. 3); 0: none.
     rounds     the critic's steps for each of the generator's.
     game, regularisers  what the players minimise, and penalties on the critic.
+    remedies   against mode collapse (``nets.remedies``).
+    auxiliary  ``Auxiliary()``: the critic is not told the class, but says it (ACGAN); None: it projects on the class.
     augment    changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
     frozen     sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
                the run that this one starts from (freeze-D).
@@ -60,6 +65,8 @@ class BigGANConfig:
     rounds: int = 2
     game: Game = field(default_factory=Hinge)
     regularisers: tuple[Regulariser, ...] = ()
+    remedies: Remedies = NONE
+    auxiliary: Auxiliary | None = None
     augment: Augmentation | None = None
     frozen: int = 0
     # section 3 and appendix C.1: the critic learns four times as fast, without momentum
@@ -162,7 +169,7 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """(u (b, c, h, w), y (b, classes) or None) -> scores (b,): sums over places, and a projection on the class."""
 
-    def __init__(self, config: BigGANConfig, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, config: BigGANConfig, shape: tuple[int, ...], classes: int, tells: int = 0) -> None:
         super().__init__()
         found = sizes(*shape[1:])
         widths = config.widths(len(found))
@@ -172,18 +179,28 @@ class Critic(nn.Module):
         for into, out in pairwise(widths):
             self.blocks.append(Down(into, out, halving=True))
         self.head = Projection(widths[-1], classes, linear=lambda into, out: layer(into, out, 0, bias=False))
+        self.classes = layer(widths[-1], tells, 0) if tells else None
 
     def by_size(self) -> list[tuple[nn.Module, ...]]:
         """The layers that see a picture at each size, finest first, without those that judge at the end."""
         at = {int(i): layer for i, layer in self.attention.items()}
         return [(block, at[i]) if i in at else (block,) for i, block in enumerate(self.blocks)]
 
-    def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:
+    def features(self, u: Tensor) -> Tensor:
+        """u (b, c, h, w) -> (b, features)."""
         x = u
         for i, block in enumerate(self.blocks):
             x = block(x)
             x = self.attention[str(i)](x) if str(i) in self.attention else x
-        return self.head(F.relu(x).sum((2, 3)), y)
+        return F.relu(x).sum((2, 3))
+
+    def classify(self, u: Tensor) -> Tensor:
+        """u (b, c, h, w) -> logits of the classes, (b, classes)."""
+        assert self.classes is not None
+        return self.classes(self.features(u))
+
+    def forward(self, u: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.head(self.features(u), y)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,16 +220,19 @@ class BigGAN(Contest[BigGANConfig]):
     def __init__(self, config: BigGANConfig, space: Space, *, rng: Rng | int = 0) -> None:
         super().__init__(config, space)
         shape, classes = picture_shape(space, "a BigGAN", 8, 1024), class_count(space)
-        generator = Generator(config, shape, classes)
+        generator, remedies = Generator(config, shape, classes), config.remedies
+        told, tells = (remedies.labels(classes), 0) if config.auxiliary is None else (0, classes)
         self.duel = Duel(
             space,
             generator,
-            Critic(config, shape, classes),
+            remedies.around(Critic(config, remedies.event(shape), told, tells)),
             latent=generator.latent,
             game=config.game,
             regularisers=config.regularisers,
             augment=config.augment,
             frozen=config.frozen,
+            remedies=remedies,
+            auxiliary=config.auxiliary,
             rounds=config.rounds,
             burden=Alike(beta=config.alike) if config.alike else None,
         )

@@ -25,9 +25,10 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, LeastSquares
-from simulacra.nets.adversarial import class_count, evaluating, first, picture_shape
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.initialise import initialise, normal
+from simulacra.nets.looking import evaluating, first
+from simulacra.nets.playing_spaces import class_count, picture_shape
 from simulacra.nets.shown import Shown
 from simulacra.nets.translators import PatchCritic, ResidualNetwork
 

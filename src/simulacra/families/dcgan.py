@@ -19,11 +19,13 @@ from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, NonSaturating
-from simulacra.nets.adversarial import NONE, Duel, Regulariser, class_count, picture_shape
+from simulacra.nets.adversarial import NONE, Duel, Regulariser
 from simulacra.nets.augment import Augmentation
+from simulacra.nets.class_heads import Auxiliary
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
 from simulacra.nets.norm import BatchNorm
+from simulacra.nets.playing_spaces import class_count, picture_shape
 from simulacra.nets.remedies import Remedies
 from simulacra.nets.thin import FromPicture, ToPicture
 
@@ -40,6 +42,7 @@ class DCGANConfig:
     game          what the players minimise.
     regularisers  penalties on the critic.
     remedies      against mode collapse (``nets.remedies``).
+    auxiliary     ``Auxiliary()``: the critic is not told the class, but says it (ACGAN); None: it projects on it.
     augment       changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
     frozen        sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
                   the run that this one starts from (freeze-D).
@@ -50,6 +53,7 @@ class DCGANConfig:
     game: Game = field(default_factory=NonSaturating)
     regularisers: tuple[Regulariser, ...] = ()
     remedies: Remedies = NONE
+    auxiliary: Auxiliary | None = None
     augment: Augmentation | None = None
     frozen: int = 0
     # section 4: the customary momentum of 0.9 made training oscillate
@@ -109,10 +113,10 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """(u (b, c, h, w), y (b, classes) or None) -> scores (b,); the label's part is a projection.
 
-    Miyato & Koyama 2018, eq. 3: score = w . f(u) + (V y) . f(u).
+    Miyato & Koyama 2018, eq. 3: score = w . f(u) + (V y) . f(u). One that ``tells`` classes says which it sees.
     """
 
-    def __init__(self, width: int, shape: tuple[int, ...], classes: int) -> None:
+    def __init__(self, width: int, shape: tuple[int, ...], classes: int, tells: int = 0) -> None:
         super().__init__()
         sizes = ladder(*shape[1:])
         widths = channels(width, len(sizes) - 1)
@@ -130,6 +134,12 @@ class Critic(nn.Module):
         # games of differences between scores leave their constant where it is: it would never learn
         self.head = nn.Linear(features, 1, bias=False)
         self.labels = nn.Linear(classes, features, bias=False) if classes else None
+        self.classes = nn.Linear(features, tells) if tells else None
+
+    def classify(self, u: Tensor) -> Tensor:
+        """u (b, c, h, w) -> logits of the classes, (b, classes)."""
+        assert self.classes is not None
+        return self.classes(self.layers(u))
 
     def by_size(self) -> list[tuple[nn.Module, ...]]:
         """The layers that see a picture at each size, finest first, without those that judge at the end."""
@@ -148,16 +158,18 @@ class DCGAN(Contest[DCGANConfig]):
     def __init__(self, config: DCGANConfig, space: Space, *, rng: Rng | int = 0) -> None:
         super().__init__(config, space)
         shape, classes = picture_shape(space, "a DCGAN", 8, 256), class_count(space)
+        told, tells = (config.remedies.labels(classes), 0) if config.auxiliary is None else (0, classes)
         self.duel = Duel(
             space,
             Generator(config.latent, config.width, shape, classes),
-            config.remedies.around(Critic(config.width, config.remedies.event(shape), config.remedies.labels(classes))),
+            config.remedies.around(Critic(config.width, config.remedies.event(shape), told, tells)),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
             remedies=config.remedies,
             augment=config.augment,
             frozen=config.frozen,
+            auxiliary=config.auxiliary,
         )
         initialise(self.duel, Rng.of(rng), linear=WEIGHTS)
         self.duel.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # as its activations are

@@ -21,12 +21,13 @@ from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
 from simulacra.mathematics.latent_draws import Draw, independent
 from simulacra.nets.activations import Activation, gelu, kaiming_slope
-from simulacra.nets.adversarial import NONE, Duel, Regulariser, class_count
+from simulacra.nets.adversarial import NONE, Duel, Regulariser
 from simulacra.nets.contest import Contest
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.dense import mlp
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.initialise import he_normal, initialise
+from simulacra.nets.playing_spaces import class_count
 from simulacra.nets.remedies import Remedies
 
 SMOOTH = tuple(Regulariser(penalty=penalty, weight=1.0, final=0.05, steps=2_000) for penalty in (r1, r2))
@@ -123,12 +124,13 @@ class Dense(nn.Module):
 
 
 class Noisy(nn.Module):
-    """A generator (z, y) -> (b, *event) with noise of its own on top: N(0, s^2) in each number, s learned.
+    """A generator (z, y) -> (b, *event) with noise of its own on top: N(0, s^2) in each number, s = exp(10 l) learned.
 
     Without an rng there is none: what a code stands for is the mean.
     """
 
     draws = True  # it is handed an rng
+    rate = 10.0  # as of ``SteepTanh``: s is to be found by a factor while the weights move by a little
 
     def __init__(self, generator: Dense, start: float) -> None:
         super().__init__()
@@ -138,13 +140,17 @@ class Noisy(nn.Module):
     @torch.no_grad()
     def initialise(self, rng: Rng) -> None:
         """As it is to start; nothing is drawn."""
-        self.log_scale.fill_(math.log(self.start))
+        self.log_scale.fill_(math.log(self.start) / self.rate)
+
+    def scale(self) -> Tensor:
+        """s, (*event)."""
+        return (self.rate * self.log_scale).exp()
 
     def forward(self, z: Tensor, y: Tensor | None = None, rng: Rng | None = None) -> Tensor:
         x = self.generator(z, y)
         if rng is None:
             return x
-        return x + self.log_scale.exp() * rng("noise").normal(x.shape, dtype=x.dtype, device=x.device)
+        return x + self.scale() * rng("noise").normal(x.shape, dtype=x.dtype, device=x.device)
 
 
 class GAN(Contest[GANConfig]):

@@ -23,10 +23,11 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, NonSaturating
-from simulacra.nets.adversarial import evaluating, first, picture_shape
 from simulacra.nets.conditions import Beside, in_parts
 from simulacra.nets.continuum import Continuum
 from simulacra.nets.initialise import initialise, normal
+from simulacra.nets.looking import evaluating, first
+from simulacra.nets.playing_spaces import picture_shape
 from simulacra.nets.shown import Shown
 from simulacra.nets.translators import PatchCritic, SkipNetwork
 

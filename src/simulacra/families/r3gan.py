@@ -21,10 +21,12 @@ from simulacra.core.optimisers import AdamW
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.adversarial import Game, Relativistic, r1, r2
-from simulacra.nets.adversarial import NONE, Duel, Projection, Regulariser, class_count, cosine, picture_shape
+from simulacra.nets.adversarial import NONE, Duel, Regulariser, cosine
 from simulacra.nets.augment import Augmentation
+from simulacra.nets.class_heads import Projection
 from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
+from simulacra.nets.playing_spaces import class_count, picture_shape
 from simulacra.nets.remedies import Remedies
 from simulacra.nets.resample import doubled, doublings, filtered_down, sizes
 

@@ -25,12 +25,16 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, NonSaturating, path_lengths, r1
-from simulacra.nets.adversarial import Duel, Projection, Regulariser, class_count, evaluating, picture_shape
+from simulacra.nets.adversarial import NONE, Duel, Regulariser
 from simulacra.nets.augment import Augmentation
+from simulacra.nets.class_heads import Projection
 from simulacra.nets.contest import Contest
 from simulacra.nets.equalised import Deviation, EqualConv, EqualDown, EqualLinear, leaky
 from simulacra.nets.initialise import initialise
+from simulacra.nets.looking import evaluating
 from simulacra.nets.modulated import Noise, drawn, fixed
+from simulacra.nets.playing_spaces import class_count, picture_shape
+from simulacra.nets.remedies import Remedies
 from simulacra.nets.resample import sizes
 from simulacra.nets.styles import Demodulated, Mapping, Synthesis
 
@@ -69,6 +73,7 @@ class StyleGANConfig:
     group          examples over which the critic sees a deviation.
     game, regularisers  what the players minimise, and penalties on the critic. R1's gamma is about 2e-4 pixels / batch
                    (Karras et al. 2020, "Training GANs with limited data", appendix C).
+    remedies       against mode collapse (``nets.remedies``); the critic sees a deviation of its features without them.
     augment        changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
     frozen         sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
                    the run that this one starts from (freeze-D).
@@ -86,6 +91,7 @@ class StyleGANConfig:
     group: int = 4
     game: Game = field(default_factory=NonSaturating)
     regularisers: tuple[Regulariser, ...] = (R1,)
+    remedies: Remedies = NONE
     augment: Augmentation | None = None
     frozen: int = 0
     path_length: PathLength | None = field(default_factory=PathLength)
@@ -152,7 +158,7 @@ class Critic(nn.Module):
 
     from_end = ("blocks",)  # of pictures of another size the blocks that are as wide see the same size
 
-    def __init__(self, config: StyleGANConfig, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, config: StyleGANConfig, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         found = sizes(*shape[1:])
         widths = config.widths(found)
@@ -184,13 +190,15 @@ class StyleGAN(Contest[StyleGANConfig]):
     def __init__(self, config: StyleGANConfig, space: Space, *, rng: Rng | int = 0) -> None:
         super().__init__(config, space)
         shape, classes = picture_shape(space, "a StyleGAN", 8, 1024), class_count(space)
+        remedies = config.remedies
         self.duel = Duel(
             space,
             Generator(config, shape, classes),
-            Critic(config, shape, classes),
+            remedies.around(Critic(config, remedies.event(shape), remedies.labels(classes))),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,
+            remedies=remedies,
             augment=config.augment,
             frozen=config.frozen,
         )

@@ -34,11 +34,13 @@ from simulacra.core.space import Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.adversarial import Game, Wasserstein, gradient_penalty, slope_of
 from simulacra.mathematics.asked import Wanted, logarithmic
-from simulacra.nets.adversarial import Regulariser, class_count, evaluating, first
+from simulacra.nets.adversarial import Regulariser
 from simulacra.nets.embeddings import class_indicator
 from simulacra.nets.initialise import initialise
+from simulacra.nets.looking import evaluating, first
 from simulacra.nets.marginal import LabelMarginal
 from simulacra.nets.norm import BatchNorm
+from simulacra.nets.playing_spaces import class_count
 from simulacra.nets.relaxed import Relaxed
 from simulacra.nets.shown import Shown
 

@@ -152,6 +152,11 @@ class Relativistic:
         return F.softplus(real - fake)
 
 
+def class_entropy(logits: Float[Tensor, "batch classes"], y: Float[Tensor, "batch classes"]) -> Scores:
+    """-sum_c y_c log p(c), nats (b,), of what an auxiliary classifier says: Odena et al. 2017, eq. 3."""
+    return -(y * logits.log_softmax(1)).sum(1)
+
+
 def input_gradient(scores: Scores, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch size"]:
     """Gradient of each example's score in that example, flattened, differentiable in the critic's parameters.
 

@@ -1,5 +1,5 @@
-"""Have all modes been found? The protocols of Lin et al. 2018 (PacGAN), sections 4.1 and 4.2: of a known mixture's modes,
-and of modes that a classifier tells."""
+"""Have all modes been found? The protocols of Lin et al. 2018 (PacGAN): of a known mixture's modes, section 4.1, and of
+modes that a classifier tells, section 4.2."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ class CountedModes:
 def counted_modes(mode: Tensor, weights: Tensor) -> CountedModes:
     """The statistics of samples whose modes are int64 (n,), the true weights being (k,); ValueError for no samples."""
     if mode.ndim != 1 or not len(mode) or int(mode.min()) < 0 or int(mode.max()) >= len(weights):
-        raise ValueError(f"modes are numbers 0 .. {len(weights) - 1}, one a sample, at least one; got {tuple(mode.shape)}")
+        raise ValueError(
+            f"modes are numbers 0 .. {len(weights) - 1}, one a sample, at least one; got {tuple(mode.shape)}"
+        )
     count = torch.bincount(mode.cpu(), minlength=len(weights))
     return CountedModes(
         modes=int((count > 0).sum()), k=len(weights), n=len(mode), reverse_kl=reverse_kl(count, weights)

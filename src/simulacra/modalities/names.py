@@ -105,7 +105,7 @@ KNOWN: dict[str, Known] = {
         consent="handwriting of people who are not named; consent not stated",
     ),
     "stacked-mnist": Known(
-        what="128,000 stacks of three mnist digits, one red, one green, one blue: a thousand modes, whose number is known",
+        what="128,000 stacks of three mnist digits, in red, green and blue: a thousand modes",
         folder="mnist",
         url={name: MNIST_URL + name for name in IDX_FILES},
         sha256=MNIST_SHA256,

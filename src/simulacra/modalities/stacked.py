@@ -1,8 +1,8 @@
 """Stacked digits: three pictures of digits as the colours of one, a thousand modes whose number is known.
 
 Metz et al. 2017 ("Unrolled generative adversarial networks", section 3.3.1) and Srivastava et al. 2017 ("VEEGAN",
-section 5.2) count the modes that a generator covers on it: which digit is red, which green, which blue. The pictures are
-made when they are asked for, from a grey data set with labels; picture number i is always the same one.
+section 5.2) count the modes that a generator covers on it: which digit is red, green, blue. The pictures are made when
+they are asked for, from a grey data set with labels; picture number i is always the same one.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,15 +12,18 @@ from torch import Tensor, nn
 from simulacra.core.batch import Batch, Data, Loss, Values
 from simulacra.core.optimisers import Optimiser
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Classes, Continuous, Space
+from simulacra.core.space import Continuous, Space
 from simulacra.core.turns import Player, Turn
-from simulacra.mathematics.adversarial import Game, Slope, input_gradient, slope_of
+from simulacra.mathematics.adversarial import Game, Slope, slope_of
 from simulacra.mathematics.latent_draws import Draw, independent
 from simulacra.nets.augment import Augmentation, Augmenter
+from simulacra.nets.class_heads import Auxiliary
 from simulacra.nets.continuum import Continuum
+from simulacra.nets.looking import Look, beside, evaluating, first
 from simulacra.nets.norm import holding
+from simulacra.nets.playing_spaces import class_count
 from simulacra.nets.remedies import Remedies
-from simulacra.nets.shown import Opinion, Opinions, Shown, through
+from simulacra.nets.shown import Opinions, Shown, through
 
 Penalty = Callable[[Slope, Tensor, Tensor, Rng], Tensor]
 Make = Callable[[Tensor, "Tensor | None", Rng], Tensor]  # (z, y, rng) -> free output, as a generator that draws has it
@@ -82,6 +84,7 @@ class Duel(nn.Module):
     draw       how the latents of a batch to learn from are drawn; those of samples are independent.
     rounds     steps of the critic for each of the generator's.
     burden     generator -> a number that is added to its loss, such as a penalty on its weights.
+    auxiliary  the critic says itself which class it sees, and is not told (``class_heads``); None: it is told.
     remedies   against mode collapse; the critic is one for ``remedies.event`` and ``remedies.labels``.
     augment    how pictures are changed, real and generated, before the critic learns from them; None: not at all.
                Penalties on its slope are taken where it looks, at the changed pictures.
@@ -110,8 +113,14 @@ class Duel(nn.Module):
         remedies: Remedies = NONE,
         augment: Augmentation | None = None,
         frozen: int = 0,
+        auxiliary: Auxiliary | None = None,
     ) -> None:
         super().__init__()
+        if auxiliary is not None and not class_count(space):
+            raise ValueError("an auxiliary classifier tells classes, and this data has none; leave auxiliary out")
+        if auxiliary is not None and (remedies.pack is not None or remedies.deviation is not None):
+            raise ValueError("an auxiliary classifier sees examples one by one; leave pack and deviation out")
+        self.auxiliary = auxiliary
         if rounds < 1:
             raise ValueError(f"the critic takes at least 1 step for each of the generator's; got rounds={rounds}")
         self.rounds, self.burden, self.remedies = rounds, burden, remedies
@@ -183,6 +192,11 @@ class Duel(nn.Module):
         for i, r in due:
             terms[r.penalty.__name__] = penalty = r.penalty(look.slope, real, fake, rng("penalty", i))
             loss = loss + r.at(self.steps) * penalty
+        if self.auxiliary is not None:
+            with holding(self.critic):  # statistics have counted these examples
+                said = {"class_real": (real, y), "class_fake": (fake, y)}
+                terms |= {name: self.auxiliary.of(self.critic, *shown) for name, shown in said.items()}
+            loss = loss + self.auxiliary.critic * (terms["class_real"] + terms["class_fake"])
         return Loss.of(loss, **terms)
 
     def generator_loss(self, batch: Batch, rng: Rng) -> Loss:
@@ -207,6 +221,10 @@ class Duel(nn.Module):
         if self.burden is not None:
             terms["burden"] = burden = self.burden(self.generator).to(loss.dtype).expand_as(loss)
             felt = felt + burden
+        if self.auxiliary is not None:
+            with holding(self.critic):
+                terms["class"] = said = self.auxiliary.of(self.critic, fake, y)
+            felt = felt + self.auxiliary.generator * said
         if self.remedies.top is None:
             return Loss.of(felt, **terms)
         kept = self.remedies.top.kept(on_fake, self.steps)
@@ -356,119 +374,6 @@ class Duel(nn.Module):
             self.augmenter.observe(terms["sign"])
 
 
-class Look:
-    """A critic looking at real and generated examples; its slope there costs no second forward pass.
-
-    A critic whose attribute ``alone`` is true scores each example by itself and looks at both halves in one pass. With
-    an ``opinion`` of the generated ones only the real ones are looked at; without, ``at_fake`` holds while they are.
-    """
-
-    def __init__(
-        self,
-        critic: nn.Module,
-        real: Tensor,
-        fake: Tensor,
-        y: Tensor | None,
-        *,
-        slopes: bool,
-        opinion: Opinion | None = None,
-        at_fake: contextlib.AbstractContextManager[object] | None = None,
-    ) -> None:
-        self.critic, self.y, self.halves = critic, y, (real, fake)
-        at_once = bool(getattr(critic, "alone", False))
-        given = y if y is None or not at_once else y.repeat(2, 1)
-        self.points = [(torch.cat([real, fake]) if at_once else real.detach()).requires_grad_(slopes)]
-        self.scores = [critic(self.points[0], given)]
-        if opinion is not None:
-            self.points.append(opinion.point)
-            self.scores.append(opinion.scores)
-        elif not at_once:
-            self.points.append(fake.detach().requires_grad_(slopes))
-            with at_fake or contextlib.nullcontext():
-                self.scores.append(critic(self.points[1], y))
-        self.slopes: dict[int, Tensor] = {}
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Scores of the real examples and of the generated ones, (b,) each."""
-        return iter(self.scores[0].chunk(2) if len(self.scores) == 1 else self.scores)
-
-    def slope(self, x: Tensor) -> Tensor:
-        """Gradient of the scores at x, (b, size): at the examples looked at, or anywhere else."""
-        for half, seen in enumerate(self.halves):
-            if seen is x:
-                if len(self.points) == 1:
-                    return self._at(0).chunk(2)[half]
-                return self._at(half)
-        return slope_of(lambda u: self.critic(u, self.y))(x)
-
-    def _at(self, point: int) -> Tensor:
-        if point not in self.slopes:
-            self.slopes[point] = input_gradient(self.scores[point], self.points[point])
-        return self.slopes[point]
-
-
-class Projection(nn.Module):
-    """(f (b, features), y (b, classes) or None) -> scores (b,): w . f + gain (V y) . f, Miyato & Koyama 2018, eq. 3.
-
-    linear  (into, out) -> a linear layer without bias: games of differences between scores leave a constant where it
-            is, it would never learn.
-    """
-
-    def __init__(
-        self, features: int, classes: int, *, linear: Callable[[int, int], nn.Module], gain: float = 1.0
-    ) -> None:
-        super().__init__()
-        self.score, self.gain = linear(features, 1), gain
-        self.labels = linear(classes, features) if classes else None
-
-    def forward(self, f: Tensor, y: Tensor | None) -> Tensor:
-        score = self.score(f).squeeze(1)
-        return score if self.labels is None or y is None else score + self.gain * (self.labels(y) * f).sum(1)
-
-
 def named(rules: Sequence[tuple[int, Regulariser]]) -> str:
     """The name of the turn that such numbered penalties take together."""
     return "+".join(f"{r.penalty.__name__}-{i}" for i, r in rules)
-
-
-def first(x: Values) -> Tensor:
-    """A tensor that tells a batch from all others."""
-    return x if isinstance(x, Tensor) else next(iter(x.values()))
-
-
-def beside(x: Tensor, company: Tensor) -> Tensor:
-    """(b, c, ...) -> (b, m c, ...): each example packed with the same m - 1 others, (m - 1, c, ...)."""
-    others = company.to(x).unsqueeze(0).expand(len(x), *company.shape)
-    return torch.cat([x.unsqueeze(1), others], dim=1).reshape(len(x), -1, *x.shape[2:])
-
-
-class evaluating:
-    """A module in evaluation mode for a while: batch norm uses what it has seen, not the batch."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module, self.before = module, module.training
-
-    def __enter__(self) -> None:
-        self.module.eval()
-
-    def __exit__(self, *error: object) -> None:
-        self.module.train(self.before)
-
-
-def picture_shape(space: Space, user: str, least: int, most: int) -> tuple[int, int, int]:
-    """(c, h, w) of a space of one picture; ValueError, naming its ``user``, for other things or sides out of range."""
-    shape = Continuum.of(space, user).event
-    if len(shape) != 3:
-        raise ValueError(f"{user} needs pictures of shape (channels, height, width); got {shape}, use gan instead")
-    if not (min(shape[1:]) >= least and max(shape[1:]) <= most):
-        raise ValueError(f"{user} makes pictures of {least} to {most} a side; got {shape[1]}x{shape[2]}, resize them")
-    return shape[0], shape[1], shape[2]
-
-
-def class_count(space: Space) -> int:
-    """Number of classes of y, 0 where there is no y; ValueError for a condition that is no class."""
-    if space.y is None:
-        return 0
-    if not isinstance(space.y, Classes):
-        raise ValueError("an adversarial game is conditioned on classes or on nothing; got a space as y")
-    return len(space.y)

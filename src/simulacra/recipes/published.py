@@ -33,6 +33,7 @@ from simulacra.nets.dequantise import Standardised
 from simulacra.recipes.claims import Published
 from simulacra.recipes.molecules import MOLECULES
 from simulacra.recipes.music import MUSIC
+from simulacra.recipes.stacked import STACKED
 from simulacra.recipes.translation import TRANSLATION
 from simulacra.training.settings import Training
 from simulacra.uses.classify import figures_of_classes, labelled_part, scores
@@ -333,4 +334,5 @@ PUBLISHED: dict[str, Published] = {
     **MOLECULES,
     **MUSIC,
     **TRANSLATION,
+    **STACKED,
 }

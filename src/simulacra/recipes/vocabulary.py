@@ -67,6 +67,7 @@ from simulacra.nets import (
     causal_layers,
     causal_network,
     cell_outputs,
+    class_heads,
     code_prior,
     codebooks,
     codegrids,
@@ -110,7 +111,8 @@ SETTINGS = table((
     ladder, latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
     activations, augment, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
+    class_heads, attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers,
+    density_heads, dequantise,
     duels, encoder_decoder, encoder_decoder_steps, fourier, heads, lora, magnitude_preserving, missingness, modulated,
     picture_coder, picture_flow, remedies, residual_unet, spreading, styles, text_encoder, tokens, transforms,
     # how they learn

@@ -51,6 +51,7 @@ from simulacra.training.loop import Trained
 from simulacra.training.posthoc import synthesise
 from simulacra.training.state import load as load_weights
 from simulacra.training.state import restore, weights
+from simulacra.uses import reject as rejection
 
 WEIGHTS = "model.safetensors"
 MISSED = 0.1  # largest share of an average's profile that may be missing from one that is made afterwards
@@ -86,12 +87,14 @@ class Run:
         y: str | int | Tensor | None = None,
         seed: int = 0,
         guide: Run | None = None,
+        reject: float | None = None,
         **options: Any,
     ) -> Batch:
         """n new examples. y: a class by name or number, an int64 tensor (n,), or None: drawn from the labels' marginal;
         of a run of captions or sentences, one for all of them, of one that is given pictures, n of them.
 
         guide    a run of a weaker model of the same data: with ``guidance=`` above 1 what it does is done less of.
+        reject   percentile of ``uses.reject``: samples are kept by what the critic makes of them, 80 is usual.
         options  the family's own (``temperature=`` ...).
 
         Raises ValueError for a class that does not exist, and for a guide that cannot guide this model.
@@ -104,6 +107,10 @@ class Run:
             options["guide"] = _guide(self.model, guide, options)
         given, rng = self.labels(y, n), Rng(seed)("sample")
         with torch.no_grad():
+            if reject is not None:
+                if given is not None and not isinstance(given, Tensor):
+                    raise ValueError("rejection is of models of classes or of nothing; this one is given more")
+                return rejection.reject(self.model, n, y=given, percentile=reject, options=options, rng=rng)
             if isinstance(self.model, ConditionalSampler) and not isinstance(self.model, Sampler):
                 if given is None:
                     what = "a caption" if captions.is_captions(self.recipe.space.y) else "what it is given"

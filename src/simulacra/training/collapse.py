@@ -241,7 +241,7 @@ class ModeCollapse:
                 return []
         else:
             self.young = 0
-        return self.suspicion.look(moment, bool(found), found, fine)
+        return self.suspicion.look(moment, bool(found), found, fine, self.measured(v))
 
     def fault(self, v: Variety, adversarial: bool) -> str:
         """What is wrong, with what it suggests to do; empty where nothing is."""
@@ -266,6 +266,33 @@ class ModeCollapse:
             return ""
         cure = cure if adversarial else "train for longer, at a lower learning rate, or take another family"
         return f"{what}: the model has collapsed; {cure}"
+
+    def measured(self, v: Variety) -> tuple[tuple[str, str, str], ...]:
+        """What was measured, in plain words: what it is, how much, and from where on it is a fault."""
+        limits, examples = self.limits, self.reference_examples
+        least = f"a fault below {limits.support * examples:,.0f}" if math.isfinite(examples) else ""
+        drawn = "no two alike" if math.isinf(v.support) else f"about {v.support:,.0f}"
+        rows = [
+            ("how far apart two samples are, beside two training examples", _percent(v.diversity),
+             f"a fault below {_percent(limits.diversity)}"),
+            ("how far a sample is from its nearest other, beside training examples", _percent(v.repetition),
+             f"a fault below {_percent(limits.repetition)}"),
+            ("kinds of examples that samples show, and that the data shows", f"{v.modes:.1f} of {v.of:.1f}", ""),
+            ("samples that would have to be of another kind to match the data", _percent(v.shift),
+             f"a fault above {_percent(limits.shift[not v.convincing])}"),
+            ("different examples that the samples seem to be drawn from", drawn, least),
+            ("samples that lie among the data (precision)", _percent(v.precision),
+             f"{_percent(v.usual)} for other data"),
+            ("data that lies among the samples (recall)", _percent(v.recall), ""),
+        ]  # fmt: skip
+        if not math.isnan(v.within):
+            rows.append(
+                ("how far apart two samples of one class are, beside two examples of one", _percent(v.within),
+                 f"a fault below {_percent(limits.within)}")
+            )  # fmt: skip
+        if v.lost:
+            rows.append(("classes that are all but missing", ", ".join(map(self._class, v.lost)), ""))
+        return tuple(rows)
 
     @property
     def healthy(self) -> bool:

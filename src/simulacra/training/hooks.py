@@ -19,12 +19,18 @@ class Verdict:
 
     name   of the monitor: "divergence", "mode collapse" ...
     level  "ok"; "attention": somebody should look; "stop": going on is a waste, the run ends.
+    measured  what it rests on, in words: (what, how much, from where on it is a fault or what it is worth).
     """
 
     name: str
     level: Literal["ok", "attention", "stop"]
     text: str
     step: int
+    measured: Sequence[Sequence[str]] = ()
+
+    def __post_init__(self) -> None:
+        # what comes back from JSON is the same
+        object.__setattr__(self, "measured", tuple(tuple(row) for row in self.measured))
 
 
 @dataclass(frozen=True, kw_only=True)

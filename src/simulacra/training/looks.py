@@ -23,21 +23,29 @@ class Suspicion:
         self.name, self.patience = name, patience
         self.seen, self.told, self.last = 0, False, ""
 
-    def look(self, moment: Moment, bad: bool, fault: str, fine: str) -> list[Verdict]:
+    def look(
+        self, moment: Moment, bad: bool, fault: str, fine: str, measured: Sequence[Sequence[str]] = ()
+    ) -> list[Verdict]:
         """What is to be said after a look; ``fault`` and ``fine`` say what was seen, each for its case."""
         self.seen = self.seen + 1 if bad else 0
         self.last = fault if bad else fine
         if self.seen >= self.patience and not self.told:
             self.told = True
-            return [self.verdict(moment, "attention", fault)]
+            return [self.verdict(moment, "attention", fault, measured)]
         if self.told and not bad:
             self.told = False
-            return [self.verdict(moment, "ok", f"over again: {fine}")]
-        return [self.verdict(moment, "ok", fine)] if moment.done and not bad else []
+            return [self.verdict(moment, "ok", f"over again: {fine}", measured)]
+        return [self.verdict(moment, "ok", fine, measured)] if moment.done and not bad else []
 
-    def verdict(self, moment: Moment, level: Literal["ok", "attention", "stop"], text: str) -> Verdict:
+    def verdict(
+        self,
+        moment: Moment,
+        level: Literal["ok", "attention", "stop"],
+        text: str,
+        measured: Sequence[Sequence[str]] = (),
+    ) -> Verdict:
         """Something said now."""
-        return Verdict(name=self.name, level=level, text=text, step=moment.step)
+        return Verdict(name=self.name, level=level, text=text, step=moment.step, measured=measured)
 
     def state(self) -> dict[str, Any]:
         """What it remembers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ def reject(
     y: Tensor | None = None,
     percentile: float | None = 80.0,
     burn_in: int = 2_048,
+    options: Mapping[str, Any] | None = None,
     rng: Rng | int = 0,
 ) -> Batch:
     """n examples that were kept with a probability by their critic's score; the first 8 of 64 are those of 8.
@@ -31,6 +33,7 @@ def reject(
     y           classes int64 (n,); None: labels are drawn and rejected with the examples.
     percentile  of the odds of ``burn_in`` samples: examples at it are kept with probability 1/2 (section 3.2).
                 None: kept in proportion to the density ratio, exact where the critic is at its best, and slow.
+    options     the model's own of ``sample``: ``truncation=`` ...
     Means something for critics whose score is a log ratio: of non-saturating, minimax and relativistic games.
     Raises ValueError for a model without a critic, a percentile outside 0 .. 100, or scores that keep nothing.
     """
@@ -39,25 +42,27 @@ def reject(
     if percentile is not None and not 0 <= percentile <= 100:
         raise ValueError(f"a percentile lies in 0 .. 100; got {percentile}, leave it at 80 for the paper's")
     require(model, Critic, "rejection")
-    rng = Rng.of(rng)
+    rng, own = Rng.of(rng), dict(options or {})
     if y is None:
-        return _kept(model, n, None, percentile, burn_in, rng)
+        return _kept(model, n, None, percentile, burn_in, own, rng)
     out: Batch | None = None
     for label in y.unique().tolist():
         where = (y == label).nonzero()[:, 0]
-        found = _kept(model, len(where), int(label), percentile, burn_in, rng("class", int(label)))
+        found = _kept(model, len(where), int(label), percentile, burn_in, own, rng("class", int(label)))
         out = found.map(lambda t: t.new_zeros((n, *t.shape[1:]))) if out is None else out
         _put(out.x, found.x, where)
     assert out is not None
     return Batch(x=out.x, y=y)
 
 
-def _kept(model: object, n: int, label: int | None, percentile: float | None, burn_in: int, rng: Rng) -> Batch:
+def _kept(
+    model: object, n: int, label: int | None, percentile: float | None, burn_in: int, own: dict[str, Any], rng: Rng
+) -> Batch:
     """The first n proposals that are accepted; all of one class where one is given."""
 
     def proposed(first: int, count: int, rng: Rng) -> tuple[Batch, Tensor]:
         y = None if label is None else torch.full((count,), label)
-        batch = require(model, Sampler, "rejection").sample(count, y=y, rng=rng.rows(first))
+        batch = require(model, Sampler, "rejection").sample(count, y=y, rng=rng.rows(first), **own)
         given = {} if batch.y is None else {"y": batch.y}
         return batch, require(model, Critic, "rejection").criticise(batch.x, **given).double().flatten()
 

@@ -23,6 +23,7 @@ class Verdict(Protocol):
     level  "ok" | "note" | "attention" | "stop"; see ``page.LEVELS`` for the other words understood.
     text   the finding in plain words, a sentence.
     step   when, or None.
+    ``measured``, if there is one: rows of (what was measured, how much, what it is worth), shown below the text.
     """
 
     @property

@@ -171,9 +171,10 @@ def row(f: Figure) -> Row:
     )
 
 
-def _verdict(v: Verdict) -> dict[str, str]:
+def _verdict(v: Verdict) -> dict[str, Any]:
     kind = LEVELS.get(v.level.casefold(), "note")
-    return {"kind": kind, "name": v.name, "text": v.text, "step": "" if v.step is None else count(v.step)}
+    step = "" if v.step is None else count(v.step)
+    return {"kind": kind, "name": v.name, "text": v.text, "step": step, "measured": getattr(v, "measured", ())}
 
 
 def _facts(r: Report) -> list[tuple[str, str]]:
