@@ -19,6 +19,7 @@ GROUPS = {
     "vae": "training a VAE, and the likelihood it reaches",
     "disentanglement": "beta-VAE, beta-TCVAE and FactorVAE on sprites, five seeds; hours, and it goes on where it was",
     "gan": "training a DCGAN, and the modes a GAN covers",
+    "adversarial": "a step of DCGAN and StyleGAN2 beside a plain torch loop, and what drawing costs; minutes",
     "gan_remedies": "ring and grid, every remedy against mode collapse; a quarter of an hour, goes on where it was",
     "stacked_mnist": "a thousand modes: DCGAN, packed, at R3GAN's game; a quarter of an hour, goes on where it was",
     "collapse": "mode collapse planted and noticed, healthy runs left in peace; minutes, goes on where it was",

@@ -26,8 +26,10 @@ NOISE = 0.1
 def plain() -> Any:
     """The non-saturating game, with nothing against collapse."""
     from bench import gan
+    from simulacra.core.optimisers import AdamW
 
-    return gan.plain()
+    adam = AdamW(lr=1e-3, betas=(0.5, 0.999))
+    return replace(gan.plain(), generator_optimiser=adam, critic_optimiser=adam)
 
 
 def packing() -> Any:
