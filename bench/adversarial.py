@@ -104,7 +104,7 @@ def our_dcgan():
     """A round of ours, its batches, log and average included."""
     from simulacra.families.dcgan import DCGAN, DCGANConfig
 
-    return _ours(DCGAN(DCGANConfig(width=64), pictures(3, SIDE)), 16)
+    return _ours(DCGAN(DCGANConfig(width=64), pictures(3, SIDE)), 8)
 
 
 def our_stylegan():
@@ -166,7 +166,7 @@ def plain_dcgan():
     from simulacra.families.dcgan import DCGAN, DCGANConfig
 
     model = DCGAN(DCGANConfig(width=64), pictures(3, SIDE))
-    loop, steps = Plain(model), 16
+    loop, steps = Plain(model), 8
 
     def one_round() -> dict[str, Any]:
         for _ in range(steps):

@@ -114,8 +114,10 @@ from simulacra.nets.heads import gaussian
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.missingness import SelfMasking
 from simulacra.nets.picture_coder import PictureCoder
+from simulacra.nets.projected import Projected
 from simulacra.nets.remedies import Deviated, Pack, Remedies, TopK, Unrolled
 from simulacra.nets.residual_unet import ResidualUNet
+from simulacra.nets.self_supervised import EncoderConfig
 from simulacra.nets.spreading import Noisy, Variational
 from simulacra.nets.styles import Adaptive
 from simulacra.nets.text_encoder import Convolved
@@ -487,6 +489,9 @@ ROWS: dict[str, Callable[[], Any]] = {
     "dcgan, mild changes": dcgan(PICTURES, augment=DiffAugment()),
     "dcgan, auxiliary classifier": dcgan(PICTURES, auxiliary=Auxiliary()),
     "stylegan, pictures with labels": stylegan(PICTURES),
+    "dcgan, projected critic": dcgan(
+        PICTURES, projected=Projected(encoder=EncoderConfig(examples=256, features=4, channels=4), channels=4)
+    ),
     "stylegan, packed": stylegan(PICTURES, remedies=Remedies(pack=Pack(size=2))),
     "stylegan, adaptive norms, colour": stylegan(COLOUR, synthesis=Adaptive(), path_length=None, mixing=0.0),
     "r3gan, pictures with labels": r3gan(PICTURES),

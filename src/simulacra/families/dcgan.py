@@ -26,6 +26,7 @@ from simulacra.nets.contest import Contest
 from simulacra.nets.initialise import initialise, normal
 from simulacra.nets.norm import BatchNorm
 from simulacra.nets.playing_spaces import class_count, picture_shape
+from simulacra.nets.projected import Projected
 from simulacra.nets.remedies import Remedies
 from simulacra.nets.thin import FromPicture, ToPicture
 
@@ -43,6 +44,7 @@ class DCGANConfig:
     regularisers  penalties on the critic.
     remedies      against mode collapse (``nets.remedies``).
     auxiliary     ``Auxiliary()``: the critic is not told the class, but says it (ACGAN); None: it projects on it.
+    projected     ``Projected()``: the critic looks through features learnt without labels; None: at the picture itself.
     augment       changes of what the critic sees, for small data: ``ADA()`` or ``DiffAugment()``; None: none.
     frozen        sizes that the critic sees a picture at, finest first, at which its layers stay as they were in
                   the run that this one starts from (freeze-D).
@@ -54,6 +56,7 @@ class DCGANConfig:
     regularisers: tuple[Regulariser, ...] = ()
     remedies: Remedies = NONE
     auxiliary: Auxiliary | None = None
+    projected: Projected | None = None
     augment: Augmentation | None = None
     frozen: int = 0
     # section 4: the customary momentum of 0.9 made training oscillate
@@ -63,6 +66,9 @@ class DCGANConfig:
     def __post_init__(self) -> None:
         if self.latent < 1 or self.width < 1:
             raise ValueError(f"latent and width must be at least 1; got {self.latent} and {self.width}")
+        alone = self.remedies.pack is None and self.remedies.deviation is None and self.auxiliary is None
+        if self.projected is not None and not alone:
+            raise ValueError("a projected critic sees pictures one by one; leave pack, deviation and auxiliary out")
 
 
 def ladder(height: int, width: int) -> list[tuple[int, int]]:
@@ -159,10 +165,15 @@ class DCGAN(Contest[DCGANConfig]):
         super().__init__(config, space)
         shape, classes = picture_shape(space, "a DCGAN", 8, 256), class_count(space)
         told, tells = (config.remedies.labels(classes), 0) if config.auxiliary is None else (0, classes)
+        critic: nn.Module = (
+            Critic(config.width, config.remedies.event(shape), told, tells)
+            if config.projected is None
+            else config.projected.build(space, classes)
+        )
         self.duel = Duel(
             space,
             Generator(config.latent, config.width, shape, classes),
-            config.remedies.around(Critic(config.width, config.remedies.event(shape), told, tells)),
+            config.remedies.around(critic),
             latent=config.latent,
             game=config.game,
             regularisers=config.regularisers,

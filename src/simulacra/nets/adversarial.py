@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,13 @@ def geometric(first: float, final: float, share: Tensor) -> Tensor:
 def cosine(first: float, final: float, share: Tensor) -> Tensor:
     """From first to final along half a cosine, slowly at both ends: how Huang et al. 2024 let gamma fall."""
     return final + (first - final) * 0.5 * (1 + (math.pi * share).cos())
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A critic that learns something of the data before the game begins."""
+
+    def prepare(self, data: Data) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,8 +303,12 @@ class Duel(nn.Module):
     def fit(self, data: Data) -> None:
         """Learn the labels' marginal: each class counts once more than it was seen, so that none is impossible.
 
-        A critic of packs is given the examples beside which it is to judge a single one.
+        A critic of packs is given the examples beside which it is to judge a single one, and one that looks through
+        features learns them.
         """
+        if isinstance(self.critic, Prepared):
+            with torch.enable_grad():
+                self.critic.prepare(data)
         if self.remedies.pack is not None:
             others = data.batch(torch.arange(self.remedies.pack.size - 1) % len(data), Rng(0, ("company",)))
             self.company.copy_(self.continuum.inward(others.x))

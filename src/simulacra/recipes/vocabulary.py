@@ -87,8 +87,10 @@ from simulacra.nets import (
     modulated,
     picture_coder,
     picture_flow,
+    projected,
     remedies,
     residual_unet,
+    self_supervised,
     spreading,
     styles,
     text_encoder,
@@ -114,7 +116,8 @@ SETTINGS = table((
     class_heads, attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers,
     density_heads, dequantise,
     duels, encoder_decoder, encoder_decoder_steps, fourier, heads, lora, magnitude_preserving, missingness, modulated,
-    picture_coder, picture_flow, remedies, residual_unet, spreading, styles, text_encoder, tokens, transforms,
+    picture_coder, picture_flow, projected, remedies, residual_unet, self_supervised, spreading, styles,
+    text_encoder, tokens, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
