@@ -17,7 +17,7 @@ from typing import Any
 
 WORLDS = ("ring", "grid")
 SEEDS, SAMPLES = 2, 2_500
-STEPS, BATCH = 1_500, 256
+STEPS, BATCH = 1_200, 256
 BEST_STEPS, BEST_BATCH = 6_000, 512
 GAMMA = (0.2, 1e-3)  # of R1 and R2, at first and at last: see bench.gan.cure
 NOISE = 0.1

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from simulacra.core.batch import Stored
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Continuous, Space
-from simulacra.evaluation.self_supervised import Distort, Encoder, EncoderConfig, encoder
+from simulacra.evaluation.self_supervised import encoder
 from simulacra.mathematics.self_supervision import Contrast
 from simulacra.modalities.sources import open_data
 from simulacra.nets.initialise import initialise
+from simulacra.nets.self_supervised import Distort, Encoder, EncoderConfig
 
 STILL = {"shift": 0.0, "scale": 0.0, "turn": 0.0, "shear": 0.0, "contrast": 0.0, "noise": 0.0}
 

@@ -12,10 +12,11 @@ from simulacra.evaluation import pretrained
 from simulacra.evaluation.classifier import classifier
 from simulacra.evaluation.extractors import Extractor, plain
 from simulacra.evaluation.regressor import regressor
-from simulacra.evaluation.self_supervised import LEAST, EncoderConfig, encoder
+from simulacra.evaluation.self_supervised import LEAST, encoder
 from simulacra.modalities.fetch import cache
 from simulacra.modalities.samples import is_pictures
 from simulacra.modalities.sources import Loaded
+from simulacra.nets.self_supervised import EncoderConfig
 
 
 def extractors_for(loaded: Loaded) -> list[Extractor]:
