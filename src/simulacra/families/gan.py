@@ -45,7 +45,7 @@ class GANConfig:
                   unit is a plateau and its steepness is learned, where ReLUs would have to cancel (docs/results.md).
     noise         standard deviation, at first, of noise that the generator adds to what it makes of its latents, as a
                   share of the data's spread; it is learned, one for each number of an example. For modes whose
-                  width the latents do not give; on the 25-grid it was learnt away (docs/collapse.md). None: no such noise.
+                  width the latents do not give; on the grid it was learnt away (docs/collapse.md). None: no noise.
     features      what the critic sees of an example beside its values: ``Fourier()`` where the data has detail much
                   finer than its spread, which smooth layers of their own learn late (docs/results.md); None: nothing.
     game          what the players minimise.
