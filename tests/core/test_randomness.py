@@ -160,6 +160,32 @@ def chi_square(counts, expected) -> float:
     return float(stats.chisquare(np.asarray(counts), np.asarray(expected)).pvalue)
 
 
+@pytest.mark.parametrize("word", [0, 2**32 - 1])
+@pytest.mark.parametrize("scale", [1.0, 0.1, 30.0])
+def test_the_least_and_the_largest_number_still_choose_a_category_that_is_possible(word, scale):
+    class Ends(Rng):
+        def _words(self, shape):
+            return np.full(shape, word, np.uint32)
+
+    logits = scale * torch.randn(500, 9, generator=torch.Generator().manual_seed(0))
+    impossible = torch.arange(9).expand(500, 9) < 2 if word == 0 else torch.arange(9).expand(500, 9) > 5
+    drawn = Ends(0).categorical(logits.masked_fill(impossible, -torch.inf))
+    expected = 2 if word == 0 else 5
+    assert ((drawn == expected) | (scale == 30)).all()
+    assert not impossible.gather(1, drawn[:, None]).any()
+
+
+def test_categories_rarer_than_a_uniform_of_24_bits_can_tell_are_told():
+    class Small(Rng):
+        def _words(self, shape):
+            return np.broadcast_to(np.array([0, 2**32 - 1], np.uint32), shape)
+
+    # the number drawn is just below 2**-26, above a probability of 2**-27 and below one of 2**-25
+    for rare, expected in ((2.0**-27, 1), (2.0**-25, 0)):
+        logits = torch.tensor([[rare, 1 - rare]], dtype=torch.float64).log()
+        assert Small(0).categorical(logits).tolist() == [expected]
+
+
 def test_integers_categorical_and_bernoulli_have_their_probabilities():
     rng = Rng(13)
     counts = rng("i").integers(10, (N,)).bincount(minlength=10)

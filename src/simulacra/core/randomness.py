@@ -119,8 +119,16 @@ class Rng:
         return -(-u.log()).log().to(dtype or torch.get_default_dtype())
 
     def categorical(self, logits: Tensor) -> Tensor:
-        """One draw a row from softmax(logits) over the last dimension; (..., k) -> int64 (...)."""
-        return (logits + self.gumbel(logits.shape, dtype=logits.dtype, device=logits.device)).argmax(-1)
+        """One draw a row from softmax(logits) over the last dimension; (..., k) -> int64 (...). By inversion of the
+        cumulated probabilities at one uniform number of 52 bits: two words a draw, however many categories."""
+        lead = logits.shape[:-1]
+        words = self.words((*(lead or (1,)), 2), logits.device)
+        u = (((words[..., 0] >> 6) << 26) | (words[..., 1] >> 6)).double() * 2.0**-52
+        raised = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+        summed = (raised - raised.amax(-1, keepdim=True)).exp().cumsum(-1, dtype=torch.float64)
+        # u < 1 scaled by the sum lies below it even after rounding, so a category of probability 0 is never found
+        found = torch.searchsorted(summed, u.reshape(*lead, 1) * summed[..., -1:], right=True)
+        return found[..., 0].clamp(max=logits.shape[-1] - 1)
 
     def permutation(self, n: int, *, device: torch.device | str = "cpu") -> Tensor:
         """A uniformly random order of 0 .. n-1, int64; the same for every first row."""

@@ -235,9 +235,12 @@ class TableGAN(nn.Module):
 
     def _made(self, told: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """The generator's free output for what it is told, and rows u of it."""
-        z = rng("z").normal((len(told), self.config.latent), dtype=told.dtype, device=told.device)
-        raw = self.generator(torch.cat([z, told], dim=1))
+        raw = self._raw(told, rng)
         return raw, self.relaxed.within(raw, rng("soft"), self.config.temperature)
+
+    def _raw(self, told: Tensor, rng: Rng) -> Tensor:
+        z = rng("z").normal((len(told), self.config.latent), dtype=told.dtype, device=told.device)
+        return self.generator(torch.cat([z, told], dim=1))
 
     def _missed(self, raw: Tensor, place: Tensor) -> Tensor:
         """Cross-entropy of each row's logits of the column it was asked for with the category, nats (b,)."""
@@ -278,7 +281,7 @@ class TableGAN(nn.Module):
             for start in range(0, max(n, 1), ROWS):
                 labels = None if y is None else y[start : start + ROWS]
                 told = self._told(min(ROWS, n - start), labels, rng.rows(start))
-                parts.append(self.relaxed.decoded(self._made(told, rng.rows(start))[1]))
+                parts.append(self.relaxed.drawn(self._raw(told, rng.rows(start)), rng("drawn").rows(start)))
         found = {name: torch.cat([part[name] for part in parts]) for name in self.space.fields}
         return Batch(x=found if len(found) > 1 else next(iter(found.values())), y=y)
 

@@ -62,15 +62,16 @@ class Relaxed:
         noise = rng.gumbel(raw.shape, dtype=raw.dtype, device=raw.device)
         return ((raw + noise) / temperature).softmax(1)
 
-    def decoded(self, u: Tensor) -> dict[str, Tensor]:
-        """u (b, size) -> rows as data has them: the likeliest category, numbers inside their range, on their levels."""
+    def drawn(self, raw: Tensor, rng: Rng) -> dict[str, Tensor]:
+        """A network's free output (b, size) as rows of data: numbers inside their range, on their levels, and of each
+        category one drawn from its logits, which is the law of the likeliest place of what ``within`` makes."""
         found: dict[str, Tensor] = {}
         for name, f in self.space.fields.items():
-            part = u[:, self.slices[name]]
+            part = raw[:, self.slices[name]]
             if isinstance(f, Categorical):
-                found[name] = part.argmax(1)
+                found[name] = rng(name).categorical(part)
             else:
-                value = part[:, 0] * f.scale + f.centre
+                value = _inside(f, part)[:, 0] * f.scale + f.centre
                 found[name] = f.value(f.index(value)) if f.levels is not None else value.clamp(f.low, f.high)
         return found
 

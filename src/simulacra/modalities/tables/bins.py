@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Continuous, Field
 from simulacra.modalities.tables.columns import MISSING, Fitted
 from simulacra.modalities.tables.pieces import ANYWHERE, Pieces, cut
@@ -77,11 +76,15 @@ class Binned:
         within = x[f"{self.column.name}.within"] if self._ranges else np.full(len(index), ANYWHERE)
         return np.where(gone, np.nan, self.pieces.value(index, np.nan_to_num(within, nan=ANYWHERE)))
 
-    def jitter(self, x: Mapping[str, Tensor], rng: Rng) -> dict[str, Tensor]:
+    @property
+    def chances(self) -> int:
+        return int(self._ranges)
+
+    def jitter(self, x: Mapping[str, Tensor], u: Tensor) -> dict[str, Tensor]:
         if not self._ranges:
             return {}
         name = f"{self.column.name}.within"
-        return {name: self.pieces.jitter(x[self.column.name], x[name], rng)}
+        return {name: self.pieces.jitter(x[self.column.name], x[name], u[:, 0])}
 
     def log_units(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
         return self.pieces.log_units(x[self.column.name])

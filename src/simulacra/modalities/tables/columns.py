@@ -13,13 +13,18 @@ from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Field
 from simulacra.modalities.tables.schema import Column, written_number
 
 MISSING = "(missing)"
+
+
+def normal_at(u: Tensor) -> Tensor:
+    """Standard normal numbers of uniform ones on [0, 1) in steps of 2**-24, by inversion; the same shape."""
+    return torch.special.ndtri(u + 2.0**-25)  # the middle of a step, because 0 has no finite one
 
 
 @runtime_checkable
@@ -36,8 +41,16 @@ class Fitted(Protocol):
         """Fields -> cells."""
         ...
 
-    def jitter(self, x: Mapping[str, Tensor], rng: Rng) -> dict[str, Tensor]:
-        """What stands for a single number drawn anew among all that stand for it: fields that change."""
+    @property
+    def chances(self) -> int:
+        """How many uniform numbers a row ``jitter`` takes."""
+        ...
+
+    def jitter(self, x: Mapping[str, Tensor], u: Tensor) -> dict[str, Tensor]:
+        """What stands for a single number drawn anew among all that stand for it: fields that change.
+
+        u  uniform on [0, 1), float64 (b, chances).
+        """
         ...
 
     def log_units(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -89,7 +102,11 @@ class Values:
             return index
         return np.append(np.array(self.column.values, dtype=np.float64), np.nan)[index]
 
-    def jitter(self, x: Mapping[str, Tensor], rng: Rng) -> dict[str, Tensor]:
+    @property
+    def chances(self) -> int:
+        return 0
+
+    def jitter(self, x: Mapping[str, Tensor], u: Tensor) -> dict[str, Tensor]:
         return {}
 
     def log_units(self, x: Mapping[str, np.ndarray]) -> np.ndarray:

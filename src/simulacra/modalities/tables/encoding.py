@@ -127,9 +127,13 @@ class TableEncoding:
 
     def jitter(self, batch: Batch, rng: Rng) -> Batch:
         """The batch with all that stands for one number drawn anew among what stands for it (``pieces``)."""
-        x = dict(self._by_field(batch.x))
+        x, at = dict(self._by_field(batch.x)), 0
+        # all columns' numbers at once: numbers come in fours, and a column's own one a row would throw three away
+        total = sum(part.fitted.chances for part in self.parts)
+        u = rng("jitter").uniform((len(batch), total), dtype=torch.float64, device=next(iter(x.values())).device)
         for part in self.parts:
-            x.update(part.fitted.jitter(x, rng("jitter", part.column.name)))
+            x.update(part.fitted.jitter(x, u[:, at : at + part.fitted.chances]))
+            at += part.fitted.chances
         return replace(batch, x=_whole(x))
 
     def in_own_units(self, likelihood: LogLikelihood, x: Values, known: Values | None = None) -> LogLikelihood:

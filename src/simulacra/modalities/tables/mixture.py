@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Continuous, Field
 from simulacra.modalities.tables.cells import snapped
-from simulacra.modalities.tables.columns import MISSING, Fitted
+from simulacra.modalities.tables.columns import MISSING, Fitted, normal_at
 from simulacra.modalities.tables.schema import Column, written_number
 
 LEAST_WEIGHT = 0.005  # of a component that is kept (Xu et al. 2019, CTGAN's released settings)
@@ -108,15 +107,20 @@ class Mixed:
         assert high is not None
         return np.where(index < n, np.clip(snapped(ranged, self.column.step), low, high), single)
 
-    def jitter(self, x: Mapping[str, Tensor], rng: Rng) -> dict[str, Tensor]:
+    @property
+    def chances(self) -> int:
+        return 1
+
+    def jitter(self, x: Mapping[str, Tensor], u: Tensor) -> dict[str, Tensor]:
+        # a row needs one number: its place in the step, or noise where it is of a component without offset
         name = f"{self.column.name}.offset"
-        index, offset, n = x[self.column.name], x[name], len(self.means)
-        noise = rng("noise").normal((len(index),), dtype=offset.dtype, device=offset.device)
+        index, offset, n, u = x[self.column.name], x[name], len(self.means), u[:, 0]
         if self.column.step is not None and n:
             width = torch.as_tensor(self.deviations, dtype=torch.float64, device=offset.device)[index.clamp(max=n - 1)]
-            place = rng("step").uniform((len(index),), dtype=torch.float64, device=offset.device) - 0.5
-            offset = (offset + 2 * STEP * self.column.step * place / width).to(offset.dtype)
-        return {name: torch.where(index < n, offset, noise)}
+            offset = (offset + 2 * STEP * self.column.step * (u - 0.5) / width).to(offset.dtype)
+        if not self.peaks and not self.missing and n:
+            return {name: offset}
+        return {name: torch.where(index < n, offset, normal_at(u).to(offset.dtype))}
 
     def log_units(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
         index, offset = x[self.column.name], x[f"{self.column.name}.offset"].astype(np.float64)

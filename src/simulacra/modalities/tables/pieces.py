@@ -18,8 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulacra.core.randomness import Rng
-
 ANYWHERE = 0.5  # the place within a piece of one value, until it is drawn
 
 
@@ -79,14 +77,13 @@ class Pieces:
             steps = np.minimum(np.floor(within * cells), cells - 1)
             return np.where(low == high, low, low + steps * self.step)
 
-    def jitter(self, index: Tensor, within: Tensor, rng: Rng) -> Tensor:
-        """Places drawn anew within the step each lies in; those in ranges of real numbers as they are."""
+    def jitter(self, index: Tensor, within: Tensor, u: Tensor) -> Tensor:
+        """Places drawn anew within the step each lies in, by uniform numbers u (b,); those in ranges of real numbers as
+        they are."""
         cells = torch.as_tensor(np.append(self.cells, 1.0), dtype=torch.float64, device=within.device)[index]
         wide = within.double()
         step = torch.minimum((wide * cells).floor(), cells - 1)
-        drawn = (step + rng("step").uniform((len(index),), dtype=torch.float64, device=within.device)) / cells.clamp(
-            min=1
-        )
+        drawn = (step + u) / cells.clamp(min=1)
         return torch.where(cells > 0, drawn, wide).to(within.dtype)
 
     def log_units(self, index: np.ndarray) -> np.ndarray:

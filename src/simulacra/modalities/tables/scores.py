@@ -13,10 +13,9 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
-from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Continuous, Field
 from simulacra.modalities.tables.bins import cut_column
-from simulacra.modalities.tables.columns import MISSING, Fitted
+from simulacra.modalities.tables.columns import MISSING, Fitted, normal_at
 from simulacra.modalities.tables.pieces import Pieces
 from simulacra.modalities.tables.schema import Column
 
@@ -81,17 +80,20 @@ class Scored:
             found = np.where(x[f"{self.column.name}.missing"] == 1, np.nan, found)
         return found
 
-    def jitter(self, x: Mapping[str, Tensor], rng: Rng) -> dict[str, Tensor]:
+    @property
+    def chances(self) -> int:
+        return 1
+
+    def jitter(self, x: Mapping[str, Tensor], u: Tensor) -> dict[str, Tensor]:
         score = x[self.column.name]
         ends = torch.as_tensor(self.ends, dtype=torch.float64, device=score.device)
         share = torch.special.ndtr(score.double()).clamp(self.ends[0], self.ends[-1])
         index = (torch.searchsorted(ends, share, right=True) - 1).clamp(0, len(self.pieces) - 1)
         width = ends[index + 1] - ends[index]
-        within = self.pieces.jitter(index, (share - ends[index]) / width, rng)
+        within = self.pieces.jitter(index, (share - ends[index]) / width, u[:, 0])
         found = torch.special.ndtri((ends[index] + within * width).clamp(self.ends[0], self.ends[-1])).to(score.dtype)
         if self.missing:
-            noise = rng("missing").normal((len(score),), dtype=score.dtype, device=score.device)
-            found = torch.where(x[f"{self.column.name}.missing"] == 1, noise, found)
+            found = torch.where(x[f"{self.column.name}.missing"] == 1, normal_at(u[:, 0]).to(score.dtype), found)
         return {self.column.name: found}
 
     def log_units(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
