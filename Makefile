@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PART   ?= 0/21
 
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-all check bench clean
+# as many test processes as cores, each of one thread: most tests are too small for more
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+
+.PHONY: demo test test-slow test-all check bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,10 +22,13 @@ demo: $(READY)
 	$(BIN)/simulacra quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(READY)
+	$(PYTEST) -m slow --slow-part $(PART) || [ $$? -eq 5 ]  # 5: no test in this part
 
 test-all: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(READY)
 	$(BIN)/ruff check src tests bench
