@@ -60,6 +60,8 @@ from simulacra.families.flow import (
 )
 from simulacra.families.flow_matching import FlowMatchingConfig, Reflow
 from simulacra.families.flow_matching import build as build_flow_matching
+from simulacra.families.frames import FramesConfig, FrameSequences
+from simulacra.families.frames import build as build_frames
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.gaussian_mixture import GaussianMixture, GaussianMixtureConfig
 from simulacra.families.glow import Glow, GlowConfig
@@ -99,6 +101,8 @@ from simulacra.nets.augment import ADA, DiffAugment
 from simulacra.nets.causal_attention import Attention
 from simulacra.nets.causal_layers import Gated, Residual
 from simulacra.nets.causal_network import Stacks
+from simulacra.nets.causal_rows import Attending as OverTime
+from simulacra.nets.causal_rows import Recurrent
 from simulacra.nets.cell_outputs import Levels, Logistics, Together
 from simulacra.nets.code_prior import CausalPrior
 from simulacra.nets.codebooks import FSQ, VQ
@@ -109,6 +113,7 @@ from simulacra.nets.density_heads import Flexible
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.encoder_decoder import EncoderDecoder
 from simulacra.nets.fourier import Fourier
+from simulacra.nets.frame_heads import Nade, independent
 from simulacra.nets.heads import gaussian
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.missingness import SelfMasking
@@ -149,6 +154,10 @@ FRAMES = Space(
     fields={"keys": Categorical(k=4, shape=(6,), varying=True, names=("a", "b", "c", "frame"), sizes=(0, 0, 0, 1))},
     measure="frames",
 )
+ROLLS = Space(
+    fields={"roll": Categorical(k=2, shape=(5, 4), varying=True, sizes=(0.25, 0.25))}, measure="four-key frames"
+)
+STEPPED = Space(fields={"mark": Continuous(low=1, high=3, levels=3, shape=(3, 2), centre=2)}, y=KINDS, measure="marks")
 CHOSEN_CODES = Space(fields={"codes": Categorical(k=3, shape=(5,), sizes=(1, 2, 3))}, y=KINDS, measure="bytes")
 TABLE = Space(
     fields={
@@ -349,6 +358,11 @@ def transformer(space: Space, **network: Any) -> Callable[[], Sequences]:
     return lambda: build_transformer(TransformerConfig(network=small), space, rng=1)
 
 
+def frames(space: Space, head: Any, network: Any = None) -> Callable[[], FrameSequences]:
+    network = network or OverTime(width=8, depth=1, heads=2)
+    return lambda: build_frames(FramesConfig(network=network, head=head), space, rng=1)
+
+
 def seq2seq(space: Space, dropout: float, smoothing: float) -> Callable[[], Seq2Seq]:
     config = Seq2SeqConfig(network=EncoderDecoder(depth=2, aspect=8, head=4, dropout=dropout), smoothing=smoothing)
     return lambda: Seq2Seq(config, space, rng=1)
@@ -530,6 +544,10 @@ ROWS: dict[str, Callable[[], Any]] = {
     "transformer, frames": transformer(FRAMES),
     "transformer, codes": transformer(CODES, window=2),
     "transformer, codes with labels": transformer(CHOSEN_CODES, shared=4),
+    "frames, rolls": frames(ROLLS, Nade(hidden=6)),
+    "frames, rolls, keys apart": frames(ROLLS, independent, Recurrent(width=8)),
+    "frames, marks with labels": frames(STEPPED, Nade(hidden=6, depth=0), Recurrent(width=8, depth=2)),
+    "frames, words with labels": frames(SAID, independent),
     "seq2seq, given sentences": seq2seq(SENTENCES, 0.0, 0.0),
     "seq2seq, given words, some features left out": seq2seq(
         Space(fields=WORDS.fields, y=WORDS, measure="letters"), 0.2, 0.1
@@ -615,6 +633,8 @@ CAN: dict[str, set[type[Any]]] = {
     "transformer": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled},
     "transformer, codes": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
     "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
+    "frames": {Learner, Fitter, Sampler, Likelihood, LogProb, Completer, Labelled},
+    "frames, marks with labels": {Learner, Fitter, Sampler, Likelihood, LogProb, Completer, Labelled, Stepwise},
     "seq2seq": {Learner, ConditionalSampler, Searcher, Attentive, Likelihood},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
     "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},

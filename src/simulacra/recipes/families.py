@@ -21,6 +21,7 @@ from simulacra.families import (
     factor_vae,
     flow,
     flow_matching,
+    frames,
     gan,
     gaussian_mixture,
     glow,
@@ -112,6 +113,7 @@ FAMILIES: dict[str, Family] = {
     "transformer": Family(
         config=transformer.TransformerConfig, build=transformer.build, recipe=known_good.transformer_recipe
     ),
+    "frames": Family(config=frames.FramesConfig, build=frames.build, recipe=known_good.frames_recipe),
     "seq2seq": Family(config=seq2seq.Seq2SeqConfig, build=seq2seq.Seq2Seq, recipe=known_good.seq2seq_recipe),
     "gaussian_mixture": Family(
         config=gaussian_mixture.GaussianMixtureConfig,

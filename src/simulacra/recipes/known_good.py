@@ -21,6 +21,7 @@ from simulacra.families import (
     factor_vae,
     flow,
     flow_matching,
+    frames,
     gan,
     gaussian_mixture,
     glow,
@@ -328,6 +329,15 @@ def transformer_recipe(space: Space, examples: int) -> tuple[transformer.Transfo
     steps = passes(examples, 32, epochs=5, low=500, high=20_000)
     muon = for_sequences(optimisers.Warmup(steps=50, decay=0.85, final=0.02))
     return transformer.TransformerConfig(optimiser=muon), Training(steps=steps, batch=32)
+
+
+def frames_recipe(space: Space, examples: int) -> tuple[frames.FramesConfig, Training]:
+    """A transformer over time, 128 wide, elements of a frame one after another; Muon beside AdamW."""
+    steps = passes(examples, 8, epochs=60, low=500, high=20_000)
+    schedule = optimisers.Warmup(steps=30, decay=0.9, final=0.01)
+    rest = optimisers.AdamW(lr=4e-3, betas=(0.9, 0.95), schedule=schedule)
+    muon = optimisers.Muon(lr=1.2e-2, weight_decay=0.1, rest=rest, schedule=schedule)
+    return frames.FramesConfig(optimiser=muon), Training(steps=steps, batch=8, average_half_life=1_000.0)
 
 
 def seq2seq_recipe(space: Space, examples: int) -> tuple[seq2seq.Seq2SeqConfig, Training]:

@@ -17,6 +17,7 @@ from simulacra.families import (
     factor_vae,
     flow,
     flow_matching,
+    frames,
     gan,
     gaussian_mixture,
     glow,
@@ -66,6 +67,7 @@ from simulacra.nets import (
     causal_attention,
     causal_layers,
     causal_network,
+    causal_rows,
     cell_outputs,
     code_prior,
     codebooks,
@@ -79,6 +81,7 @@ from simulacra.nets import (
     encoder_decoder,
     encoder_decoder_steps,
     fourier,
+    frame_heads,
     heads,
     lora,
     magnitude_preserving,
@@ -102,17 +105,18 @@ from simulacra.training import settings as training_settings
 SETTINGS = table((
     # families
     any_order, autoencoder_kl, bayesian_network, biggan, consistency, copula, cyclegan, dcgan, diffusion,
-    discrete_diffusion, factor_vae, flow, flow_matching, gan, gaussian_mixture, glow, hidden_markov, hvae,
+    discrete_diffusion, factor_vae, flow, flow_matching, frames, gan, gaussian_mixture, glow, hidden_markov, hvae,
     kernel_density, mixed_diffusion, naive_bayes, pix2pix, pixelcnn, r3gan, seq2seq, smote, stylegan, table_gan,
     tarflow, transformer, vae, vqvae,
     # mathematics
     adversarial, asked, augmentation, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood,
     ladder, latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,
     # nets
-    activations, augment, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
-    attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
-    duels, encoder_decoder, encoder_decoder_steps, fourier, heads, lora, magnitude_preserving, missingness, modulated,
-    picture_coder, picture_flow, remedies, residual_unet, spreading, styles, text_encoder, tokens, transforms,
+    activations, augment, autoregressive, backbones, causal_attention, causal_layers, causal_network, causal_rows,
+    cell_outputs, attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers,
+    density_heads, dequantise, duels, encoder_decoder, encoder_decoder_steps, fourier, frame_heads, heads, lora,
+    magnitude_preserving, missingness, modulated, picture_coder, picture_flow, remedies, residual_unet, spreading,
+    styles, text_encoder, tokens, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
