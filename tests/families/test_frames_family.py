@@ -129,6 +129,21 @@ def test_what_is_known_first_is_continued_exactly():
     assert float((done.x[:, 1].double().mean(0) - wanted).abs().max()) < 4 * 0.013
 
 
+def test_a_beginning_goes_on_to_an_end_of_its_own():
+    """Without a length it is drawn too: given the first frame, of all sequences that begin with it."""
+    made, of_all, n = model(), every(), 1500
+    x, known = torch.zeros(1, 2, 3, dtype=torch.int64), torch.zeros(1, 2, 3, dtype=torch.bool)
+    x[0, 0], known[0, 0] = torch.tensor([0, 1, 0]), True
+    fits = (of_all.length >= 1) & (of_all.x[:, 0] == x[0, 0]).all(1)
+    p = made.log_likelihood(of_all.x[fits], length=of_all.length[fits]).nats.softmax(0)
+    done = made.complete(x.expand(n, -1, -1), known.expand(n, -1, -1), rng=4, particles=1)
+    assert done.length is not None
+    assert float(done.length.double().mean() - p @ of_all.length[fits].double()) == pytest.approx(0, abs=4 * 0.013)
+    assert bool((done.x[done.length == 1, 1] == 0).all())
+    wanted = (p[:, None] * of_all.x[fits, 1]).sum(0)
+    assert float((done.x[:, 1].double().mean(0) - wanted).abs().max()) < 4 * 0.013
+
+
 def test_the_benchmarks_settings_are_refused_where_they_cannot_be():
     with pytest.raises(ValueError, match="at least one particle"):
         model().complete(torch.zeros(1, 2, 3), torch.ones(1, 2, 3, dtype=torch.bool), rng=0, particles=0)

@@ -260,7 +260,7 @@ class FrameSequences(nn.Module, ABC):
         y: Values | None = None,
         length: Tensor | None = None,
         rng: Rng | int,
-        particles: int = 32,
+        particles: int = 64,
     ) -> Batch:
         """Draws of what is unknown given what is known, by sequential Monte Carlo (Gordon et al. 1993).
 
@@ -268,21 +268,22 @@ class FrameSequences(nn.Module, ABC):
         probability of what is known; they are drawn anew where their weights have become too unequal. Exact where
         nothing known comes after something unknown, otherwise as particles grow.
 
-        length  of each sequence; None: the longest.
+        length  of each sequence; None: unknown too, drawn with the rest: no shorter than anything is known.
         """
         if particles < 1:
             raise ValueError(f"at least one particle goes along; got {particles}")
         rng, index = Rng.of(rng), self._index(x, known)
         n, mask = len(index), pick(known, self.name).reshape(-1, self.longest, self.m)
-        until = torch.full((n,), self.longest, device=index.device) if length is None else length
         # a class that nobody told is drawn with each particle, and weighed with it
         labels = y if isinstance(y, Tensor) else self.marginal.draw(n * particles, rng("y"))
         labels = labels if y is None or labels is None else labels.repeat_interleave(particles, 0)
         walk = FrameWalk(self.network, n * particles, self._given(labels))
-        found, chosen = filtered(
-            walk, index, mask, until if self.ends else None, particles=particles, rng=rng("particles")
+        found = filtered(walk, index, mask, length, particles=particles, rng=rng("particles"))
+        return Batch(
+            x=self._values(found.index, found.length),
+            y=None if labels is None else labels[found.particle],
+            length=found.length if self.ends else None,
         )
-        return Batch(x=self._values(found, until), y=None if labels is None else labels[chosen], length=length)
 
 
 class Frames(FrameSequences):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -111,45 +114,65 @@ class FrameWalkOf:
         self.fresh = self.done % self.m == 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """Sequences int64 (n, t, m), their lengths (n,), and the particles they were, int64 (n,)."""
+
+    index: Tensor
+    length: Tensor
+    particle: Tensor
+
+
 @torch.no_grad()
 def filtered(
-    walk: FrameWalk, index: Tensor, known: Tensor, until: Tensor | None, *, particles: int, rng: Rng
-) -> tuple[Tensor, Tensor]:
-    """What is unknown of sequences int64 (n, t, m), drawn by a particle filter; second, the particles chosen, (n,).
+    walk: FrameWalk, index: Tensor, known: Tensor, length: Tensor | None, *, particles: int, rng: Rng
+) -> Filled:
+    """What is unknown of sequences int64 (n, t, m), drawn by a particle filter.
 
-    known  bool, like index; until: (n,) how long each is, where sequences end. walk: of n x particles sequences.
+    walk    of n x particles sequences.
+    known   bool, like index.
+    length  (n,); None: that is unknown too, but as far as anything is known, and drawn where sequences end.
     """
     n, frames, m = index.shape
     index, known = (v.repeat_interleave(particles, 0) for v in (index, known))
-    lengths = None if until is None else until.repeat_interleave(particles)
+    told = None if length is None else length.repeat_interleave(particles)
+    place = torch.arange(1, frames + 1, device=index.device)
+    least = (known.any(2) * place).amax(1) if told is None else told  # how far a sequence goes at the least
+    lengths = torch.full_like(least, frames) if told is None else told
+    ending = walk.network.ends is not None
     origin = torch.arange(n * particles, device=index.device)
     weight = torch.zeros(n, particles, dtype=torch.float64, device=index.device)
     drawn = torch.zeros_like(index)
-    for t in range(frames if until is None else min(frames, int(until.max()) + 1)):
+    for t in range(frames):
         walk.begin_frame()
-        inside = torch.ones(n * particles, dtype=torch.bool, device=index.device)
         gain = torch.zeros(n * particles, dtype=torch.float64, device=index.device)
-        if lengths is not None:
-            inside, over = t < lengths, t == lengths
+        if ending:
             ends = walk.end_log_probs().double()
-            gain += torch.where(inside, ends[:, 0], torch.where(over, ends[:, 1], 0.0))
+            gain += torch.where(t < least, ends[:, 0], 0.0)
+            if told is None:
+                over = (t >= least) & (t < lengths) & (rng(t, "end").categorical(ends) == 1)
+                lengths = torch.where(over, t, lengths)
+            else:
+                gain += torch.where(t == least, ends[:, 1], 0.0)
+        inside = t < lengths
         for i in range(m):
             log_probs = walk.log_probs()
-            value = rng(t, i).categorical(log_probs)
-            value = torch.where(known[:, t, i], index[:, t, i], value)
+            value = torch.where(known[:, t, i], index[:, t, i], rng(t, i).categorical(log_probs))
             gain += torch.where(inside & known[:, t, i], log_probs.gather(1, value[:, None])[:, 0].double(), 0.0)
             walk.take(value)
-        drawn[:, t] = walk.frame()
+        drawn[:, t] = walk.frame() * inside[:, None]
         weight = (weight + gain.view(n, particles)).log_softmax(1)
         # how many equally weighted particles these are worth (Kong et al. 1994)
         poor = weight.mul(2).logsumexp(1).neg().exp() < FEWEST * particles
         if bool(poor.any()):
             rows = _again(weight, poor, rng("again", t))
             walk.keep(rows)
-            drawn, origin = drawn[rows], origin[rows]
-            weight = torch.where(poor[:, None], -torch.tensor(float(particles)).log().double(), weight)
+            drawn, origin, lengths = drawn[rows], origin[rows], lengths[rows]
+            weight = torch.where(poor[:, None], -math.log(particles), weight)
+        if not bool((lengths > t + 1).any()) and (told is None or int(told.max()) <= t):
+            break
     chosen = torch.arange(n, device=index.device) * particles + rng("chosen").categorical(weight)
-    return drawn[chosen], origin[chosen]
+    return Filled(index=drawn[chosen], length=lengths[chosen], particle=origin[chosen])
 
 
 def _again(weight: Tensor, poor: Tensor, rng: Rng) -> Tensor:
