@@ -75,6 +75,7 @@ from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
 from simulacra.families.r3gan import R3GAN, R3GANConfig
 from simulacra.families.seq2seq import Seq2Seq, Seq2SeqConfig
+from simulacra.families.sequence_vae import SequenceVAE, SequenceVAEConfig
 from simulacra.families.smote import SMOTE, SMOTEConfig
 from simulacra.families.stylegan import StyleGAN, StyleGANConfig
 from simulacra.families.table_gan import TableGAN, TableGANConfig
@@ -87,7 +88,7 @@ from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
 from simulacra.mathematics import couplings, preconditioning
 from simulacra.mathematics.adversarial import Hinge, NonSaturating, Relativistic, Wasserstein, gradient_penalty, r1
-from simulacra.mathematics.bounds import iwae
+from simulacra.mathematics.bounds import elbo, iwae
 from simulacra.mathematics.covariances import Factors, Independent, Shared
 from simulacra.mathematics.discrete_paths import Straight, Uniform
 from simulacra.mathematics.ladder import FreeBits
@@ -363,6 +364,11 @@ def frames(space: Space, head: Any, network: Any = None) -> Callable[[], FrameSe
     return lambda: build_frames(FramesConfig(network=network, head=head), space, rng=1)
 
 
+def sequence_vae(space: Space, **networks: Any) -> Callable[[], SequenceVAE]:
+    small = {"encoder": Recurrent(width=8), "decoder": Recurrent(width=8), **networks}
+    return lambda: SequenceVAE(SequenceVAEConfig(latent=3, objective=elbo, **small), space, rng=1)
+
+
 def seq2seq(space: Space, dropout: float, smoothing: float) -> Callable[[], Seq2Seq]:
     config = Seq2SeqConfig(network=EncoderDecoder(depth=2, aspect=8, head=4, dropout=dropout), smoothing=smoothing)
     return lambda: Seq2Seq(config, space, rng=1)
@@ -548,6 +554,8 @@ ROWS: dict[str, Callable[[], Any]] = {
     "frames, rolls, keys apart": frames(ROLLS, independent, Recurrent(width=8)),
     "frames, marks with labels": frames(STEPPED, Nade(hidden=6, depth=0), Recurrent(width=8, depth=2)),
     "frames, words with labels": frames(SAID, independent),
+    "sequence_vae, words": sequence_vae(WORDS),
+    "sequence_vae, codes with labels": sequence_vae(CHOSEN_CODES, decoder=OverTime(width=8, depth=1, heads=2)),
     "seq2seq, given sentences": seq2seq(SENTENCES, 0.0, 0.0),
     "seq2seq, given words, some features left out": seq2seq(
         Space(fields=WORDS.fields, y=WORDS, measure="letters"), 0.2, 0.1
@@ -635,6 +643,7 @@ CAN: dict[str, set[type[Any]]] = {
     "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
     "frames": {Learner, Fitter, Sampler, Likelihood, LogProb, Completer, Labelled},
     "frames, marks with labels": {Learner, Fitter, Sampler, Likelihood, LogProb, Completer, Labelled, Stepwise},
+    "sequence_vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Labelled},
     "seq2seq": {Learner, ConditionalSampler, Searcher, Attentive, Likelihood},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
     "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},

@@ -168,7 +168,7 @@ def filtered(
             rows = _again(weight, poor, rng("again", t))
             walk.keep(rows)
             drawn, origin, lengths = drawn[rows], origin[rows], lengths[rows]
-            weight = torch.where(poor[:, None], -math.log(particles), weight)
+            weight = weight.masked_fill(poor[:, None], -math.log(particles))
         if not bool((lengths > t + 1).any()) and (told is None or int(told.max()) <= t):
             break
     chosen = torch.arange(n, device=index.device) * particles + rng("chosen").categorical(weight)

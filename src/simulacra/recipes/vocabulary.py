@@ -30,6 +30,7 @@ from simulacra.families import (
     pixelcnn,
     r3gan,
     seq2seq,
+    sequence_vae,
     smote,
     stylegan,
     table_gan,
@@ -106,8 +107,8 @@ SETTINGS = table((
     # families
     any_order, autoencoder_kl, bayesian_network, biggan, consistency, copula, cyclegan, dcgan, diffusion,
     discrete_diffusion, factor_vae, flow, flow_matching, frames, gan, gaussian_mixture, glow, hidden_markov, hvae,
-    kernel_density, mixed_diffusion, naive_bayes, pix2pix, pixelcnn, r3gan, seq2seq, smote, stylegan, table_gan,
-    tarflow, transformer, vae, vqvae,
+    kernel_density, mixed_diffusion, naive_bayes, pix2pix, pixelcnn, r3gan, seq2seq, sequence_vae, smote, stylegan,
+    table_gan, tarflow, transformer, vae, vqvae,
     # mathematics
     adversarial, asked, augmentation, bounds, couplings, covariances, discrete_chains, discrete_paths, flow_likelihood,
     ladder, latent_draws, noise_chain, orders, paths, preconditioning, solvers, structures, trajectories, velocity,

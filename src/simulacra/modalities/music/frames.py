@@ -210,6 +210,21 @@ def as_tune(frames: Tune, *, steps: int = GRID) -> tunes.Tune:
     return tunes.Tune(notes=tuple(sorted(notes)), bars=(COMMON,) * bars)
 
 
+def frames_of(tune: tunes.Tune, *, steps: int = GRID) -> list[list[int]]:
+    """The MIDI numbers that sound as each frame begins, from low to high, up to the last frame in which any does.
+
+    steps  of a frame: a quarter note unless said. What is shorter than a frame and begins within it is not there.
+    """
+    last = max((n.end for n in tune.notes), default=0)
+    found: list[set[int]] = [set() for _ in range(-(-last // steps))]
+    for note in tune.notes:
+        for at in range(-(-note.start // steps), -(-note.end // steps)):
+            found[at].add(note.pitch)
+    while found and not found[-1]:
+        found.pop()
+    return [sorted(frame) for frame in found]
+
+
 def tunes_of(batch: Batch) -> list[tunes.Tune]:
     """The tunes of a batch of frames, keys or rolls; ValueError for a row that is none."""
     assert isinstance(batch.x, Tensor)
