@@ -148,13 +148,13 @@ def filtered(
         gain = torch.zeros(n * particles, dtype=torch.float64, device=index.device)
         if ending:
             ends = walk.end_log_probs().double()
-            gain += torch.where(t < least, ends[:, 0], 0.0)
+            gain += torch.where(least > t, ends[:, 0], 0.0)
             if told is None:
-                over = (t >= least) & (t < lengths) & (rng(t, "end").categorical(ends) == 1)
+                over = (least <= t) & (lengths > t) & (rng(t, "end").categorical(ends) == 1)
                 lengths = torch.where(over, t, lengths)
             else:
-                gain += torch.where(t == least, ends[:, 1], 0.0)
-        inside = t < lengths
+                gain += torch.where(least == t, ends[:, 1], 0.0)
+        inside = lengths > t
         for i in range(m):
             log_probs = walk.log_probs()
             value = torch.where(known[:, t, i], index[:, t, i], rng(t, i).categorical(log_probs))
