@@ -5,7 +5,7 @@ learnt from 1.6 million molecules (Polykovskiy et al. 2020; the table of its rep
 keys on the benchmark's test part. Tunes: what the grammar drops, and how far samples lie from unseen tunes.
 
 Each part fits ``simulacra reproduce``'s run under runs/NAME, goes on with it where it was stopped, or takes it as it
-is where it is finished. ``python -m bench.sequences_samples moses | muv | chorales | tunes`` runs some of them.
+is where it is finished. ``python -m bench.sequences_samples moses | muv | chorales | independent | frames | tunes`` runs some of them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ DRAWN = 10_000
 # MOSES' CharRNN: valid, unique@10k, novelty, scaffold similarity to the test part
 CHAR_RNN = {"valid molecules": 0.9748, "unique@10000": 0.9994, "novel molecules": 0.8419, "scaffold similarity": 0.9242}
 TARGETS = {"valid molecules": 0.95, "unique@10000": 0.999}
+PEERS = {"transformer-jsb": 5.19, "jsb-frames": 5.19, "jsb-independent": 8.10}  # RNN-NADE, TCN
 TUNES, AREA = 300, 0.85
 # three blocks of 96: 1,800 steps of 8 pieces are some ten minutes of one core
 TUNES_CONFIG = TransformerConfig(
@@ -72,9 +73,9 @@ def molecules(name: str) -> list[Row]:
     return [_row(f"{name}: {f.name}", f, TARGETS.get(f.name), CHAR_RNN.get(f.name), cost) for f in figures]
 
 
-def chorales() -> list[Row]:
-    """Nats a frame, keys of a frame one after another."""
-    name, made = "transformer-jsb", published("transformer-jsb")
+def chorales(name: str) -> list[Row]:
+    """Nats a frame of a published setting."""
+    made = published(name)
     found, known = PUBLISHED[name].score(made.model, made.data().held_out), PUBLISHED[name]
     note = "; ".join(f"{source}: {figure}" for source, figure in known.published.items())
     best, cost = known.target[0], made.recipe.cost["cpu_seconds"] / 60
@@ -83,7 +84,7 @@ def chorales() -> list[Row]:
             what=f"{name}: {found.name}",
             unit="nats",
             ours=found.value,
-            peer=5.19,
+            peer=PEERS[name],
             target=f"<= {best:g}",
             met=found.value <= best,
             note=f"{cost:.0f} CPU-minutes; {note}",
@@ -127,7 +128,9 @@ def _row(what: str, f: Figure, least: float | None, peer: float | None, note: st
 PARTS = {
     "moses": lambda: molecules("transformer-moses-10k"),
     "muv": lambda: molecules("transformer-muv"),
-    "chorales": chorales,
+    "chorales": lambda: chorales("transformer-jsb"),
+    "independent": lambda: chorales("jsb-independent"),
+    "frames": lambda: chorales("jsb-frames"),
     "tunes": tunes,
 }
 

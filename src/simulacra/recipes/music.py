@@ -52,7 +52,7 @@ MUSIC: dict[str, Published] = {
         config=FramesConfig(head=independent, optimiser=OF_FRAMES),
         training=Training(steps=2_500, batch=8, log_every=50, average_half_life=1_000.0, save_seconds=120.0),
         score=nats_a_frame,
-        cost="about 3 minutes of one core",
+        cost="about 8 minutes of one core: 8.18 nats",
     ),
     "jsb-frames": Published(
         what="negative log-likelihood a frame of 88 keys, JSB chorales, each key given those above it in its frame",
@@ -64,7 +64,7 @@ MUSIC: dict[str, Published] = {
         config=FramesConfig(head=Nade(hidden=64), optimiser=OF_FRAMES),
         training=Training(steps=2_500, batch=8, log_every=50, average_half_life=1_000.0, save_seconds=120.0),
         score=nats_a_frame,
-        cost="about 7 minutes of one core",
+        cost="about 15 minutes of one core; not run to its end",
     ),
     "transformer-jsb": Published(
         what="negative log-likelihood a frame of 88 keys, JSB chorales, keys of a frame one after another",
