@@ -5,7 +5,8 @@ learnt from 1.6 million molecules (Polykovskiy et al. 2020; the table of its rep
 keys on the benchmark's test part. Tunes: what the grammar drops, and how far samples lie from unseen tunes.
 
 Each part fits ``simulacra reproduce``'s run under runs/NAME, goes on with it where it was stopped, or takes it as it
-is where it is finished. ``python -m bench.sequences_samples moses | muv | chorales | independent | frames | tunes`` runs some of them.
+is where it is finished. ``python -m bench.sequences_samples moses | muv | chorales | independent | frames | tunes``
+runs some of them.
 """
 
 from __future__ import annotations
