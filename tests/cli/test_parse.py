@@ -155,7 +155,7 @@ def test_families_can_what_their_models_can():
     sentence = Categorical(k=5, shape=(8,), varying=True)
     pairs = Space(fields={"target": sentence}, y=Space(fields={"source": sentence}), measure="tokens")
     alone = {
-        "transformer": tokens,
+        **dict.fromkeys(("transformer", "sequence_vae"), tokens),
         "seq2seq": pairs,
         "pix2pix": given,
         "cyclegan": replace(pictures, y=Classes(names=("a", "b"))),

@@ -60,6 +60,8 @@ from simulacra.families.flow import (
 )
 from simulacra.families.flow_matching import FlowMatchingConfig, Reflow
 from simulacra.families.flow_matching import build as build_flow_matching
+from simulacra.families.frames import FramesConfig, FrameSequences
+from simulacra.families.frames import build as build_frames
 from simulacra.families.gan import GAN, GANConfig
 from simulacra.families.gaussian_mixture import GaussianMixture, GaussianMixtureConfig
 from simulacra.families.glow import Glow, GlowConfig
@@ -73,6 +75,7 @@ from simulacra.families.pixelcnn import PixelCNNConfig, Raster
 from simulacra.families.pixelcnn import build as build_pixelcnn
 from simulacra.families.r3gan import R3GAN, R3GANConfig
 from simulacra.families.seq2seq import Seq2Seq, Seq2SeqConfig
+from simulacra.families.sequence_vae import SequenceVAE, SequenceVAEConfig
 from simulacra.families.smote import SMOTE, SMOTEConfig
 from simulacra.families.stylegan import StyleGAN, StyleGANConfig
 from simulacra.families.table_gan import TableGAN, TableGANConfig
@@ -85,7 +88,7 @@ from simulacra.laws.examples import drawn
 from simulacra.laws.law import Law, Subject
 from simulacra.mathematics import couplings, preconditioning
 from simulacra.mathematics.adversarial import Hinge, NonSaturating, Relativistic, Wasserstein, gradient_penalty, r1
-from simulacra.mathematics.bounds import iwae
+from simulacra.mathematics.bounds import elbo, iwae
 from simulacra.mathematics.covariances import Factors, Independent, Shared
 from simulacra.mathematics.discrete_paths import Straight, Uniform
 from simulacra.mathematics.ladder import FreeBits
@@ -99,6 +102,8 @@ from simulacra.nets.augment import ADA, DiffAugment
 from simulacra.nets.causal_attention import Attention
 from simulacra.nets.causal_layers import Gated, Residual
 from simulacra.nets.causal_network import Stacks
+from simulacra.nets.causal_rows import Attending as OverTime
+from simulacra.nets.causal_rows import Recurrent
 from simulacra.nets.cell_outputs import Levels, Logistics, Together
 from simulacra.nets.class_heads import Auxiliary
 from simulacra.nets.code_prior import CausalPrior
@@ -110,6 +115,7 @@ from simulacra.nets.density_heads import Flexible
 from simulacra.nets.dequantise import Standardised
 from simulacra.nets.encoder_decoder import EncoderDecoder
 from simulacra.nets.fourier import Fourier
+from simulacra.nets.frame_heads import Nade, independent
 from simulacra.nets.heads import gaussian
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.missingness import SelfMasking
@@ -152,6 +158,10 @@ FRAMES = Space(
     fields={"keys": Categorical(k=4, shape=(6,), varying=True, names=("a", "b", "c", "frame"), sizes=(0, 0, 0, 1))},
     measure="frames",
 )
+ROLLS = Space(
+    fields={"roll": Categorical(k=2, shape=(5, 4), varying=True, sizes=(0.25, 0.25))}, measure="four-key frames"
+)
+STEPPED = Space(fields={"mark": Continuous(low=1, high=3, levels=3, shape=(3, 2), centre=2)}, y=KINDS, measure="marks")
 CHOSEN_CODES = Space(fields={"codes": Categorical(k=3, shape=(5,), sizes=(1, 2, 3))}, y=KINDS, measure="bytes")
 TABLE = Space(
     fields={
@@ -352,6 +362,16 @@ def transformer(space: Space, **network: Any) -> Callable[[], Sequences]:
     return lambda: build_transformer(TransformerConfig(network=small), space, rng=1)
 
 
+def frames(space: Space, head: Any, network: Any = None) -> Callable[[], FrameSequences]:
+    network = network or OverTime(width=8, depth=1, heads=2)
+    return lambda: build_frames(FramesConfig(network=network, head=head), space, rng=1)
+
+
+def sequence_vae(space: Space, **networks: Any) -> Callable[[], SequenceVAE]:
+    small = {"encoder": Recurrent(width=8), "decoder": Recurrent(width=8), **networks}
+    return lambda: SequenceVAE(SequenceVAEConfig(latent=3, objective=elbo, **small), space, rng=1)
+
+
 def seq2seq(space: Space, dropout: float, smoothing: float) -> Callable[[], Seq2Seq]:
     config = Seq2SeqConfig(network=EncoderDecoder(depth=2, aspect=8, head=4, dropout=dropout), smoothing=smoothing)
     return lambda: Seq2Seq(config, space, rng=1)
@@ -540,6 +560,12 @@ ROWS: dict[str, Callable[[], Any]] = {
     "transformer, frames": transformer(FRAMES),
     "transformer, codes": transformer(CODES, window=2),
     "transformer, codes with labels": transformer(CHOSEN_CODES, shared=4),
+    "frames, rolls": frames(ROLLS, Nade(hidden=6)),
+    "frames, rolls, keys apart": frames(ROLLS, independent, Recurrent(width=8)),
+    "frames, marks with labels": frames(STEPPED, Nade(hidden=6, depth=0), Recurrent(width=8, depth=2)),
+    "frames, words with labels": frames(SAID, independent),
+    "sequence_vae, words": sequence_vae(WORDS),
+    "sequence_vae, codes with labels": sequence_vae(CHOSEN_CODES, decoder=OverTime(width=8, depth=1, heads=2)),
     "seq2seq, given sentences": seq2seq(SENTENCES, 0.0, 0.0),
     "seq2seq, given words, some features left out": seq2seq(
         Space(fields=WORDS.fields, y=WORDS, measure="letters"), 0.2, 0.1
@@ -625,6 +651,9 @@ CAN: dict[str, set[type[Any]]] = {
     "transformer": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled},
     "transformer, codes": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
     "transformer, codes with labels": {Learner, Fitter, Sampler, Likelihood, LogProb, Labelled, Stepwise},
+    "frames": {Learner, Fitter, Sampler, Likelihood, LogProb, Completer, Labelled},
+    "frames, marks with labels": {Learner, Fitter, Sampler, Likelihood, LogProb, Completer, Labelled, Stepwise},
+    "sequence_vae": {Learner, Fitter, Sampler, Likelihood, Decoder, Codec, LatentVariable, Labelled},
     "seq2seq": {Learner, ConditionalSampler, Searcher, Attentive, Likelihood},
     "pixelcnn, given a vector": {Learner, ConditionalSampler, Likelihood, Completer, Stepwise},
     "gaussian_mixture": {Fitter, Sampler, Likelihood, Completer, Labelled},

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from simulacra.core.randomness import Rng
-from simulacra.mathematics.bounds import Bound, Capacity, WarmedUp, beta_tc, beta_tc_weighted, elbo, iwae
+from simulacra.mathematics.bounds import Bound, Capacity, FreeNats, WarmedUp, beta_tc, beta_tc_weighted, elbo, iwae
 from simulacra.mathematics.divergences import kl_standard, log_normal
 
 F64 = torch.float64
@@ -73,3 +73,20 @@ def test_warm_up_begins_without_the_kl_and_ends_as_the_elbo():
     assert torch.allclose(warm(bound(step=0)), bound().log_px.mean(0))
     assert torch.allclose(warm(bound(step=50, beta=2.0)), elbo(bound(beta=1.0)))
     assert torch.allclose(warm(bound(step=900, beta=2.0)), elbo(bound(beta=2.0)))
+
+
+def test_free_nats_leave_what_says_little_alone():
+    """Per dimension the mean KL of the batch or what is free; at nothing free it is the elbo; brought in by steps."""
+    one = bound(d=3)
+    each = 0.5 * (one.mean.square() + (2 * one.log_scale).exp() - 1) - one.log_scale
+    assert torch.allclose(each.sum(1), one.kl)
+    assert torch.allclose(FreeNats(nats=0.0, steps=0)(one), elbo(one))
+    least, most = each.mean(0).min(), each.mean(0).max()
+    free = float(least + most) / 2
+    used = each.mean(0) > free
+    assert bool(used.any())
+    assert not bool(used.all())
+    wanted = one.log_px.mean(0) - each[:, used].sum(1) - free * (~used).sum()
+    assert torch.allclose(FreeNats(nats=free, steps=0)(one), wanted)
+    half = replace(one, step=torch.tensor(49))
+    assert torch.allclose(FreeNats(nats=0.0, steps=100)(half), elbo(replace(one, beta=0.5)))

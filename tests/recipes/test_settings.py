@@ -18,7 +18,7 @@ from simulacra.recipes.settings import from_json, to_json
 from simulacra.recipes.vocabulary import SETTINGS
 from simulacra.training.settings import Training
 
-OF_TOKENS = ("transformer",)  # families of sequences alone
+OF_TOKENS = ("transformer", "sequence_vae")  # families of sequences alone
 OF_PAIRS = ("pix2pix",)  # of pictures that are given pictures
 OF_TABLES = ("any_order", "mixed_diffusion", "table_gan")  # and of tables
 

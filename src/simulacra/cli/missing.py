@@ -30,13 +30,17 @@ class Imputing:
 
     Attributes:
         out: FILE.npy or FILE.npz: an array, all examples completed once, then all of them again ...; of a table,
-            FILE.csv or FILE.parquet, each draw's rows after the last one's, numbered in a column "draw".
+            FILE.csv or FILE.parquet, each draw's rows after the last one's, numbered in a column "draw"; of a tune,
+            .mid, .wav or piano rolls .png, which show the tune itself first.
+        fill: of a tune: what is drawn anew: harmony (all under its highest voice), voice:N (the highest is 1), or
+            bars:A-B of four quarters.
         n: draws for each example.
         y: the class of the examples, by name or number, where the model was fitted with labels.
         seed: of what is drawn.
     """
 
     out: Path = Path("imputed.npz")
+    fill: str | None = None
     n: Count = 1
     y: str | None = None
     seed: int = 0
@@ -64,7 +68,7 @@ class Inpainting:
 
 
 def main_impute(arguments: Sequence[str]) -> None:
-    """Fill in the NaN of an array, or the empty cells of a table."""
+    """Fill in the NaN of an array, the empty cells of a table, or a voice of a tune."""
     found, rest = positionals(arguments, ("RUN", "INPUT"), "impute")
     options = parse(Imputing, rest, verb="impute RUN INPUT")
     run = load(found[0])
@@ -72,6 +76,11 @@ def main_impute(arguments: Sequence[str]) -> None:
         out = Path("imputed.csv") if options.out == Imputing().out else options.out
         tables.impute(run, Path(found[1]), out, draws=options.n, seed=options.seed)
         return
+    if run.recipe.data.get("modality") in ("music", "frames"):
+        _tune(run, found[1], options)
+        return
+    if options.fill is not None:
+        raise ValueError(f"--fill is of tunes, and this run is of {run.recipe.space.measure}; leave it out")
     if options.out.suffix not in (".npy", ".npz"):
         raise ValueError(f"{options.out}: completed examples are written as an array; expected .npy or .npz")
     x, known = holes(Path(found[1]), run)
@@ -81,6 +90,18 @@ def main_impute(arguments: Sequence[str]) -> None:
     assert isinstance(done.draws, Tensor)
     say(_said(done, int((~known).sum()), len(x)))
     say(write_samples(Batch(x=done.draws.flatten(0, 1)), run.recipe.space, options.out))
+
+
+def _tune(run: Run, source: str, options: Imputing) -> None:
+    """A tune filled in; a picture shows it as it was before what was drawn."""
+    from simulacra.cli.music import write_tunes
+    from simulacra.cli.tunes import filled
+
+    out = Path("imputed.mid") if options.out == Imputing().out else options.out
+    fill, y = options.fill or "harmony", run.labels(options.y, 1)
+    before, done, drawn = filled(run, source, fill=fill, draws=options.n, y=y, seed=options.seed)
+    say(f"{fill} of {len(before.bars)} bars drawn anew; draws are {done.kind} ({done.method})")
+    say(write_tunes([before, *drawn] if out.suffix == ".png" else drawn, out))
 
 
 def main_inpaint(arguments: Sequence[str]) -> None:

@@ -13,11 +13,14 @@ from rich.console import Console
 from simulacra.cli.molecules import write_molecules
 from simulacra.cli.parse import parse, positionals
 from simulacra.cli.words import say
+from simulacra.core.capabilities import LatentVariable, LogProb
+from simulacra.core.checkpoint import told
 from simulacra.evaluation.report import text_table
 from simulacra.modalities.molecules.objectives import DrugLikeness, Likeness, Lipophilicity, Objective
-from simulacra.runs import load
-from simulacra.runs.optimise import TRAINING, compared, optimise
+from simulacra.runs import Run, load
+from simulacra.runs.optimise import TRAINING, compared, optimise, searched
 from simulacra.training.progress import Progress
+from simulacra.uses.latent import Search
 from simulacra.uses.optimise import Goal
 
 SHOWN = 24  # of the best molecules, in the grid
@@ -34,9 +37,9 @@ class Options:
         sigma: nats of distance from what the run draws now that a point of the score, from 0 to 1, is worth.
         out: the new run's directory; RUN-WANTED unless given. The best molecules are written there too: best.csv and
             best.svg.
-        steps: optimiser steps.
+        steps: optimiser steps; of a run with codes, such as a sequence_vae, steps of the search among them.
         batch: molecules that are drawn a step.
-        n: molecules that are drawn afterwards from either model to see what came of it.
+        n: molecules that are drawn afterwards from either model to see what came of it; the codes that are searched.
         seed: every draw is a function of it.
     """
 
@@ -44,7 +47,7 @@ class Options:
     to: str | None = None
     sigma: float = Goal().sigma
     out: Path | None = None
-    steps: int = TRAINING.steps or 0
+    steps: int | None = None
     batch: int = TRAINING.batch
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1_000
     seed: int = 0
@@ -57,12 +60,15 @@ def main(arguments: Sequence[str]) -> None:
     if not path:
         return
     objective, run = _objective(options), load(path[0])
+    if not isinstance(run.model, LogProb) and isinstance(run.model, LatentVariable):
+        return _search(run, objective, options)
+    steps = TRAINING.steps if options.steps is None else options.steps
     made = optimise(
         run,
         objective,
         out=options.out or run.path.with_name(f"{run.path.name}-{options.wanted}"),
         goal=Goal(sigma=options.sigma),
-        training=dataclasses.replace(TRAINING, steps=options.steps, batch=options.batch, seed=options.seed),
+        training=dataclasses.replace(TRAINING, steps=steps, batch=options.batch, seed=options.seed),
         hooks=[Progress()],
         say=say,
     )
@@ -74,6 +80,21 @@ def main(arguments: Sequence[str]) -> None:
         say(write_molecules(found.best, made.path / "best.csv"))
         say(write_molecules(found.best[:SHOWN], made.path / "best.svg"))
     say(f"draw from it with: simulacra sample {made.path} -n 1000 --out drawn.smi")
+
+
+def _search(run: Run, objective: Objective, options: Options) -> None:
+    """Codes that score high, where the model itself stays as it is; the best molecules and what was gained."""
+    settings = Search(sigma=options.sigma, steps=Search().steps if options.steps is None else options.steps)
+    out = options.out or run.path.with_name(f"{run.path.name}-{options.wanted}")
+    say(f"searching {options.n:,} codes for {objective}, sigma {settings.sigma:g}, {settings.steps} steps each")
+    found, figures, accepted = searched(run, objective, settings, n=options.n, seed=options.seed)
+    Console().print(text_table(figures))
+    say(f"{accepted:.0%} of steps were accepted; the model is as it was, its codes are not kept")
+    with told(f"make {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+    if found.best:
+        say(write_molecules(found.best, out / "best.csv"))
+        say(write_molecules(found.best[:SHOWN], out / "best.svg"))
 
 
 def _objective(options: Options) -> Objective:

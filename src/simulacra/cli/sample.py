@@ -60,8 +60,9 @@ class Options:
             whose game is minimax, non-saturating or relativistic.
         percentile: with --reject, of the odds at which half is kept: higher keeps fewer and better samples.
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
-        prompt: what texts begin with: they are written to the terminal as they are drawn, one unless n is given.
-        tokens: how many tokens follow a prompt, at most.
+        prompt: what texts begin with: they are written to the terminal as they are drawn, one unless n is given. Of
+            music, the .mid file that tunes go on from.
+        tokens: how many tokens, events or frames follow a prompt, at most.
     """
 
     n: AtMost = None
@@ -112,12 +113,21 @@ def main(arguments: Sequence[str]) -> None:
         tables.draw(run, 64 if options.n is None else options.n, options.out or Path("samples.csv"),
                     given=options.given, y=options.y, seed=options.seed, own=own)  # fmt: skip
         return
-    if options.prompt is not None:
+    music = run.recipe.data.get("modality") in ("music", "frames")
+    if options.prompt is not None and not music:
         _continue(run, options, own, _changes(method, key, options))
         return
-    music = run.recipe.data.get("modality") in ("music", "frames")
     if key is not None and music:
         raise ValueError("tunes carry no mark; leave --mark out")
+    if options.prompt is not None:
+        from simulacra.cli.music import write_tunes
+        from simulacra.cli.tunes import continued
+
+        count = options.n or 1
+        tunes = continued(run, Path(options.prompt), count, options.tokens, own=own, seed=options.seed,
+                          y=run.labels(options.y, count))  # fmt: skip
+        say(write_tunes(tunes, options.out or Path("samples.mid")))
+        return
     if key is not None and run.encoding is not None:
         own = {**own, "changes": _changes(method, key, options)}
     n, began = 64 if options.n is None else options.n, time.perf_counter()

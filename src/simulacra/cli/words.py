@@ -23,7 +23,8 @@ class Loading:
         modality: what the data is, where that is not recognised: pictures, points, text, pairs (of sentences),
             molecules, music, frames (of keys) or tables.
         tokens: what text is cut into: bytes, characters, bpe or bpe:SIZE; characters where there are few unless given;
-            of molecules smiles, nested (which tells what is open) or selfies; of pairs bpe, bpe:SIZE or bytes.
+            of molecules smiles, nested (which tells what is open) or selfies; of pairs bpe, bpe:SIZE or bytes; of
+            frames keys, one after another, or roll, all 88 at once.
         block: tokens of a block of running text; of texts of their own, molecules and pieces of music, the most of one.
         cut: what a text is: a line, a document, or a block of running text; what it looks like unless given.
         spelling: of molecules: learnt in canonical SMILES, in a random one every time, or in Kekule form, rings as

@@ -23,14 +23,14 @@ class Categorical:
     varying  shape[0] is the largest length; ``Batch.length`` says how much of each example is there.
     names    the k categories in words, or None.
     sizes    how many elements of the space's measure each category stands for, or None for one each: the bytes of a
-             token, so that likelihoods of texts compare whatever they were cut into.
+             token, so that likelihoods of texts compare whatever they were cut into; 1/88 for each key of a frame.
     """
 
     k: int
     shape: tuple[int, ...] = ()
     varying: bool = False
     names: tuple[str, ...] | None = None
-    sizes: tuple[int, ...] | None = None
+    sizes: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from simulacra.core import across
@@ -115,3 +116,26 @@ class Capacity:
     def __call__(self, bound: Bound) -> Tensor:
         capacity = self.final * (bound.step.to(bound.kl.dtype) / self.steps).clamp(max=1.0)
         return bound.log_px.mean(0) - self.gamma * (bound.kl - capacity).abs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeNats:
+    """E log p(x | z) - beta sum_d max(nats, KL_d), the KL of a dimension averaged over the batch of all processes.
+
+    A dimension that says less than its free nats on average costs no more than those, so that it does not pay to let it
+    say nothing (Kingma et al. 2016, eq. 15). The weight of the sum grows to beta over the first ``steps`` steps.
+    """
+
+    nats: float = 0.1
+    steps: int = 1_000
+
+    def __post_init__(self) -> None:
+        if self.nats < 0 or self.steps < 0:
+            raise ValueError(f"free nats and steps must not be negative; got {self.nats} and {self.steps}")
+
+    def __call__(self, bound: Bound) -> Tensor:
+        each = 0.5 * (bound.mean.square() + (2 * bound.log_scale).exp() - 1) - bound.log_scale
+        used = across.mean(each.detach().mean(0)) > self.nats
+        kl = torch.where(used, each, self.nats).sum(1)
+        share = 1.0 if not self.steps else ((bound.step + 1) / self.steps).clamp(max=1.0).to(kl.dtype)
+        return bound.log_px.mean(0) - bound.beta * share * kl

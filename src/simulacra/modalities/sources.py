@@ -17,7 +17,7 @@ from simulacra.modalities import arrays, images, raster, recognise, sprites, sta
 from simulacra.modalities.given import Caption, Given, given_by
 from simulacra.modalities.loaded import Loaded
 from simulacra.modalities.molecules.source import molecules, molecules_path
-from simulacra.modalities.music.frames import frames
+from simulacra.modalities.music.frames import WRITINGS, frames
 from simulacra.modalities.music.source import frames_path, music, music_path
 from simulacra.modalities.names import KNOWN, Known
 from simulacra.modalities.pairs import pairs, pairs_path
@@ -80,10 +80,11 @@ def open_data(
     tokens, block, languages  of pairs: "bpe", "bpe:SIZE" or "bytes", the most tokens of a sentence, and from which
               language to which: "de-en" (``modalities.pairs``).
     block     of music: the most events of a piece (``modalities.music``).
-    transpose of frames of keys: semitones up and down that each is moved by, at most, afresh every time.
+    tokens, transpose  of frames of keys: "keys", one after another, or "roll", all 88 of a frame at once; semitones up
+              and down that each tune is moved by, at most, afresh every time.
     target, missing, encode, schema  of tables: the column that is y; whether what is missing is a "value" or
               "unobserved"; how numbers become fields ("quantile", "bins", "mixture", or "bins:32"); the JSON file of a
-              schema (``modalities.tables``). prefer: the same as encode, where that is not given.
+              schema (``modalities.tables``). prefer: as encode, or as tokens of frames, where that is not given.
 
     Raises ValueError, in one line, for everything that is wrong with the text, the files or the choices.
     """
@@ -114,6 +115,7 @@ def open_data(
     file = None if labels == "none" else labels
     by = None if given is None else given_by(given)
     options = Options(size=_extent(size), channels=channels, skip=skip, labels=file, captions=isinstance(by, Caption))
+    prefer, written = ("quantile", prefer) if prefer in WRITINGS else (prefer, "keys")
     of_text, of_table = {"tokens": tokens, "block": block, "cut": cut}, {"target": target, "encode": encode}
     of_table |= {"missing": missing, "schema": schema}
     if not isinstance(text, str):
@@ -124,9 +126,10 @@ def open_data(
     if transpose is not None and transpose < 0:
         raise ValueError(f"tunes are moved by up to so many semitones, 0 or more; got transpose={transpose}")
     if (path := frames_path(text, modality)) is not None:
-        others = {**of_table, **of_text, "spelling": spelling, "held_out": held_out}
+        others = {**of_table, "block": block, "cut": cut, "spelling": spelling, "held_out": held_out}
         _refuse_choices(text, options, binarise, by, size=False, others=others)
-        loaded = frames(text if text in KNOWN else path.name, path, transpose=transpose or 0)
+        label = text if text in KNOWN else path.name
+        loaded = frames(label, path, transpose=transpose or 0, tokens=tokens or written)
     elif transpose is not None:
         raise ValueError(f"{text}: transpose means nothing for this data; leave it out")
     elif (path := pairs_path(text, modality, languages)) is not None:

@@ -21,6 +21,7 @@ from simulacra.families import (
     factor_vae,
     flow,
     flow_matching,
+    frames,
     gan,
     gaussian_mixture,
     glow,
@@ -33,6 +34,7 @@ from simulacra.families import (
     pixelcnn,
     r3gan,
     seq2seq,
+    sequence_vae,
     smote,
     stylegan,
     table_gan,
@@ -112,7 +114,13 @@ FAMILIES: dict[str, Family] = {
     "transformer": Family(
         config=transformer.TransformerConfig, build=transformer.build, recipe=known_good.transformer_recipe
     ),
+    "frames": Family(config=frames.FramesConfig, build=frames.build, recipe=known_good.frames_recipe),
     "seq2seq": Family(config=seq2seq.Seq2SeqConfig, build=seq2seq.Seq2Seq, recipe=known_good.seq2seq_recipe),
+    "sequence_vae": Family(
+        config=sequence_vae.SequenceVAEConfig,
+        build=sequence_vae.SequenceVAE,
+        recipe=known_good.sequence_vae_recipe,
+    ),
     "gaussian_mixture": Family(
         config=gaussian_mixture.GaussianMixtureConfig,
         build=gaussian_mixture.GaussianMixture,

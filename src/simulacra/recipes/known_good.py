@@ -21,6 +21,7 @@ from simulacra.families import (
     factor_vae,
     flow,
     flow_matching,
+    frames,
     gan,
     gaussian_mixture,
     glow,
@@ -33,6 +34,7 @@ from simulacra.families import (
     pixelcnn,
     r3gan,
     seq2seq,
+    sequence_vae,
     smote,
     stylegan,
     table_gan,
@@ -42,6 +44,7 @@ from simulacra.families import (
     vqvae,
 )
 from simulacra.mathematics import (
+    bounds,
     couplings,
     covariances,
     ladder,
@@ -330,11 +333,27 @@ def transformer_recipe(space: Space, examples: int) -> tuple[transformer.Transfo
     return transformer.TransformerConfig(optimiser=muon), Training(steps=steps, batch=32)
 
 
+def frames_recipe(space: Space, examples: int) -> tuple[frames.FramesConfig, Training]:
+    """A transformer over time, 128 wide, elements of a frame one after another; Muon beside AdamW."""
+    steps = passes(examples, 8, epochs=60, low=500, high=20_000)
+    schedule = optimisers.Warmup(steps=30, decay=0.9, final=0.01)
+    rest = optimisers.AdamW(lr=4e-3, betas=(0.9, 0.95), schedule=schedule)
+    muon = optimisers.Muon(lr=1.2e-2, weight_decay=0.1, rest=rest, schedule=schedule)
+    return frames.FramesConfig(optimiser=muon), Training(steps=steps, batch=8, average_half_life=1_000.0)
+
+
 def seq2seq_recipe(space: Space, examples: int) -> tuple[seq2seq.Seq2SeqConfig, Training]:
     """Three blocks each way, 192 wide; Muon for their matrices beside AdamW, rates falling over most of the run."""
     steps = passes(examples, 128, epochs=12, low=500, high=20_000)
     muon = for_sequences(optimisers.Warmup(steps=50, decay=0.85, final=0.02))
     return seq2seq.Seq2SeqConfig(optimiser=muon), Training(steps=steps, batch=128)
+
+
+def sequence_vae_recipe(space: Space, examples: int) -> tuple[sequence_vae.SequenceVAEConfig, Training]:
+    """Gated recurrent units each way; a fifth of the tokens not shown, a tenth of a nat free a dimension."""
+    steps = passes(examples, 64, epochs=20, low=500, high=20_000)
+    config = sequence_vae.SequenceVAEConfig(objective=bounds.FreeNats(steps=steps // 3))
+    return config, Training(steps=steps, batch=64)
 
 
 # what is learnt in closed form, or by its own iteration, takes no steps; a budget must be named and is never looked at

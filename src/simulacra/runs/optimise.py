@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,14 @@ from torch import Tensor
 from simulacra.core.batch import Batch, Data, Stored
 from simulacra.core.checkpoint import told
 from simulacra.core.figure import Figure
+from simulacra.core.randomness import Rng
 from simulacra.evaluation.goals import Scored, figures_of_goal
 from simulacra.modalities.molecules.objectives import Objective
 from simulacra.runs.fitting import Say, keep, keep_encoding, plan, settle, silent
 from simulacra.runs.run import WEIGHTS, Run, learned_texts
 from simulacra.training.loop import train
 from simulacra.training.settings import Training
+from simulacra.uses.latent import Search, search
 from simulacra.uses.optimise import Goal, Towards, log_prob
 
 # half a minute of molecules on one core; an average that looks back a few steps
@@ -78,6 +81,32 @@ def compared(now: Run, before: Run, objective: Objective, *, n: int, seed: int =
     was = Scored.of(before.texts(before.sample(n, seed=seed)), objective)
     known = learned_texts(before.data())
     return after, figures_of_goal(after, was, distance, objective=objective, known=known, seed=seed)
+
+
+def searched(
+    run: Run, objective: Objective, settings: Search, *, n: int, seed: int = 0
+) -> tuple[Scored, list[Figure], float]:
+    """What n codes come to that are searched for an objective, beside the codes they began with; the model stays.
+
+    Third: the share of accepted steps. ValueError for a run that is not of molecules, or of a model without codes.
+    """
+    if run.recipe.data["modality"] != "molecules":
+        raise ValueError(f"objectives are of molecules, and {run.path} is a run of {run.recipe.data['modality']}")
+
+    def score(batch: Batch) -> Tensor:
+        return torch.from_numpy(objective(run.texts(batch))).to(_on(batch))
+
+    found = search(run.model, score, n, settings, rng=Rng(seed)("search"))
+    # log of the tilted prior of codes over the prior, its constant estimated from the codes of the beginning
+    constant = (settings.sigma * found.scores_before).logsumexp(0) - math.log(n)
+    distance = (settings.sigma * found.scores - constant).cpu()
+    after, was = Scored.of(run.texts(found.batch), objective), Scored.of(run.texts(found.before), objective)
+    known = learned_texts(run.data())
+    figures = figures_of_goal(after, was, distance, objective=objective, known=known, seed=seed)
+    note = f"KL of codes, if chains have mixed; log Z estimated from {n:,} codes of the prior"
+    figures = [dataclasses.replace(f, note=note, kind="estimate") if f.name == "distance from before" else f
+               for f in figures]  # fmt: skip
+    return after, figures, found.accepted
 
 
 def _on(batch: Batch) -> torch.device:

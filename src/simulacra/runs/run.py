@@ -119,7 +119,7 @@ class Run:
             draw = require(self.model, Sampler, "sample").sample
             if "legal" in inspect.signature(draw).parameters:
                 # what is drawn is to be music; likelihoods know no grammar, they are of all sequences
-                options.setdefault("legal", self._grammar())
+                options.setdefault("legal", self.grammar())
             return draw(n, y=given, rng=rng, **options)
 
     def averaged(self, width: float) -> Run:
@@ -252,12 +252,13 @@ class Run:
             raise ValueError(f"{path} is not the file that was written; restore it from a copy, or fit again")
         return read_json(path)
 
-    def _grammar(self) -> Legal | None:
-        """What may come next where examples are music; None for everything else."""
-        if self.recipe.data.get("modality") == "frames":
-            return Upwards(room=self.recipe.space.only.shape[0])
-        events = self.music
-        return None if events is None else Grammar(events=events, room=self.recipe.space.only.shape[0])
+    def grammar(self, room: int | None = None) -> Legal | None:
+        """What may come next where examples are music, up to so many tokens; None for everything else."""
+        events, frames_of_keys = self.music, self.recipe.data.get("modality") == "frames"
+        if events is None and not frames_of_keys:
+            return None
+        room = self.recipe.space.only.shape[0] if room is None else room
+        return Upwards(room=room) if events is None else Grammar(events=events, room=room)
 
     def tunes(self, batch: Batch) -> list[Tune]:
         """The tunes of a batch of this run's events; ValueError for a run that is not of music."""

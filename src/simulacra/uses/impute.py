@@ -46,6 +46,7 @@ def impute(
     *,
     draws: int = 1,
     y: Tensor | None = None,
+    length: Tensor | None = None,
     rng: Rng | int = 0,
     candidates: int = CANDIDATES,
 ) -> Imputed:
@@ -54,6 +55,7 @@ def impute(
     x           (n, *event); what is not known may hold anything, NaN included.
     known       bool, shaped like x: True where x is to be kept.
     y           int64 (n,) classes, where the model is conditional on them.
+    length      int64 (n,), how long each is, for a model of examples that vary in length and completes them.
     candidates  walks a draw is chosen from, where a walk is not exact by itself.
     Raises ValueError for a model that is neither a Completer nor Stepwise, a mask of another shape, one that knows
     nothing of an example or everything of all, and known values that are not of the model's space.
@@ -64,7 +66,9 @@ def impute(
     check_mask(space, x, known)
     n = check_examples(space, x, known)
     check_labels(space, y, n)
-    stream, batch = Rng.of(rng)("impute"), Batch(x=_plain(x, known), y=y, known=known).to(device_of(model))
+    stream = Rng.of(rng)("impute")
+    batch = Batch(x=_plain(x, known), y=y, known=known, length=length)
+    batch = batch.to(device_of(model))
     with resting(model):
         found, kind, method = _drawn(model, batch, draws, stream, candidates)
     return Imputed(each(lambda t: t.reshape(draws, n, *t.shape[1:]).cpu(), found), kind, method)
@@ -87,7 +91,8 @@ def _drawn(
             return found, "exact", "walked: what is known comes first"
         return found, "approximate", f"the best weighed of {candidates} walks past what is known"
     completer = require(model, Completer, "impute")
-    done = completer.complete(repeated.x, repeated.known, rng=rng, **({} if y is None else {"y": y}))
+    given = {name: value for name, value in (("y", y), ("length", repeated.length)) if value is not None}
+    done = completer.complete(repeated.x, repeated.known, rng=rng, **given)
     return done.x, "exact" if sure else "approximate", f"{type(model).__name__}.complete"
 
 

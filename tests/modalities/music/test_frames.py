@@ -9,12 +9,27 @@ import math
 import pytest
 import torch
 
+from simulacra.core.batch import Batch
 from simulacra.core.randomness import Rng
 from simulacra.evaluation.likelihood import figures_of_likelihood, log_likelihood
+from simulacra.families.frames import FramesConfig
+from simulacra.families.frames import build as build_frames
 from simulacra.families.transformer import TransformerConfig, build
 from simulacra.mathematics.discrete import support_quantile
-from simulacra.modalities.music.frames import FRAME, KEYS, Transposed, Upwards, as_tune, decoded, encoded
+from simulacra.modalities.music.frames import (
+    FRAME,
+    KEYS,
+    Transposed,
+    Upwards,
+    as_tune,
+    decoded,
+    encoded,
+    frames,
+    tunes_of,
+)
+from simulacra.modalities.music.rolls import TransposedRolls, rolled, unrolled
 from simulacra.modalities.sources import open_data
+from simulacra.nets.causal_rows import Attending
 from simulacra.nets.decoder import Decoder
 
 TUNE = [[60, 64, 67], [60, 65], [], [21, 108]]
@@ -141,3 +156,52 @@ def test_the_benchmark_is_whole(real_data):
     loaded = open_data("jsb")
     assert (len(loaded.train), len(loaded.held_out)) == (229, 77)
     assert "official test split of 4,725 frames" in loaded.notes[0]
+
+
+def test_rolls_hold_what_keys_hold(file):
+    """Both ways of writing have the same frames; a roll is from the highest key down; likelihoods count frames."""
+    keys, roll = open_data(str(file)), open_data(str(file), tokens="roll")
+    assert roll.train.space.only.shape == (6, 88)
+    index = torch.arange(12)
+    both = [tunes_of(part.train.batch(index, Rng(0))) for part in (keys, roll)]
+    assert both[0] == both[1]
+    assert rolled([[108, 21]]).nonzero()[1].tolist() == [0, 87]
+    assert unrolled(torch.from_numpy(rolled(TUNE))) == TUNE
+    model = build_frames(FramesConfig(network=Attending(width=8, depth=1, heads=2)), roll.train.space)
+    held = roll.held_out
+    figures = {f.name: f for f in figures_of_likelihood(log_likelihood(model, held, rng=0))}
+    frames = sum(len(t) for t in json.loads(file.read_text())["test"])
+    nats = -float(model.log_prob_of(held.x, length=held.length).sum())
+    assert figures["negative log-likelihood a frame"].value == pytest.approx(nats / frames)
+    assert open_data(roll.source, **roll.options).train.fingerprint == roll.train.fingerprint
+    assert open_data(str(file), prefer="roll").train.space == roll.train.space
+    with pytest.raises(ValueError, match="written as keys or roll; got tokens='sets'"):
+        open_data(str(file), tokens="sets")
+    with pytest.raises(ValueError, match=r"MIDI numbers 21 .. 108; got \[109\]"):
+        rolled([[109]])
+
+
+def test_rolls_move_as_a_whole_and_stay_on_the_keys(file):
+    loaded, plain = open_data(str(file), transpose=6, tokens="roll"), open_data(str(file), tokens="roll")
+    index = torch.arange(12)
+    before = [unrolled(r) for r in plain.train.x]
+    seen = set()
+    for seed in range(6):
+        after = [unrolled(r) for r in loaded.train.batch(index, Rng(seed)).x]
+        for a, b in zip(before, after, strict=True):
+            moved = {y - x for f, g in zip(a, b, strict=True) for x, y in zip(f, g, strict=True)}
+            assert len(moved) == 1
+            seen |= moved
+    assert seen <= set(range(-6, 7))
+    assert len(seen) > 8
+    full = torch.from_numpy(rolled([[21, 108]]))[None]
+    held = TransposedRolls(6)(Batch(x=full, length=torch.tensor([1])), Rng(0))
+    assert torch.equal(held.x, full)
+
+
+def test_the_part_to_choose_by_is_the_official_one(file):
+    chosen = frames("small", file, judge="valid")
+    assert [len(chosen.train), len(chosen.held_out)] == [12, 2]
+    assert "official valid split" in chosen.notes[0]
+    with pytest.raises(ValueError, match="no part called 'dev'"):
+        frames("small", file, judge="dev")

@@ -9,7 +9,7 @@ never flatter. What ends a tune is paid for too, once a tune.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from simulacra.core.batch import Batch, Stored
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Space
 from simulacra.modalities.loaded import Loaded
-from simulacra.modalities.music import tunes
+from simulacra.modalities.music import rolls, tunes
 from simulacra.modalities.music.tunes import GRID
 
 KEYS, LOWEST = 88, 21  # keys of a piano, and the MIDI number of the lowest
@@ -32,6 +32,7 @@ COMMON, VELOCITY = 4 * GRID, 92  # steps of a bar, and how loud notes are where 
 PARTS = ("train", "valid", "test")
 
 Tune = Sequence[Sequence[int]]  # frames of MIDI numbers
+Change = Callable[[Batch, Rng], Batch]
 
 
 @dataclass(frozen=True)
@@ -129,27 +130,66 @@ def read_frames(path: Path) -> dict[str, list[Tune]]:
     return found
 
 
-def frames(name: str, path: Path, *, transpose: int = 0) -> Loaded:
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """A way of writing frames: a tune as an array whose first extent varies, in what space, and what moves it.
+
+    back  the frames of one example's array.
+    """
+
+    write: Callable[[Tune], np.ndarray]
+    back: Callable[[Tensor], list[list[int]]]
+    space: Callable[[int], Space]
+    moved: Callable[[int], Change]
+    extent: str
+
+
+def key_space(longest: int) -> Space:
+    """Keys one after another, up to so many tokens."""
+    names = (*(f"key {LOWEST + i}" for i in range(KEYS)), "frame")
+    field = Categorical(k=KEYS + 1, shape=(longest,), varying=True, names=names, sizes=(0,) * KEYS + (1,))
+    return Space(fields={"keys": field}, measure=MEASURE)
+
+
+WRITINGS: Mapping[str, Writing] = {
+    "keys": Writing(write=encoded, back=lambda x: decoded(x.tolist()), space=key_space, moved=Transposed,
+                    extent="tokens"),
+    "roll": Writing(write=rolls.rolled, back=rolls.unrolled, space=rolls.roll_space, moved=rolls.TransposedRolls,
+                    extent="frames"),
+}  # fmt: skip
+
+
+def writing(space: Space) -> Writing:
+    """How examples of a space of frames are written."""
+    return WRITINGS[next(iter(space.fields))]
+
+
+def frames(name: str, path: Path, *, transpose: int = 0, tokens: str = "keys", judge: str = "test") -> Loaded:
     """Frames ready to learn from: the part called train, judged by that called test; valid is left aside.
 
     transpose  semitones up and down that tunes are moved by, drawn afresh every time one is learnt from; 0: as written.
+    tokens     "keys", a frame's keys one after another, or "roll", all 88 at once (``modalities.music.rolls``).
+    judge      the part that is held out: to choose a setting, "valid".
     """
-    read = read_frames(path)
-    rows = {part: [encoded(tune) for tune in read[part]] for part in ("train", "test")}
-    longest = max(len(row) for part in rows.values() for row in part)
-    names = (*(f"key {LOWEST + i}" for i in range(KEYS)), "frame")
-    field = Categorical(k=KEYS + 1, shape=(longest,), varying=True, names=names, sizes=(0,) * KEYS + (1,))
-    space = Space(fields={"keys": field}, measure=MEASURE)
-    change = Transposed(transpose) if transpose else None
-    train = _stored(rows["train"], space, name, change)
-    held = _stored(rows["test"], space, f"{name} (test)", None)
-    counts = {part: sum(map(len, read[part])) for part in ("train", "test")}
+    if tokens not in WRITINGS:
+        raise ValueError(f"{name}: frames are written as {' or '.join(WRITINGS)}; got tokens={tokens!r}")
+    read, how = read_frames(path), WRITINGS[tokens]
+    if judge not in read or judge == "train":
+        raise ValueError(f"{path}: no part called {judge!r} to judge by; expected test, or valid where there is one")
+    rows = {part: [how.write(tune) for tune in several] for part, several in read.items() if part in PARTS}
+    longest = max(len(row) for part in {"train", "test", judge} for row in rows[part])
+    space = how.space(longest)
+    train = _stored(rows["train"], space, name, how.moved(transpose) if transpose else None)
+    held = _stored(rows[judge], space, f"{name} ({judge})", None)
+    counts = {part: sum(map(len, read[part])) for part in ("train", judge)}
     first = (
-        f"{len(train) + len(held)} tunes in {sum(counts.values()):,} frames of 88 keys, up to {longest} tokens a tune;"
-        f" {len(held)} held out, the official test split of {counts['test']:,} frames"
+        f"{len(train) + len(held)} tunes in {sum(counts.values()):,} frames of 88 keys, up to {longest} {how.extent} a"
+        f" tune; {len(held)} held out, the official {judge} split of {counts[judge]:,} frames"
     )
-    aside = (f"the part valid, {len(read['valid'])} tunes, is left aside",) if "valid" in read else ()
-    return Loaded(train=train, held_out=held, modality="frames", notes=(first, *aside))
+    options = {} if tokens == "keys" else {"tokens": tokens}
+    unused = "valid" in read and judge == "test"
+    aside = (f"the part valid, {len(read['valid'])} tunes, is left aside",) if unused else ()
+    return Loaded(train=train, held_out=held, modality="frames", notes=(first, *aside), options=options)
 
 
 def as_tune(frames: Tune, *, steps: int = GRID) -> tunes.Tune:
@@ -170,14 +210,30 @@ def as_tune(frames: Tune, *, steps: int = GRID) -> tunes.Tune:
     return tunes.Tune(notes=tuple(sorted(notes)), bars=(COMMON,) * bars)
 
 
+def frames_of(tune: tunes.Tune, *, steps: int = GRID) -> list[list[int]]:
+    """The MIDI numbers that sound as each frame begins, from low to high, up to the last frame in which any does.
+
+    steps  of a frame: a quarter note unless said. What is shorter than a frame and begins within it is not there.
+    """
+    last = max((n.end for n in tune.notes), default=0)
+    found: list[set[int]] = [set() for _ in range(-(-last // steps))]
+    for note in tune.notes:
+        for at in range(-(-note.start // steps), -(-note.end // steps)):
+            found[at].add(note.pitch)
+    while found and not found[-1]:
+        found.pop()
+    return [sorted(frame) for frame in found]
+
+
 def tunes_of(batch: Batch) -> list[tunes.Tune]:
-    """The tunes of a batch of frames' tokens; ValueError for a row that is none."""
+    """The tunes of a batch of frames, keys or rolls; ValueError for a row that is none."""
     assert isinstance(batch.x, Tensor)
     assert batch.length is not None
-    return [as_tune(decoded(row[:m])) for row, m in zip(batch.x.tolist(), batch.length.tolist(), strict=True)]
+    back = WRITINGS["keys" if batch.x.ndim == 2 else "roll"].back
+    return [as_tune(back(row[:m])) for row, m in zip(batch.x, batch.length.tolist(), strict=True)]
 
 
-def _stored(rows: Sequence[np.ndarray], space: Space, name: str, change: Transposed | None) -> Stored:
+def _stored(rows: Sequence[np.ndarray], space: Space, name: str, change: Change | None) -> Stored:
     x = torch.zeros(len(rows), *space.only.shape, dtype=torch.int64)
     for i, row in enumerate(rows):
         x[i, : len(row)] = torch.from_numpy(row)

@@ -84,6 +84,22 @@ def tidied(notes: Iterable[Note]) -> Tidied:
     return Tidied(notes=tuple(found), cut=cut, dropped=dropped)
 
 
+def joined(first: Tune, then: Tune) -> Tune:
+    """Two tunes one after another; a note of the first is cut where its pitch begins anew."""
+    shift = sum(first.bars)
+    after = (replace(n, start=n.start + shift) for n in then.notes)
+    return Tune(notes=tidied((*first.notes, *after)).notes, bars=(*first.bars, *then.bars))
+
+
+def cut(tune: Tune, bars: int) -> tuple[Tune | None, Tune]:
+    """What comes before the last so many bars of a tune, None for nothing, and those bars."""
+    whole = len(tune.bars) - bars
+    at = sum(tune.bars[:whole])
+    before = tuple(n for n in tune.notes if n.start < at)
+    after = tuple(replace(n, start=n.start - at) for n in tune.notes if n.start >= at)
+    return Tune(notes=before, bars=tune.bars[:whole]) if whole else None, Tune(notes=after, bars=tune.bars[whole:])
+
+
 def pieces(tune: Tune, fits: Sequence[int], most: int) -> list[Tune]:
     """Runs of whole bars of a tune, each of at most so many events, as tunes of their own.
 
