@@ -55,6 +55,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     assert inside >= 86
 
 
+@pytest.mark.slow
 def test_amplification_holds_nothing_where_there_is_none_and_the_dose_where_there_is_one():
     target = torch.tensor([0.6, 0.4], dtype=torch.float64)
     for share, verdict in ((0.4, "pass"), (0.55, "attention")):
