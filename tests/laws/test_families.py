@@ -110,6 +110,7 @@ from simulacra.nets.dequantise import Standardised
 from simulacra.nets.encoder_decoder import EncoderDecoder
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.heads import gaussian
+from simulacra.nets.learned_places import LearnedPlaces
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.missingness import SelfMasking
 from simulacra.nets.picture_coder import PictureCoder
@@ -530,6 +531,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "transformer, frames": transformer(FRAMES),
     "transformer, codes": transformer(CODES, window=2),
     "transformer, codes with labels": transformer(CHOSEN_CODES, shared=4),
+    "transformer, learned places": transformer(WORDS, layers=LearnedPlaces(places=12, hidden=24)),
     "seq2seq, given sentences": seq2seq(SENTENCES, 0.0, 0.0),
     "seq2seq, given words, some features left out": seq2seq(
         Space(fields=WORDS.fields, y=WORDS, measure="letters"), 0.2, 0.1

@@ -80,6 +80,7 @@ from simulacra.nets import (
     encoder_decoder_steps,
     fourier,
     heads,
+    learned_places,
     lora,
     magnitude_preserving,
     missingness,
@@ -111,8 +112,9 @@ SETTINGS = table((
     # nets
     activations, augment, autoregressive, backbones, causal_attention, causal_layers, causal_network, cell_outputs,
     attention, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps, denoisers, density_heads, dequantise,
-    duels, encoder_decoder, encoder_decoder_steps, fourier, heads, lora, magnitude_preserving, missingness, modulated,
-    picture_coder, picture_flow, remedies, residual_unet, spreading, styles, text_encoder, tokens, transforms,
+    duels, encoder_decoder, encoder_decoder_steps, fourier, heads, learned_places, lora, magnitude_preserving,
+    missingness, modulated, picture_coder, picture_flow, remedies, residual_unet, spreading, styles, text_encoder,
+    tokens, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip
