@@ -58,7 +58,9 @@ class Options:
             (C2PA) that says that this run made them.
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
         prompt: what texts begin with: they are written to the terminal as they are drawn, one unless n is given.
-        tokens: how many tokens follow a prompt, at most.
+        tokens: how many tokens follow a prompt, at most; 500 unless given, 16 between a prompt and a suffix.
+        suffix: what texts end with: what stands between prompt and suffix is drawn (--prompt may be left out).
+        draws: middles that are drawn from the model and weighed by how well the suffix follows them.
     """
 
     n: AtMost = None
@@ -72,7 +74,9 @@ class Options:
     sign: Path | None = None
     seed: int = 0
     prompt: str | None = None
-    tokens: int = 500
+    tokens: int | None = None
+    suffix: str | None = None
+    draws: int = 64
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -102,6 +106,9 @@ def main(arguments: Sequence[str]) -> None:
 
         tables.draw(run, 64 if options.n is None else options.n, options.out or Path("samples.csv"),
                     given=options.given, y=options.y, seed=options.seed, own=own)  # fmt: skip
+        return
+    if options.suffix is not None:
+        _infill(run, options, key)
         return
     if options.prompt is not None:
         _continue(run, options, own, _changes(method, key, options))
@@ -181,6 +188,7 @@ def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark
     )
     changes = (*changes, *marks)
     began, written, texts = time.perf_counter(), 0, list[str]()
+    tokens = 500 if options.tokens is None else options.tokens
     for number in range(n):
         pieces: list[int] = []
         shown = options.prompt or ""
@@ -197,11 +205,26 @@ def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark
             print(encoding.decode(pieces).rstrip("\ufffd")[before:], end="", flush=True)
 
         labels = None if y is None else y[number : number + 1]
-        model.continue_from(Prompt(tokens=row[None]), options.tokens, y=labels, changes=changes, told=told,
+        model.continue_from(Prompt(tokens=row[None]), tokens, y=labels, changes=changes, told=told,
                             rng=Rng(options.seed)("sample").rows(number))  # fmt: skip
         print(flush=True)
         texts.append(shown + encoding.decode(pieces))
     warn(_rate(written, began))
+    if options.out is not None:
+        warn(_write(run, texts, options.out))
+
+
+def _infill(run: Run, options: Options, key: Key | None) -> None:
+    """Texts between a prompt and a suffix."""
+    from simulacra.cli.continuing import infilled
+
+    if key is not None:
+        raise ValueError("a middle is chosen by what follows it, so it carries no mark; leave --mark out")
+    n, tokens = options.n or 1, 16 if options.tokens is None else options.tokens
+    texts = infilled(run, options.prompt or "", options.suffix or "", n, tokens=tokens, draws=options.draws,
+                     y=run.labels(options.y, 1), seed=options.seed)  # fmt: skip
+    for text in texts:
+        print(text, flush=True)
     if options.out is not None:
         warn(_write(run, texts, options.out))
 

@@ -56,7 +56,7 @@ def read_language_model(folder: Path) -> tuple[Recipe, Any, Encoding, list[str]]
         ended="imported",
     )
     begins = encoding.decode([start])
-    said = [f"{sum(p.numel() for p in model.parameters()):,} parameters, {space.only.k:,} tokens, up to"
+    said = [f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(encoding.sizes):,} tokens, up to"
             f" {space.only.shape[0]:,} of them; every text begins with {begins!r}, unseen"]  # fmt: skip
     return recipe, model, encoding, said
 
