@@ -48,9 +48,9 @@ def log_prob(
         total = total.to(here.dtype)
         token = x[:, t].cpu() if t < most else torch.zeros_like(length)
         each = here.gather(1, token[:, None])[:, 0]
-        total = total + torch.where(t < length, each, 0.0)
+        total = total + torch.where(length.gt(t), each, 0.0)
         if end is not None:
-            total = total + torch.where(t == length, here[:, end], 0.0)
+            total = total + torch.where(length.eq(t), here[:, end], 0.0)
         if t < most:
             steps.take(token.to(x.device))
     return total
