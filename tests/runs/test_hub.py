@@ -99,8 +99,8 @@ def test_it_becomes_a_run_that_is_drawn_from_scored_and_tuned(folder, tmp_path, 
     main(["sample", str(run), "--prompt", "to be", "--tokens", "5"])
     assert capsys.readouterr().out.startswith("to be")
     main(["evaluate", str(run), "--real", str(text), "-n", "4", "--json"])
-    units = {f["unit"]: f["value"] for f in json.loads(capsys.readouterr().out)}
-    assert units["bits per byte"] > 0
+    found = {f["name"]: f["value"] for f in json.loads(capsys.readouterr().out)}
+    assert found["bits per byte"] > 0
     tuned = tmp_path / "tuned"
     main(["fit", "transformer", str(text), "--from", str(run), "--adapter", "LoRA(rank=2)", "--steps", "2",
           "--batch", "4", "--no-report", "--out", str(tuned)])  # fmt: skip
