@@ -100,6 +100,40 @@ def test_the_report_shows_texts_and_surprise(runs):
     assert (runs / "names" / "samples" / "step-0000004.txt").is_file()
 
 
+def test_a_text_is_scored_after_another(capsys, runs):
+    """log p of a whole text is that of its beginning and of what follows."""
+    capsys.readouterr()
+    found = {}
+    for text, more in (("anla", []), ("an", ["--no-ends"]), ("la", ["--prompt", "an"])):
+        main(["score", f"{runs}/names", text, "--json", *more])
+        found[text] = json.loads(capsys.readouterr().out)
+    assert found["anla"]["tokens"] == 5
+    assert found["anla"]["log_prob"] == pytest.approx(found["an"]["log_prob"] + found["la"]["log_prob"], abs=1e-4)
+    main(["score", f"{runs}/prose", "Line 3 of what goes on & on and on"])
+    said = capsys.readouterr()
+    assert "this model sees 16: each is given between 8 and 15 before it" in said.err
+    assert "34 tokens, 34 bytes" in said.out
+
+
+def test_what_stands_between_is_drawn(capsys, runs, tmp_path):
+    capsys.readouterr()
+    out = tmp_path / "drawn.txt"
+    main(["sample", f"{runs}/names", "--prompt", "a", "--suffix", "la", "-n", "4", "--draws", "8", "--out", f"{out}"])
+    said = capsys.readouterr()
+    texts = said.out.splitlines()
+    assert len(texts) == 4
+    assert all(t.startswith("a") and t.endswith("la") for t in texts)
+    assert out.read_text().splitlines() == texts
+    assert "8 middles drawn, worth" in said.err
+
+
+def test_a_runs_text_is_tuned_on_in_its_own_tokens(capsys, runs, tmp_path):
+    (tmp_path / "other.txt").write_text("\n".join(f"{a}{b}n" for a in "abcd" for b in "aeiou") + "\n")
+    main(["fit", "transformer", f"{tmp_path}/other.txt", "--from", f"{runs}/names", "--steps", "1", "--batch", "4",
+          "--no-report", "--out", f"{tmp_path}/tuned"])  # fmt: skip
+    assert load(tmp_path / "tuned").encoding == load(runs / "names").encoding
+
+
 def test_a_runs_encoding_is_its_own(runs):
     run = load(runs / "names")
     assert run.encoding.decode(run.encoding.encode("anré").tolist()) == "anré"
@@ -116,6 +150,10 @@ def test_a_runs_encoding_is_its_own(runs):
     [
         (["sample", "{}/names", "--prompt", "x!"], "the character 'x' at place 0 is not among"),
         (["sample", "{}/names", "--out", "a.png"], "texts are written as .txt"),
+        (["sample", "{}/names", "--prompt", "a" * 9, "--suffix", "n"], "this model sees 4; give less"),
+        (["score", "{}/names", "a" * 9], "texts of up to 4 tokens; got 9"),
+        (["score", "{}/prose", ""], "an empty text has nothing to score"),
+        (["score", "{}/names", "x!"], "the character 'x' at place 0 is not among"),
         (["fit", "transformer", "{}/prose.txt", "--tokens", "words", "--out", "{}/no"], "no tokens 'words'"),
         (["fit", "transformer", "digits", "--out", "{}/no"], "one sequence of categories"),
         (["fit", "gan", "{}/names.txt", "--out", "{}/no"], "'text' is categorical"),

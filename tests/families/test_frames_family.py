@@ -84,9 +84,9 @@ def test_samples_have_the_frequencies_of_their_probabilities():
     p = made.log_likelihood(of_all.x, length=of_all.length).nats.exp()
     drawn = made.sample(n, rng=5)
     assert drawn.length is not None
-    rows = {
-        (int(m), *row): i for i, (m, row) in enumerate(zip(of_all.length, of_all.x.flatten(1).tolist(), strict=True))
-    }
+    assert of_all.length is not None
+    lengths = of_all.length.tolist()
+    rows = {(m, *row): i for i, (m, row) in enumerate(zip(lengths, of_all.x.flatten(1).tolist(), strict=True))}
     number = [rows[(m, *row)] for m, row in zip(drawn.length.tolist(), drawn.x.flatten(1).tolist(), strict=True)]
     seen = np.bincount(number, minlength=len(rows))
     expected = n * p.numpy()
@@ -134,6 +134,7 @@ def test_a_beginning_goes_on_to_an_end_of_its_own():
     made, of_all, n = model(), every(), 1500
     x, known = torch.zeros(1, 2, 3, dtype=torch.int64), torch.zeros(1, 2, 3, dtype=torch.bool)
     x[0, 0], known[0, 0] = torch.tensor([0, 1, 0]), True
+    assert of_all.length is not None
     fits = (of_all.length >= 1) & (of_all.x[:, 0] == x[0, 0]).all(1)
     p = made.log_likelihood(of_all.x[fits], length=of_all.length[fits]).nats.softmax(0)
     done = made.complete(x.expand(n, -1, -1), known.expand(n, -1, -1), rng=4, particles=1)

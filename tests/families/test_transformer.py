@@ -20,6 +20,7 @@ from simulacra.mathematics.decoding import Repetition, Temperature, TopK, change
 from simulacra.nets.decoder import Decoder, normed, recomputed, squared_relu, turned, turning, windowed
 from simulacra.nets.decoder_steps import Cached, Recomputed, context
 from simulacra.nets.generation import beam, generate, uniforms
+from simulacra.nets.learned_places import LearnedPlaces
 
 FIXED = Space(fields={"codes": Categorical(k=5, shape=(9,))}, measure="codes")
 WORDS = Space(fields={"word": Categorical(k=3, shape=(4,), varying=True)}, measure="letters")
@@ -32,6 +33,7 @@ NETWORKS = {
     "shared": replace(SMALL, shared=4),
     "window": replace(SMALL, window=3),
     "both": replace(SMALL, shared=2, window=2),
+    "places": replace(SMALL, layers=LearnedPlaces(places=12, hidden=20)),
 }
 
 
@@ -40,7 +42,7 @@ def model(space: Space, network: Decoder = SMALL, seed: int = 1):
     made = build(TransformerConfig(network=network), space, rng=seed).double()
     with torch.no_grad():
         for name, p in made.named_parameters():
-            p.copy_(Rng(seed)("other", name).normal(p.shape, dtype=torch.float64) * (1.0 if p.shape[1] < 16 else 0.4))
+            p.copy_(Rng(seed)("other", name).normal(p.shape, dtype=torch.float64) * (1.0 if p.shape[-1] < 16 else 0.4))
     return made
 
 

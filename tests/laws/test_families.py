@@ -117,6 +117,7 @@ from simulacra.nets.encoder_decoder import EncoderDecoder
 from simulacra.nets.fourier import Fourier
 from simulacra.nets.frame_heads import Nade, independent
 from simulacra.nets.heads import gaussian
+from simulacra.nets.learned_places import LearnedPlaces
 from simulacra.nets.magnitude_preserving import MagnitudePreserving
 from simulacra.nets.missingness import SelfMasking
 from simulacra.nets.picture_coder import PictureCoder
@@ -566,6 +567,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "frames, words with labels": frames(SAID, independent),
     "sequence_vae, words": sequence_vae(WORDS),
     "sequence_vae, codes with labels": sequence_vae(CHOSEN_CODES, decoder=OverTime(width=8, depth=1, heads=2)),
+    "transformer, learned places": transformer(WORDS, layers=LearnedPlaces(places=12, hidden=24)),
     "seq2seq, given sentences": seq2seq(SENTENCES, 0.0, 0.0),
     "seq2seq, given words, some features left out": seq2seq(
         Space(fields=WORDS.fields, y=WORDS, measure="letters"), 0.2, 0.1

@@ -45,7 +45,7 @@ from simulacra.runs import Run, load
 from simulacra.runs.candidates import candidate, is_function, reference
 from simulacra.runs.extractors import extractors_for, named_extractors
 from simulacra.runs.pages import write_report
-from simulacra.runs.recipe import NAME
+from simulacra.runs.recipe import NAME, read
 from simulacra.runs.run import MOLECULES, TEXTS, learned_texts, tunes_reader
 from simulacra.runs.tables import frame_of
 from simulacra.training.engine import join
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
     what, rest = positionals(arguments, (WHAT,), "evaluate")
     options = parse(Options, rest, verb=f"evaluate {WHAT}")
     join("cpu")  # features are gathered on the CPU, wherever a model draws
-    own = (Path(what[0]) / NAME).exists() and options.real is None
+    own = (Path(what[0]) / NAME).exists() and (options.real is None or _imported_text(what[0]))
     figures = _of_run(what[0], options) if own else _of_samples(what[0], options)
     if across.rank() != 0:
         return
@@ -111,8 +111,16 @@ def main(arguments: Sequence[str]) -> None:
         Console().print(text_table(figures))
 
 
+def _imported_text(path: str) -> bool:
+    """Whether a run is of text that was not learnt here: it is judged by text that somebody gives."""
+    about = read(Path(path)).data
+    return not about["source"] and about["modality"] == "text"
+
+
 def _of_run(path: str, options: Options) -> list[Figure]:
     run = load(path)
+    if options.real is not None:
+        run = run.judged_by(options.real, **options.options())
     figures = run.evaluate(
         n=options.n,
         seed=options.seed,

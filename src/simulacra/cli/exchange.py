@@ -17,6 +17,7 @@ from simulacra.core.space import Classes
 from simulacra.runs import load
 from simulacra.runs.exchange import read_diffusers, write_diffusers
 from simulacra.runs.graphs import write_onnx
+from simulacra.runs.hub import is_language_model, read_language_model
 from simulacra.runs.recipe import NAME
 from simulacra.runs.transfer import write_imported, write_merged
 
@@ -100,10 +101,15 @@ class Importing(Merging):
 
 
 def main_import(arguments: Sequence[str]) -> None:
-    """A directory of diffusers as a run: a UNet2DModel, with its scheduler where there is one, or an AutoencoderKL."""
+    """A directory of diffusers or transformers as a run: a UNet2DModel, with its scheduler where there is one, an
+    AutoencoderKL, or a language model of the layout gpt2.
+    """
     found, rest = positionals(arguments, ("DIR",), "import")
     options = parse(Importing, rest, verb="import DIR")
     folder = Path(found[0])
+    if is_language_model(folder):
+        _language_model(folder, options)
+        return
     recipe, model, notes = read_diffusers(folder, size=options.size)
     for note in notes:
         say(note)
@@ -114,3 +120,14 @@ def main_import(arguments: Sequence[str]) -> None:
         else f"learn its codes of your pictures with: simulacra fit diffusion DATA --codec {run.path}"
     )
     say(f"wrote {run.path}; {then}")
+
+
+def _language_model(folder: Path, options: Importing) -> None:
+    if options.size is not None:
+        raise ValueError(f"{folder} is a model of text, which has no size; leave --size out")
+    recipe, model, encoding, notes = read_language_model(folder)
+    for note in notes:
+        say(note)
+    run = write_imported(recipe, model, folder, options.out, encoding)
+    say(f'wrote {run.path}; go on from a text with: simulacra sample {run.path} --prompt "ONCE"')
+    say(f"fine-tune it with: simulacra fit transformer DATA --from {run.path} --adapter LoRA")

@@ -24,6 +24,7 @@ from simulacra.runs import Run, load
 from simulacra.runs.fitting import fit, home, kept_codec
 from simulacra.runs.latent import coded
 from simulacra.runs.pages import write_report
+from simulacra.runs.run import ENCODING
 from simulacra.training.engine import replicate, shard
 from simulacra.training.log import TensorBoard
 from simulacra.training.progress import Progress
@@ -181,7 +182,12 @@ AS_ITS = ("size", "channels", "binarise", "target", "missing", "encode", "schema
 def _as_its(parent: Run | None) -> dict[str, Any]:
     """How a parent's data was read, where data of another kind may have to be read likewise to fit its weights."""
     options = {} if parent is None else parent.recipe.data.get("options", {})
-    return {name: options[name] for name in AS_ITS if name in options}
+    found = {name: options[name] for name in AS_ITS if name in options}
+    if parent is not None and parent.recipe.data.get("modality") == "text" and ENCODING in parent.recipe.files:
+        # the same tokens, whatever this text would be cut into
+        found |= {"tokens": str((parent.path / ENCODING).resolve())}
+        found |= {name: options[name] for name in ("block", "cut") if options.get(name) is not None}
+    return found
 
 
 def _arguments(kind: type[Any], default: Any) -> Any:

@@ -62,7 +62,10 @@ class Options:
         seed: the same seed draws the same examples, whatever n: the first 8 of 64 are those of 8.
         prompt: what texts begin with: they are written to the terminal as they are drawn, one unless n is given. Of
             music, the .mid file that tunes go on from.
-        tokens: how many tokens, events or frames follow a prompt, at most.
+        tokens: how many tokens, events or frames follow a prompt, at most; 500 unless given, 16 between a prompt and a
+            suffix.
+        suffix: what texts end with: what stands between prompt and suffix is drawn (--prompt may be left out).
+        draws: middles that are drawn from the model and weighed by how well the suffix follows them.
     """
 
     n: AtMost = None
@@ -78,7 +81,9 @@ class Options:
     percentile: float = 80.0
     seed: int = 0
     prompt: str | None = None
-    tokens: int = 500
+    tokens: int | None = None
+    suffix: str | None = None
+    draws: int = 64
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -114,6 +119,9 @@ def main(arguments: Sequence[str]) -> None:
                     given=options.given, y=options.y, seed=options.seed, own=own)  # fmt: skip
         return
     music = run.recipe.data.get("modality") in ("music", "frames")
+    if options.suffix is not None:
+        _infill(run, options, key)
+        return
     if options.prompt is not None and not music:
         _continue(run, options, own, _changes(method, key, options))
         return
@@ -124,7 +132,7 @@ def main(arguments: Sequence[str]) -> None:
         from simulacra.cli.tunes import continued
 
         count = options.n or 1
-        tunes = continued(run, Path(options.prompt), count, options.tokens, own=own, seed=options.seed,
+        tunes = continued(run, Path(options.prompt), count, options.tokens or 500, own=own, seed=options.seed,
                           y=run.labels(options.y, count))  # fmt: skip
         say(write_tunes(tunes, options.out or Path("samples.mid")))
         return
@@ -201,6 +209,7 @@ def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark
     )
     changes = (*changes, *marks)
     began, written, texts = time.perf_counter(), 0, list[str]()
+    tokens = 500 if options.tokens is None else options.tokens
     for number in range(n):
         pieces: list[int] = []
         shown = options.prompt or ""
@@ -217,11 +226,26 @@ def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark
             print(encoding.decode(pieces).rstrip("\ufffd")[before:], end="", flush=True)
 
         labels = None if y is None else y[number : number + 1]
-        model.continue_from(Prompt(tokens=row[None]), options.tokens, y=labels, changes=changes, told=told,
+        model.continue_from(Prompt(tokens=row[None]), tokens, y=labels, changes=changes, told=told,
                             rng=Rng(options.seed)("sample").rows(number))  # fmt: skip
         print(flush=True)
         texts.append(shown + encoding.decode(pieces))
     warn(_rate(written, began))
+    if options.out is not None:
+        warn(_write(run, texts, options.out))
+
+
+def _infill(run: Run, options: Options, key: Key | None) -> None:
+    """Texts between a prompt and a suffix."""
+    from simulacra.cli.continuing import infilled
+
+    if key is not None:
+        raise ValueError("a middle is chosen by what follows it, so it carries no mark; leave --mark out")
+    n, tokens = options.n or 1, 16 if options.tokens is None else options.tokens
+    texts = infilled(run, options.prompt or "", options.suffix or "", n, tokens=tokens, draws=options.draws,
+                     y=run.labels(options.y, 1), seed=options.seed)  # fmt: skip
+    for text in texts:
+        print(text, flush=True)
     if options.out is not None:
         warn(_write(run, texts, options.out))
 

@@ -28,7 +28,7 @@ from simulacra.core.randomness import Rng
 from simulacra.core.space import Categorical, Classes, Space
 from simulacra.core.turns import Player, Turn
 from simulacra.mathematics.decoding import Change, Legal, chosen
-from simulacra.nets.decoder import Decoder, DecoderNetwork
+from simulacra.nets.decoder import Decoder
 from simulacra.nets.decoder_steps import Cached, StepsOf
 from simulacra.nets.embeddings import class_indicator, pick
 from simulacra.nets.endings import decisions, known_decisions
@@ -71,7 +71,7 @@ class Sequences(nn.Module, ABC):
         self.classes: Classes | None = space.y
         self.marginal = LabelMarginal(space.y)
         outputs = self.k + (self.end is not None)
-        self.network = DecoderNetwork(self.k, outputs, self.longest, self.marginal.classes, config.network)
+        self.network = config.network.build(self.k, outputs, self.longest, self.marginal.classes)
         initialise(self, Rng.of(rng)("weights"))
 
     @property

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-KINDS = "bytes, characters, bpe or bpe:SIZE"
+KINDS = "bytes, characters, bpe, bpe:SIZE or a .json that holds an encoding"
 MOST_CHARACTERS = 200  # distinct ones up to which text is cut into characters unless somebody says: beyond, into bytes
 BPE_SIZE = 4_096
 
@@ -143,9 +144,11 @@ def fitted(kind: str | None, texts: Sequence[str]) -> Encoding:
         return Characters("".join(alphabet))
     if kind == "bytes":
         return Bytes()
+    if kind is not None and kind.lower().endswith(".json"):
+        return kept(Path(kind))
     name, _, size = (kind or "").partition(":")
     if name != "bpe" or (size and not (size.isdecimal() and 256 < int(size) <= 1 << 20)):
-        raise ValueError(f"no tokens {kind!r}; expected {KINDS}, SIZE above 256")
+        raise ValueError(f"no tokens {kind!r}; expected {KINDS}; SIZE above 256")
     return BPE(_train_bpe(texts, int(size or BPE_SIZE)))
 
 
@@ -159,6 +162,39 @@ def encoding_from_json(value: Mapping[str, Any]) -> Encoding:
     if kind == "bpe" and "model" in value:
         return BPE(json.dumps(value["model"]))
     raise ValueError(f"no encoding of kind {kind!r}; expected {KINDS}")
+
+
+def kept(path: Path) -> Encoding:
+    """The encoding that a file holds: a run's ``space/encoding.json``, or a byte-level BPE's ``tokenizer.json``."""
+    value = _json(path)
+    return encoding_from_json(value) if "kind" in value else byte_level(path)
+
+
+def byte_level(path: Path) -> BPE:
+    """The BPE of a ``tokenizer.json``; ValueError where its tokens are not strings of bytes, numbered one by one."""
+    value = _json(path)
+    kind = (value.get("model") or {}).get("type")
+    if kind != "BPE" or "ByteLevel" not in json.dumps(value.get("decoder")) + json.dumps(value.get("pre_tokenizer")):
+        raise ValueError(f"{path}: a tokenizer of kind {kind!r} cannot be read; expected byte-level BPE, as GPT-2 has")
+    found = BPE(json.dumps(value))
+    numbers = sorted(found._tokenizer.get_vocab().values())
+    if numbers != list(range(len(numbers))):
+        raise ValueError(f"{path}: tokens are not numbered one by one from 0; expected no gaps")
+    try:
+        found.sizes  # noqa: B018
+    except KeyError as error:
+        raise ValueError(f"{path}: the character {error.args[0]!r} of a token stands for no byte") from error
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: no encoding can be read from it ({error}); expected {KINDS}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: this JSON holds no encoding; expected {KINDS}")
+    return value
 
 
 def _train_bpe(texts: Iterable[str], size: int) -> str:

@@ -27,6 +27,11 @@ def gelu() -> nn.Module:
     return nn.GELU()
 
 
+def gelu_tanh() -> nn.Module:
+    """x Phi(x) with Phi by a hyperbolic tangent (Hendrycks & Gimpel 2016, section 2), as GPT-2 was trained with."""
+    return nn.GELU(approximate="tanh")
+
+
 def relu_in_place() -> nn.Module:
     """max(x, 0), written over its input: for chains of layers between which nobody else looks."""
     return nn.ReLU(inplace=True)

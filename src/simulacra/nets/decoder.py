@@ -9,9 +9,10 @@ network is its input. Matrices inside the blocks are marked for Muon (``core.opt
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from simulacra.core.randomness import Rng
+from simulacra.nets.masked import whole
 
 EXPANSION = 4  # hidden size of a block's dense layers, in widths: Vaswani et al. 2017, section 3.3
 TINY = 1e-6  # added to the mean square before its root is taken
@@ -37,26 +39,33 @@ def recomputed(block: nn.Module, h: Tensor, turns: Tensor) -> Tensor:
     return checkpoint(block, h, turns, use_reentrant=False, preserve_rng_state=False)
 
 
+def rotary(k: int, outputs: int, room: int, given: int, s: Decoder) -> DecoderNetwork:
+    """The network of this file."""
+    return DecoderNetwork(k, outputs, room, given, s)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
     """Settings of a decoder; all but the depth have values that need no thought.
 
     depth   the dial: number of blocks, and width = depth x aspect.
-    aspect  width of the stream for each block.
+    aspect  width of the stream for each block; a fraction where a width given elsewhere asks for it.
     head    size of a head, even; it must divide the width.
     shared  queries that share a key and a value; it must divide the number of heads.
     window  how many tokens, itself included, a token sees; None: all before it.
     memory  ``kept`` or ``recomputed``: what becomes of a block's inner values until the backward pass.
     base    of the rotary angles' geometric series.
+    layers  what it is made of: ``rotary``, or ``nets.learned_places.LearnedPlaces``.
     """
 
     depth: int = 4
-    aspect: int = 32
+    aspect: float = 32
     head: int = 32
     shared: int = 1
     window: int | None = None
     memory: Memory = kept
     base: float = 10_000.0
+    layers: Layers = rotary
 
     def __post_init__(self) -> None:
         if min(self.depth, self.aspect, self.head, self.shared) < 1 or self.head % 2 or self.width % self.head:
@@ -72,12 +81,62 @@ class Decoder:
     @property
     def width(self) -> int:
         """Width of the stream."""
-        return self.depth * self.aspect
+        return round(self.depth * self.aspect)
 
     @property
     def heads(self) -> int:
         """Number of heads."""
         return self.width // self.head
+
+    def build(self, k: int, outputs: int, room: int, given: int) -> DecoderLike:
+        """The network: tokens out of k, logits of so many outputs, that many places, a condition of that size."""
+        return self.layers(k, outputs, room, given, self)
+
+
+@runtime_checkable
+class Stepping(Protocol):
+    """A network as it is asked for one token after another, keys and values kept by whoever asks."""
+
+    def read(self, start: Tensor, tokens: Tensor, pads: Tensor, mask: Tensor, kept: list[Tensor]) -> Tensor:
+        """Logits (n, outputs) of what follows whole rows; writes their keys and values.
+
+        start   (n, 1, width), what stands before each row, in column ``pads`` (n,) of its 1 + t; tokens int64 (n, t).
+        mask    bool (n or 1, 1 + t, 1 + t), which columns each column sees.
+        kept    of each block (2, n, groups, room, head).
+        """
+        ...
+
+    def step(self, token: Tensor, at: int, pads: Tensor, first: int, mask: Tensor | None, kept: list[Tensor]) -> Tensor:
+        """Logits (n, outputs) after one token more, int64 (n,), in column ``at``; it sees columns from ``first`` on."""
+        ...
+
+
+class DecoderLike(nn.Module, ABC):
+    """What a model of sequences asks of its network: logits of what follows a start and each of the tokens after it.
+
+    settings, room  how it was made; start maps what is given of a sequence to what stands before its first token.
+    """
+
+    settings: Decoder
+    room: int
+    start: nn.Linear
+
+    def begin(self, n: int, given: Tensor | None) -> Tensor:
+        """What stands before the first token, (n, 1, width)."""
+        weight = self.start.weight
+        one = torch.ones(n, 1, dtype=weight.dtype, device=weight.device) if given is None else given
+        return self.start(one)[:, None]
+
+    @abstractmethod
+    def forward(self, tokens: Tensor, given: Tensor | None) -> Tensor:
+        """tokens int64 (b, t), t < room -> logits (b, t + 1, outputs) of the first token and of each after it."""
+
+    @abstractmethod
+    def stepping(self) -> Stepping:
+        """The network as it is asked for one token after another."""
+
+
+Layers = Callable[[int, int, int, int, Decoder], DecoderLike]
 
 
 class Projection(nn.Linear):
@@ -238,7 +297,7 @@ class Block(nn.Module):
         return h + self.dense(normed(h))
 
 
-class DecoderNetwork(nn.Module):
+class DecoderNetwork(DecoderLike):
     """Tokens out of k, one after another -> logits of what comes next.
 
     What stands before the first token is a vector of the condition (given,), or always the same.
@@ -260,21 +319,67 @@ class DecoderNetwork(nn.Module):
         for matrix in self.blocks.parameters():
             matrix.muon = True  # type: ignore[attr-defined]
 
-    def begin(self, n: int, given: Tensor | None) -> Tensor:
-        """What stands before the first token, (n, 1, width)."""
-        weight = self.start.weight
-        one = torch.ones(n, 1, dtype=weight.dtype, device=weight.device) if given is None else given
-        return self.start(one)[:, None]
-
     def places(self, t: int) -> Tensor:
         """The turns of the first t places, in the type of the weights."""
         return self.turns[:t].to(self.start.weight.dtype)
 
     def forward(self, tokens: Tensor, given: Tensor | None) -> Tensor:
-        """tokens int64 (b, t), t < room -> logits (b, t + 1, outputs) of the first token and of each after it."""
         h = torch.cat([self.begin(len(tokens), given), self.tokens(tokens)], dim=1)
         h = normed(h)
         turns = self.places(h.shape[1])
         for block in self.blocks:
             h = self.settings.memory(block, h, turns) if torch.is_grad_enabled() else block(h, turns)
         return self.out(normed(h))
+
+    def stepping(self) -> Stepping:
+        return _Stepping(self)
+
+
+class _Stepping:
+    """See ``Stepping``: rotary places are relative, so it does not matter how many columns are empty."""
+
+    def __init__(self, network: DecoderNetwork) -> None:
+        self.network, self.tokens = network, whole(network.tokens.weight)
+        self.out, self.blocks = whole(network.out.weight).T, [_BlockStep(b) for b in network.blocks]  # type: ignore[arg-type]
+        self.turns = torch.view_as_complex(network.places(network.room))
+
+    def read(self, start: Tensor, tokens: Tensor, pads: Tensor, mask: Tensor, kept: list[Tensor]) -> Tensor:
+        h = torch.cat([start, F.embedding(tokens, self.tokens)], dim=1)
+        t = h.shape[1]
+        place = torch.arange(t, device=h.device)
+        h = normed(torch.where((place == pads[:, None])[..., None], start, h))
+        for block, here in zip(self.network.blocks, kept, strict=True):
+            assert isinstance(block, Block)
+            q, k, v = block.attention.asked(normed(h), self.network.places(t))
+            here[0, :, :, :t], here[1, :, :, :t] = k, v
+            h = h + block.attention.look(q, k, v.to(q.dtype), mask[:, None])
+            h = h + block.dense(normed(h))
+        return normed(h[:, -1]) @ self.out
+
+    def step(self, token: Tensor, at: int, pads: Tensor, first: int, mask: Tensor | None, kept: list[Tensor]) -> Tensor:
+        h, turn = normed(F.embedding(token, self.tokens)), self.turns[at]
+        for block, here in zip(self.blocks, kept, strict=True):
+            h = block(h, turn, at, first, mask, here)
+        return normed(h) @ self.out
+
+
+class _BlockStep:
+    """A block for one token of each row, its weights as they are multiplied by."""
+
+    def __init__(self, block: Block) -> None:
+        attention, dense = block.attention, block.dense
+        self.head, self.heads, self.both = attention.head, attention.heads, attention.heads + attention.groups
+        self.asked, self.found = whole(attention.inward.weight).T, whole(attention.outward.weight).T
+        self.inward, self.outward = whole(dense.inward.weight).T, whole(dense.outward.weight).T
+
+    def __call__(self, h: Tensor, turn: Tensor, at: int, first: int, mask: Tensor | None, kept: Tensor) -> Tensor:
+        n = len(h)
+        found = (normed(h) @ self.asked).view(n, -1, self.head)
+        pairs = torch.view_as_complex(normed(found[:, : self.both]).view(n, self.both, -1, 2))
+        qk = torch.view_as_real(pairs * turn).flatten(2)
+        kept[0, :, :, at], kept[1, :, :, at] = qk[:, self.heads :], found[:, self.both :]
+        q = qk[:, : self.heads].view(n, self.both - self.heads, -1, self.head)
+        keys, values = kept[:, :, :, first : at + 1]
+        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        h = torch.addmm(h, out.reshape(n, -1), self.found)
+        return torch.addmm(h, (normed(h) @ self.inward).relu_().square_(), self.outward)

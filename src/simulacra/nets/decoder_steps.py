@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simulacra.core.prompts import Prompt, Steps
-from simulacra.nets.decoder import Block, DecoderNetwork, normed
+from simulacra.nets.decoder import DecoderLike
 from simulacra.nets.ladder import wide
-from simulacra.nets.masked import whole
 
 
 def context(tokens: int, room: int) -> int:
@@ -32,14 +31,12 @@ class Cached:
     prompt  what the rows begin with.
     """
 
-    def __init__(self, network: DecoderNetwork, n: int, given: Tensor | None, prompt: Prompt | None = None) -> None:
+    def __init__(self, network: DecoderLike, n: int, given: Tensor | None, prompt: Prompt | None = None) -> None:
         s = network.settings
         self.network, self.room, self.window = network, network.room, s.window
         self.begin = network.begin(n, given).detach()
-        self.tokens, self.out = whole(network.tokens.weight), whole(network.out.weight).T
-        self.turns = torch.view_as_complex(network.places(network.room))
-        self.layers = [_Layer(block) for block in network.blocks]  # type: ignore[arg-type]
-        self.kept = [self.begin.new_zeros(2, n, s.heads // s.shared, self.room, s.head) for _ in self.layers]
+        self.stepping = network.stepping()
+        self.kept = [self.begin.new_zeros(2, n, s.heads // s.shared, self.room, s.head) for _ in range(s.depth)]
         # all rows end in the same column; how many tokens each has, and in how many columns there is nothing before it
         self.past, self.length = _to_the_right(prompt, n, self.begin.device)
         self.count = self.past.shape[1]
@@ -88,45 +85,17 @@ class Cached:
             seen = seen & (place[:, None] - place < self.window)
         # what stands before a row's start sees itself, so that it has something to see
         mask = (seen & there[:, None, : t + 1]) | (place[:, None] == place) if ragged else seen[None]
-        h = torch.cat([self.begin, F.embedding(self.past[:, self.count - t : self.count], self.tokens)], dim=1)
-        h = normed(torch.where((place == self.pads[:, None])[..., None], self.begin, h))
-        for block, kept in zip(self.network.blocks, self.kept, strict=True):
-            assert isinstance(block, Block)
-            q, k, v = block.attention.asked(normed(h), self.network.places(t + 1))
-            kept[0, :, :, : t + 1], kept[1, :, :, : t + 1] = k, v
-            h = h + block.attention.look(q, k, v.to(q.dtype), mask[:, None])
-            h = h + block.dense(normed(h))
-        self.seen, self.logits = t + 1, normed(h[:, -1]) @ self.out
+        tokens = self.past[:, self.count - t : self.count]
+        self.seen, self.logits = t + 1, self.stepping.read(self.begin, tokens, self.pads, mask, self.kept)
 
     @torch.no_grad()
     def _step(self, token: Tensor) -> Tensor:
         """Logits (n, outputs) after one token more."""
-        at, n = self.seen, len(token)
-        h, turn = normed(F.embedding(token, self.tokens)), self.turns[at]
+        at = self.seen
         first = 0 if self.window is None else max(0, at + 1 - self.window)
         mask = None if self.mask is None else self.mask[..., first : at + 1]
-        for layer, kept in zip(self.layers, self.kept, strict=True):
-            found = (normed(h) @ layer.asked).view(n, -1, layer.head)
-            pairs = torch.view_as_complex(normed(found[:, : layer.both]).view(n, layer.both, -1, 2))
-            qk = torch.view_as_real(pairs * turn).flatten(2)
-            kept[0, :, :, at], kept[1, :, :, at] = qk[:, layer.heads :], found[:, layer.both :]
-            q = qk[:, : layer.heads].view(n, layer.both - layer.heads, -1, layer.head)
-            keys, values = kept[:, :, :, first : at + 1]
-            out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
-            h = torch.addmm(h, out.reshape(n, -1), layer.found)
-            h = torch.addmm(h, (normed(h) @ layer.inward).relu_().square_(), layer.outward)
         self.seen = at + 1
-        return normed(h) @ self.out
-
-
-class _Layer:
-    """A block's weights as a step multiplies by them."""
-
-    def __init__(self, block: Block) -> None:
-        attention, dense = block.attention, block.dense
-        self.head, self.heads, self.both = attention.head, attention.heads, attention.heads + attention.groups
-        self.asked, self.found = whole(attention.inward.weight).T, whole(attention.outward.weight).T
-        self.inward, self.outward = whole(dense.inward.weight).T, whole(dense.outward.weight).T
+        return self.stepping.step(token, at, self.pads, first, mask, self.kept)
 
 
 def _to_the_right(prompt: Prompt | None, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -142,7 +111,7 @@ def _to_the_right(prompt: Prompt | None, n: int, device: torch.device) -> tuple[
 class Recomputed:
     """The same steps by a whole pass of the network for every token and row: what ``Cached`` must equal."""
 
-    def __init__(self, network: DecoderNetwork, n: int, given: Tensor | None, prompt: Prompt | None = None) -> None:
+    def __init__(self, network: DecoderLike, n: int, given: Tensor | None, prompt: Prompt | None = None) -> None:
         self.network, self.given = network, given
         self.rows: list[list[int]] = [[] for _ in range(n)]
         if prompt is not None:
@@ -170,4 +139,4 @@ class Recomputed:
         self.given = None if self.given is None else self.given[rows]
 
 
-StepsOf = Callable[[DecoderNetwork, int, "Tensor | None", "Prompt | None"], Steps]
+StepsOf = Callable[[DecoderLike, int, "Tensor | None", "Prompt | None"], Steps]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from simulacra.core.randomness import Rng
-from simulacra.nets import decoder
+from simulacra.nets import decoder, learned_places
 from simulacra.nets.causal_attention import AttentionLayer
 from simulacra.nets.initialise import LINEAR, fan_in_uniform
 from simulacra.nets.residual_unet import SelfAttention
@@ -29,7 +29,7 @@ from simulacra.nets.transformer import Attention
 from simulacra.nets.unet import GridAttention
 
 Layers = Callable[[nn.Module, nn.Module], bool]  # (a layer, the module it stands in) -> whether it is adapted
-ATTENTION = (Attention, AttentionLayer, GridAttention, SelfAttention, decoder.Attention)
+ATTENTION = (Attention, AttentionLayer, GridAttention, SelfAttention, decoder.Attention, learned_places.Attention)
 
 
 def attention(layer: nn.Module, parent: nn.Module) -> bool:

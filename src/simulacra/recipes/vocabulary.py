@@ -85,6 +85,7 @@ from simulacra.nets import (
     fourier,
     frame_heads,
     heads,
+    learned_places,
     lora,
     magnitude_preserving,
     missingness,
@@ -119,8 +120,8 @@ SETTINGS = table((
     activations, attention, augment, autoregressive, backbones, causal_attention, causal_layers, causal_network,
     causal_rows, cell_outputs, class_heads, code_prior, codebooks, codegrids, coupling, decoder, decoder_steps,
     denoisers, density_heads, dequantise, duels, encoder_decoder, encoder_decoder_steps, fourier, frame_heads, heads,
-    lora, magnitude_preserving, missingness, modulated, picture_coder, picture_flow, projected, remedies,
-    residual_unet, self_supervised, spreading, styles, text_encoder, tokens, transforms,
+    learned_places, lora, magnitude_preserving, missingness, modulated, picture_coder, picture_flow, projected,
+    remedies, residual_unet, self_supervised, spreading, styles, text_encoder, tokens, transforms,
     # how they learn
     optimisers, training_settings,
 ))  # fmt: skip

@@ -198,7 +198,9 @@ def report(run: Run, figures: Sequence[Figure]) -> Report:
 
 
 def command(run: Run) -> str:
-    """The line that fits this run again, budget and seed stated; other settings stand in its recipe.json."""
+    """The line that makes this run again, budget and seed stated; other settings stand in its recipe.json."""
+    if (imported := run.recipe.lineage.get("imported")) is not None:
+        return f"simulacra import {run.path / imported['path']} --out {run.path}"
     training = run.recipe.training
     budget = [f"--{n} {v:g}" for n in ("steps", "minutes", "examples") if (v := getattr(training, n)) is not None]
     budget = budget if isinstance(run.model, Learner) else []
@@ -238,6 +240,9 @@ def sentence(run: Run) -> str:
     kind = {"text": "texts", "pairs": "sentences", "tables": "rows", "music": "pieces of music", "frames": "tunes"}.get(
         kind, kind
     )
+    if "imported" in run.recipe.lineage:
+        where = run.path / run.recipe.lineage["imported"]["path"]
+        return f"A {run.recipe.family} read from {where}; what it learnt from is not known here."
     what = f"{counts['train']:,} {kind}{given}, as {space.measure}"
     return f"A {run.recipe.family} that learnt the distribution of {what}."
 

@@ -43,7 +43,7 @@ from simulacra.modalities.text import Blocks, texts_of
 from simulacra.modalities.tokens import Encoding
 from simulacra.nets.through import Through, through
 from simulacra.recipes.families import FAMILIES
-from simulacra.runs import adapting, exchange
+from simulacra.runs import adapting, exchange, hub
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import NAME, Recipe, read
 from simulacra.runs.tables import figures_of_table
@@ -162,7 +162,7 @@ class Run:
                 raise ValueError(
                     f"{self.path} was not fitted here, so its data is unknown; give data where it is asked for"
                 )
-            loaded = open_data(self.recipe.data["source"], **self.recipe.data["options"])
+            loaded = open_data(self.recipe.data["source"], **self._options())
             for part in ("train", "held_out"):
                 now, then = getattr(loaded, part).fingerprint, self.recipe.data["fingerprints"][part]
                 if now != then:
@@ -177,6 +177,31 @@ class Run:
                 )
             self._loaded = loaded
         return self._loaded
+
+    def judged_by(self, source: str, **options: Any) -> Run:
+        """The same run, its data text that somebody gives, cut into this run's tokens; ValueError where it is other."""
+        about = self.recipe.data["options"]
+        given = {name: about[name] for name in ("block", "cut") if name in about}
+        loaded = open_data(source, **{**given, "tokens": str(self.path / ENCODING), **options})
+        if loaded.train.space.fields != self.recipe.space.fields:
+            raise ValueError(f"{source} does not fit {self.path}: it is of other tokens, or of other blocks")
+        parts = {"train": loaded.train, "held_out": loaded.held_out}
+        data = {
+            **self.recipe.data,
+            "fingerprints": {name: part.fingerprint for name, part in parts.items()},
+            "counts": {name: len(part) for name, part in parts.items()},
+            "notes": [*self.recipe.data["notes"], f"judged by {source}", *loaded.notes],
+        }
+        run = Run(self.path, replace(self.recipe, data=data), self.model, self.trained)
+        run._loaded = loaded
+        return run
+
+    def _options(self) -> dict[str, Any]:
+        """How its data was read; an encoding that came from a file is the one it keeps."""
+        found = dict(self.recipe.data["options"])
+        if str(found.get("tokens")).endswith(".json"):
+            found["tokens"] = str(self.path / ENCODING)
+        return found
 
     @property
     def scorer(self) -> Any:
@@ -344,6 +369,9 @@ def load(path: str | Path, *, model: Any = None) -> Run:
     Raises ValueError for a folder that is no run, is damaged, unfinished, or of a newer format.
     """
     folder = Path(path)
+    if not (folder / NAME).is_file() and hub.is_language_model(folder):
+        raise ValueError(f"{folder} is a language model as the hub has it; make it a run: simulacra import {folder}"
+                         " --out RUN")  # fmt: skip
     if model is None and not (folder / NAME).is_file() and exchange.is_diffusers(folder):
         recipe, model, _ = exchange.read_diffusers(folder)
         return Run(folder, recipe, model)

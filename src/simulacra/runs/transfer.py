@@ -15,6 +15,7 @@ from simulacra.core.checkpoint import digest, save_tensors, write_json
 from simulacra.core.checkpoint import told as faults
 from simulacra.core.space import Categorical, Classes, Continuous, Space
 from simulacra.modalities.sources import Loaded
+from simulacra.modalities.tokens import Encoding
 from simulacra.recipes.families import FAMILIES
 from simulacra.recipes.settings import to_json
 from simulacra.runs.recipe import NAME, Recipe, replace
@@ -140,10 +141,11 @@ def write_merged(run: Run, folder: Path) -> Run:
     )
 
 
-def write_imported(recipe: Recipe, model: Any, source: Path, folder: Path) -> Run:
+def write_imported(recipe: Recipe, model: Any, source: Path, folder: Path, encoding: Encoding | None = None) -> Run:
     """What was read from another library's directory as a run; ValueError for a directory that is not empty."""
     about = {"path": os.path.relpath(source.resolve(), folder.resolve()), "weights": recipe.files[WEIGHTS]}
-    return _write(replace(recipe, lineage={"imported": about, "ancestors": [about["weights"]]}), model, folder)
+    return _write(replace(recipe, lineage={"imported": about, "ancestors": [about["weights"]]}), model, folder,
+                  {ENCODING: encoding})  # fmt: skip
 
 
 def _write(recipe: Recipe, model: Any, folder: Path, encodings: Mapping[str, Any] | None = None) -> Run:
