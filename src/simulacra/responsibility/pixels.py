@@ -22,16 +22,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
-from scipy import fft as fft_
 from scipy import ndimage
 
 from simulacra.responsibility.keys import Key
 from simulacra.responsibility.verdicts import Verdict, verdict
 
-fft: Any = fft_
 LEAST = 32  # pixels of the shorter side
 BANDS = 6, 34  # u + v of the coefficients that are used: below is what is seen first, above what compression takes
 PILOTS, MESSAGE, VOTES = 256, 16, 8  # coefficients that show the mark; bits carried, and coefficients a bit
@@ -110,14 +108,14 @@ class PixelMark:
         where = _places(self.key)
         found, keyed = _transform(_grey(_colours(plain)))[where], self.key.bits("pixel bits", USED)
         squared = where[0] ** 2 + where[1] ** 2
-        undone = np.stack([found / gain * np.exp(blur * squared) for blur in BLURS for gain in GAINS])
-        # + where the right lattice is the nearer one, of size 1 on it and -1 on the other
-        nearness = np.concatenate(
-            [np.cos(2 * np.pi * (undone - _offset(self.key, step, keyed)) / step) for step in self.steps]
-        )
-        matches = (nearness[:, :PILOTS] > 0).sum(1)
+        blurs = np.exp(np.array(BLURS)[:, None, None] * squared)
+        undone = (found * blurs / np.array(GAINS)[:, None]).reshape(-1, USED)
+        # how far from the right lattice, in steps: it is the nearer one below a quarter
+        off = np.concatenate([(undone - _offset(self.key, step, keyed)) / step for step in self.steps])
+        matches = (np.abs(off[:, :PILOTS] - np.rint(off[:, :PILOTS])) < 0.25).sum(1)
         best = int(matches.argmax())
-        return verdict(int(matches[best]), PILOTS, looks=len(nearness), message=_message(nearness[best, PILOTS:]))
+        nearness = np.cos(2 * np.pi * off[best, PILOTS:])
+        return verdict(int(matches[best]), PILOTS, looks=len(off), message=_message(nearness))
 
 
 def _message(nearness: np.ndarray) -> tuple[bool, ...] | None:
@@ -185,11 +183,20 @@ def _scale(h: int, w: int) -> float:
 
 
 def _transform(grey: np.ndarray) -> np.ndarray:
-    return fft.dctn(grey, norm="ortho")[:LEAST, :LEAST] * _scale(*grey.shape)
+    h, w = grey.shape
+    return _waves(h) @ grey @ _waves(w).T * _scale(h, w)
 
 
 def _inverse(shape: tuple[int, ...], coefficients: np.ndarray) -> np.ndarray:
     h, w = shape
-    whole = np.zeros((h, w))
-    whole[:LEAST, :LEAST] = coefficients / _scale(h, w)
-    return fft.idctn(whole, norm="ortho")
+    return _waves(h).T @ (coefficients / _scale(h, w)) @ _waves(w)
+
+
+@lru_cache(maxsize=16)
+def _waves(n: int) -> np.ndarray:
+    """The first LEAST rows of the orthonormal cosine transform of n places (DCT-II), (LEAST, n)."""
+    k, at = np.arange(LEAST)[:, None], np.arange(n) + 0.5
+    waves = np.cos(np.pi / n * k * at) * math.sqrt(2 / n)
+    waves[0] = 1 / math.sqrt(n)
+    waves.setflags(write=False)
+    return waves
