@@ -14,19 +14,22 @@ whatever the picture is. Lattices of several steps are tried, and changes of con
 multiplied by the number of trials, and so is a bound, never too small; trials resemble one another, so that the true
 rate lies below. (Counting over random other keys would be exact, but for 1e-6 needs a million of them a picture.)
 
-It resists compression, noise, blur, changes of brightness and contrast, and resizing. It does not resist cropping,
-rotation or mirroring, which move every coefficient, nor anyone who knows the key.
+It resists compression, noise, blur, changes of brightness and contrast, and resizing. Cropping and mirroring move every
+coefficient; against those, pictures of 128 x 128 and more also carry a pattern of tiles (``tiles``) in the frequencies
+above, and looking takes the better of both at twice its p. It does not resist rotation, cropping and resizing at once,
+nor anyone who knows the key.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
 
+from simulacra.responsibility import tiles
 from simulacra.responsibility.keys import Key
 from simulacra.responsibility.verdicts import Verdict, verdict
 
@@ -41,6 +44,7 @@ BLURS = (0.0, 1.5e-4, 3e-4, 6e-4)
 STEPS = (40.0, 34.0, 28.0)  # of lattices, for pictures of 64 x 64, of 75 x 75 and of 91 x 91 or more
 FLAT = 0.05  # how much of the change a flat area takes, against one whose brightness varies by BUSY grey levels
 BUSY = 12.0
+TILED, LOUD = 128, 2.0  # pixels of the shorter side from which tiles are laid, and their grey levels in busy areas
 ROUNDS = 40  # in which coefficients are put on their lattices: a weighted change puts them there by degrees
 READ = 1e-3  # chance that a message is read from a picture that carries none
 
@@ -83,7 +87,7 @@ class PixelMark:
         found = _transform(_grey(colours))[where]
         goal = step * np.rint((found - offset) / step) + offset
         weight = _hidden(_grey(colours))
-        change = np.zeros(picture.shape[:2])
+        change = self._tiles(weight)
         # whole levels in 0 .. 255 move coefficients again, and weights leave part undone: what is left is put in anew
         for _ in range(ROUNDS):
             marked = np.clip(np.rint(colours + change[..., None]), 0, 255)
@@ -104,9 +108,25 @@ class PixelMark:
     def look(self, picture: np.ndarray) -> Verdict:
         """Whether a picture, as for ``mark``, carries the mark of this key, and which message if any."""
         _check(picture)
-        plain = picture.reshape(*picture.shape[:2], -1).astype(np.float64)
+        grey = _grey(_colours(picture.reshape(*picture.shape[:2], -1).astype(np.float64)))
+        found = self._lattices(grey)
+        if not tiles.fits(grey.shape):
+            return found
+        # two ways to be found: each p is doubled; the message is in the lattices alone
+        both = [replace(v, p=min(1.0, 2 * v.p), looks=2 * v.looks) for v in (found, tiles.look(self.key, grey))]
+        return replace(min(both, key=lambda v: v.p), message=found.message)
+
+    def _tiles(self, weight: np.ndarray) -> np.ndarray:
+        """The change that lays tiles, without what of it lies among the coefficients; none in small pictures."""
+        if min(weight.shape) < TILED:
+            return np.zeros(weight.shape)
+        change = LOUD * weight * tiles.tiles(self.key, weight.shape)
+        return change - _inverse(weight.shape, _transform(change))
+
+    def _lattices(self, grey: np.ndarray) -> Verdict:
+        """What brightness (h, w) comes to at every contrast, blur and step."""
         where = _places(self.key)
-        found, keyed = _transform(_grey(_colours(plain)))[where], self.key.bits("pixel bits", USED)
+        found, keyed = _transform(grey)[where], self.key.bits("pixel bits", USED)
         squared = where[0] ** 2 + where[1] ** 2
         blurs = np.exp(np.array(BLURS)[:, None, None] * squared)
         undone = (found * blurs / np.array(GAINS)[:, None]).reshape(-1, USED)
