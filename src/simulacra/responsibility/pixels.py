@@ -31,7 +31,7 @@ from scipy import ndimage
 
 from simulacra.responsibility import tiles
 from simulacra.responsibility.keys import Key
-from simulacra.responsibility.verdicts import Verdict, verdict
+from simulacra.responsibility.verdicts import Verdict, read_message, verdict
 
 LEAST = 32  # pixels of the shorter side
 BANDS = 6, 34  # u + v of the coefficients that are used: below is what is seen first, above what compression takes
@@ -46,7 +46,6 @@ FLAT = 0.05  # how much of the change a flat area takes, against one whose brigh
 BUSY = 12.0
 TILED, LOUD = 128, 2.0  # pixels of the shorter side from which tiles are laid, and their grey levels in busy areas
 ROUNDS = 40  # in which coefficients are put on their lattices: a weighted change puts them there by degrees
-READ = 1e-3  # chance that a message is read from a picture that carries none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,25 +134,9 @@ class PixelMark:
         matches = (np.abs(off[:, :PILOTS] - np.rint(off[:, :PILOTS])) < 0.25).sum(1)
         best = int(matches.argmax())
         nearness = np.cos(2 * np.pi * off[best, PILOTS:])
-        return verdict(int(matches[best]), PILOTS, looks=len(off), message=_message(nearness))
-
-
-def _message(nearness: np.ndarray) -> tuple[bool, ...] | None:
-    """The message that coefficients carry, or None where they agree with one another no better than chance has it.
-
-    In a picture without a message each coefficient votes by a fair coin; the votes of the majority, summed over bits,
-    have an exact distribution, and a message is read where its tail lies at READ or below.
-    """
-    votes = nearness.reshape(MESSAGE, VOTES)
-    ones = (votes < 0).sum(1)
-    chance, one_bit = np.ones(1), np.zeros(VOTES + 1)
-    for k in range(VOTES + 1):
-        one_bit[max(k, VOTES - k)] += math.comb(VOTES, k) / 2**VOTES
-    for _ in range(MESSAGE):
-        chance = np.convolve(chance, one_bit)
-    if chance[int(np.maximum(ones, VOTES - ones).sum()) :].sum() > READ:
-        return None
-    return tuple(bool(v < 0) for v in votes.sum(1))
+        return verdict(
+            int(matches[best]), PILOTS, looks=len(off), message=read_message(nearness.reshape(MESSAGE, VOTES))
+        )
 
 
 def _offset(key: Key, step: float, bits: np.ndarray) -> np.ndarray:
