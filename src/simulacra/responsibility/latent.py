@@ -14,7 +14,7 @@ coordinates whose products are the same in every sample of the key, and parity c
 (Christ & Gunn 2024, "Pseudorandom error-correcting codes") need no search, but cube the correlation that inverting
 leaves. Two calls share numbers by a chance of about their samples over a million; such samples have signs in common.
 
-A message takes a quarter of the coordinates of a latent of 512 or more, several a bit.
+A message takes an eighth of the coordinates of a latent of 512 or more, several a bit.
 """
 
 from __future__ import annotations
@@ -91,9 +91,10 @@ class LatentMark:
         flat = _packed(signs.reshape(n * tried, size))
         best, number = np.full(n * tried, -1), np.zeros(n * tried, np.int64)
         for block in range(-(-self.nonces // BLOCK)):
-            keyed = self._block(block, size)[: self.nonces - block * BLOCK] & mask
+            keyed = np.ascontiguousarray((self._block(block, size)[: self.nonces - block * BLOCK] & mask).T)
             for i, row in enumerate(flat & mask):
-                agree = len(where) - np.bitwise_count(keyed ^ row).sum(1, dtype=np.int64)
+                # words first, so that whole rows of nonces are added at once
+                agree = len(where) - np.bitwise_count(keyed ^ row[:, None]).sum(0, dtype=np.int32)
                 if agree.max() > best[i]:
                     best[i], number[i] = agree.max(), block * BLOCK + agree.argmax()
         best, number = best.reshape(n, tried), number.reshape(n, tried)
@@ -199,7 +200,7 @@ def check_size(size: int) -> None:
 
 def pilots(key: Key, size: int) -> np.ndarray:
     """The coordinates that show the mark, in the key's order; the others are a message's."""
-    kept = size if size < ROOM else size - MESSAGE * (size // (4 * MESSAGE))
+    kept = size if size < ROOM else size - MESSAGE * (size // (8 * MESSAGE))
     return key.order("latent places", size)[:kept]
 
 

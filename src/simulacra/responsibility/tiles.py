@@ -35,9 +35,9 @@ def fits(shape: tuple[int, ...]) -> bool:
     return min(shape) > TILE
 
 
-def look(key: Key, grey: np.ndarray) -> Verdict:
-    """Whether a picture's brightness (h, w) shows the key's tiles, at any shift and mirrored or not."""
-    folded, pattern = _folded(grey), np.fft.fft2(_pattern(key))
+def look(key: Key, folded: np.ndarray) -> Verdict:
+    """Whether a picture, as ``folded`` has it, shows the key's tiles, at any shift and mirrored or not."""
+    pattern = np.fft.fft2(_pattern(key))
     best = 0.0
     for down in range(CELL):
         for right in range(CELL):
@@ -52,8 +52,8 @@ def _pattern(key: Key) -> np.ndarray:
     return np.where(key.bits("pixel tiles", SIDE * SIDE).reshape(SIDE, SIDE), 1.0, -1.0)
 
 
-def _folded(grey: np.ndarray) -> np.ndarray:
-    """What is left of brightness without its edges, summed over cells at every pixel and over tiles, (TILE, TILE)."""
+def folded(grey: np.ndarray) -> np.ndarray:
+    """What is left of brightness (h, w) without its edges, summed over cells at every pixel and over tiles: one tile."""
     rest = grey - ndimage.uniform_filter(grey, AROUND)
     spread = np.sqrt(np.maximum(ndimage.uniform_filter(rest**2, SPREAD), 0)) + 0.5  # levels: rounding's own, and more
     rest = np.clip(rest / spread, -1, 1)
