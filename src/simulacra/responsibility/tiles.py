@@ -53,7 +53,7 @@ def _pattern(key: Key) -> np.ndarray:
 
 
 def folded(grey: np.ndarray) -> np.ndarray:
-    """What is left of brightness (h, w) without its edges, summed over cells at every pixel and over tiles: one tile."""
+    """What is left of brightness (h, w) without its edges, summed over cells at every pixel and over tiles."""
     rest = grey - ndimage.uniform_filter(grey, AROUND)
     spread = np.sqrt(np.maximum(ndimage.uniform_filter(rest**2, SPREAD), 0)) + 0.5  # levels: rounding's own, and more
     rest = np.clip(rest / spread, -1, 1)

@@ -43,6 +43,7 @@ from simulacra.modalities.text import Blocks, texts_of
 from simulacra.modalities.tokens import Encoding
 from simulacra.nets.through import Through, through
 from simulacra.recipes.families import FAMILIES
+from simulacra.responsibility.latent import LatentMark, checked
 from simulacra.runs import adapting, exchange
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import NAME, Recipe, read
@@ -86,15 +87,19 @@ class Run:
         y: str | int | Tensor | None = None,
         seed: int = 0,
         guide: Run | None = None,
+        mark: LatentMark | None = None,
+        message: Sequence[bool] = (),
         **options: Any,
     ) -> Batch:
         """n new examples. y: a class by name or number, an int64 tensor (n,), or None: drawn from the labels' marginal;
         of a run of captions or sentences, one for all of them, of one that is given pictures, n of them.
 
         guide    a run of a weaker model of the same data: with ``guidance=`` above 1 what it does is done less of.
+        mark     to put into the latent that is drawn (``responsibility.latent``), with up to 16 bits of a message.
         options  the family's own (``temperature=`` ...).
 
-        Raises ValueError for a class that does not exist, and for a guide that cannot guide this model.
+        Raises ValueError for a class that does not exist, for a guide that cannot guide this model, and for samples in
+        which a mark does not stay.
         """
         if n < 1:
             raise ValueError(f"n is how many examples to draw, at least 1; got {n}")
@@ -103,6 +108,15 @@ class Run:
                 raise ValueError(f"{guide.path} stands on another codec than {self.path}; expected the same codes")
             options["guide"] = _guide(self.model, guide, options)
         given, rng = self.labels(y, n), Rng(seed)("sample")
+        if mark is not None:
+            signed = mark.rng(rng, message)
+            batch = self._drawn(n, given, signed, options)
+            checked(self.model, batch.x, signed)
+            return batch
+        return self._drawn(n, given, rng, options)
+
+    def _drawn(self, n: int, given: Tensor | None, rng: Rng, options: dict[str, Any]) -> Batch:
+        """n examples of what they are given."""
         with torch.no_grad():
             if isinstance(self.model, ConditionalSampler) and not isinstance(self.model, Sampler):
                 if given is None:
