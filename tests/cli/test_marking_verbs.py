@@ -100,3 +100,19 @@ def test_mistakes_are_told_in_one_line(capsys, keys, tmp_path):
     assert "expected .png" in fault(capsys, "mark", keys / "plain.png", "--key", keys / "a.json", "--out", "a.jpg")
     assert "lies between 0 and 1" in fault(capsys, "verify", keys / "plain.png", "--key", keys / "a.json", "--rate", 2)
     assert "no picture" in fault(capsys, "verify", keys / "a.json", "--key", keys / "a.json")
+
+
+def test_a_latent_is_marked_and_found_with_the_run_alone(capsys, keys, tmp_path):
+    x = np.random.default_rng(0).integers(90, 160, (64, 12, 12, 1)).astype(np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    small = ["--levels", "1", "--width", "8"]
+    main(["fit", "glow", f"{tmp_path}/x.npy", "--steps", "2", "--batch", "32", *small, "--out", f"{tmp_path}/run",
+          "--no-report"])  # fmt: skip
+    out, ask = tmp_path / "drawn", ["sample", tmp_path / "run", "-n", 3, "--mark", keys / "a.json"]
+    told(capsys, *ask, "--mark-in", "latent", "--out", out)
+    for name in ("a", "b"):
+        said = told(capsys, "verify", out, "--run", tmp_path / "run", "--json", "--key", keys / f"{name}.json")
+        assert [r["found"] for r in json.loads(said) if "latent of run" in r["name"]] == [name == "a"] * 3
+    assert "write to a folder" in fault(capsys, *ask, "--mark-in", "latent", "--out", tmp_path / "grid.png")
+    assert "give --mark KEY" in fault(capsys, "sample", tmp_path / "run", "--mark-in", "latent")
+    assert "a message is bits" in fault(capsys, *ask, "--mark-message", "102")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFilter
 from scipy import stats
 
-from simulacra.responsibility import pixels
+from simulacra.responsibility import pixels, verdicts
 from simulacra.responsibility.keys import Key
 from simulacra.responsibility.pixels import PixelMark
 from simulacra.responsibility.verdicts import threshold
@@ -90,7 +90,7 @@ def test_no_message_is_read_where_none_was_given():
     assert all(PixelMark(key=key(i)).look(x).message is None for i, x in enumerate(marked))
     # nor in what is not marked at all, at the rate that is promised; the best of several looks is not chosen by it
     read = sum(PixelMark(key=key(i)).look(marked[0]).message is not None for i in range(100, 250))
-    assert stats.binomtest(read, 150, pixels.READ, alternative="greater").pvalue > 1e-4
+    assert stats.binomtest(read, 150, verdicts.READ, alternative="greater").pvalue > 1e-4
 
 
 @pytest.mark.parametrize("marked", [False, True])

@@ -8,14 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from simulacra.cli.parse import JsonFlag, parse, positionals
 from simulacra.cli.words import say
+from simulacra.core.space import Space
 from simulacra.modalities import raster
+from simulacra.modalities.images import picture_field
+from simulacra.modalities.samples import is_pictures
 from simulacra.modalities.text import read_samples_of_text
+from simulacra.responsibility.inversion import recovered
 from simulacra.responsibility.keys import read_key, write_new_key
-from simulacra.responsibility.pixels import MESSAGE, PixelMark
+from simulacra.responsibility.latent import LatentMark
+from simulacra.responsibility.marking import bits_of
+from simulacra.responsibility.pixels import LEAST, MESSAGE, PixelMark
 from simulacra.responsibility.tokens import Green, Mark, Tournament
 from simulacra.responsibility.verdicts import Verdict
 from simulacra.runs import load
@@ -49,7 +56,7 @@ class Verifying:
     Attributes:
         key: the key file that the mark was made with.
         rate: false-positive rate, for all that is looked at together.
-        run: of texts: the run that drew them, whose tokens the mark is in.
+        run: the run that drew them: a text's mark is in its tokens; in pictures one in its latent is looked for too.
         json: print the verdicts as JSON.
     """
 
@@ -73,10 +80,9 @@ def main_mark(arguments: Sequence[str]) -> None:
         raise ValueError("mark needs --key FILE; make one with `simulacra mark --new-key FILE`")
     if options.out.suffix.lower() not in LOSSLESS:
         raise ValueError(f"{options.out}: a marked picture is written without loss; expected .png")
-    if set(options.message) - {"0", "1"}:
-        raise ValueError(f"a message is bits, as 1011; got {options.message!r}")
+    message = bits_of(options.message)
     mark = PixelMark(key=read_key(options.key))
-    marked = mark.mark(_picture(Path(found[0])), tuple(bit == "1" for bit in options.message))
+    marked = mark.mark(_picture(Path(found[0])), message)
     Image.fromarray(marked).save(options.out)
     say(f"{options.out}: marked with key {mark.key.name}")
 
@@ -99,15 +105,45 @@ def main_verify(arguments: Sequence[str]) -> None:
 
 
 def _pictures(path: Path, options: Verifying) -> list[tuple[str, Verdict]]:
-    mark = PixelMark(key=read_key(options.key))
+    key, pictures = read_key(options.key), _read(path)
+    if options.run is None:
+        return [(name, PixelMark(key=key).look(x)) for name, x in pictures]
+    run, found = load(options.run), []
+    if not is_pictures(run.recipe.space):
+        raise ValueError(f"{options.run} is a run of {run.recipe.space.measure}, and {path.name} is pictures")
+    x = torch.cat([_as_drawn(x, run.recipe.space) for _, x in pictures])
+    hidden = LatentMark(key=key).look(list(recovered(run.model, x)))
+    for (name, x), v in zip(pictures, hidden, strict=True):
+        found.append((f"{name}, latent of {options.run.name}", v))
+        if min(x.shape[:2]) >= LEAST:
+            found.append((f"{name}, pixels", PixelMark(key=key).look(x)))
+    return found
+
+
+def _read(path: Path) -> list[tuple[str, np.ndarray]]:
+    """The pictures there by name, uint8 (h, w) or (h, w, c)."""
+    if path.suffix == ".npy":
+        return [(f"{path}[{i}]", x) for i, x in enumerate(np.load(path, allow_pickle=False))]
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as held:
+            return [(f"{path}[{i}]", x) for i, x in enumerate(held["x"])]
     files = [path]
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.suffix.lower() in raster.SUFFIXES)
         if not files:
             raise ValueError(f"{path}: no picture among its files")
-    if path.suffix == ".npy":
-        return [(f"{path}[{i}]", mark.look(x)) for i, x in enumerate(np.load(path, allow_pickle=False))]
-    return [(str(file), mark.look(_picture(file))) for file in files]
+    return [(str(file), _picture(file)) for file in files]
+
+
+def _as_drawn(picture: np.ndarray, space: Space) -> torch.Tensor:
+    """A picture as the run draws them: its channels, its size (resized if another) and its levels, (1, c, h, w)."""
+    field = picture_field(space)
+    c, h, w = field.shape
+    image = Image.fromarray(picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture)
+    image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[c])
+    image = image if image.size == (w, h) else image.resize((w, h), Image.Resampling.LANCZOS)
+    levels = torch.from_numpy(np.array(image).reshape(h, w, c)).permute(2, 0, 1)[None].float()
+    return field.value((levels * (((field.levels or 256) - 1) / 255)).round())
 
 
 def _texts(path: Path, options: Verifying) -> list[tuple[str, Verdict]]:

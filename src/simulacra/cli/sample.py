@@ -23,13 +23,12 @@ from simulacra.core.prompts import Prompt
 from simulacra.core.randomness import Rng
 from simulacra.core.space import Space
 from simulacra.mathematics.decoding import chosen as decoding
-from simulacra.modalities.samples import write_samples
+from simulacra.modalities.samples import is_pictures, write_samples
 from simulacra.modalities.text import write_texts
 from simulacra.recipes.vocabulary import SETTINGS
-from simulacra.responsibility.chains import Chain
 from simulacra.responsibility.keys import Key, read_key
-from simulacra.responsibility.marking import marked
-from simulacra.responsibility.provenance import WRITABLE
+from simulacra.responsibility.latent import LatentMark
+from simulacra.responsibility.marking import bits_of, marked
 from simulacra.responsibility.tokens import Green, Mark, Tournament
 from simulacra.runs import Run, load
 
@@ -53,9 +52,13 @@ class Options:
         average: width of the weights' average, made of those a run fitted with --snapshots has stored: 0.05, 0.1 ...
         guide: another run, of a weaker model of the same data, to be guided away from (with --guidance 2, say).
         mark: a key file to mark what is drawn with: pictures in their pixels, texts in the choice of their tokens.
+        mark_in: where pictures are marked: in their pixels, or in the latent they are drawn from, which changes
+            nothing of how they look and is found with the run alone (verify FILE --run RUN).
+        mark_message: up to 16 bits that the mark of pictures carries, as 1011.
         mark_tokens: how tokens are marked: tournament keeps the model's distribution, green is found in shorter texts.
-        sign: the signer's certificates, FILE.pem, its key FILE.key beside them: pictures get a signed manifest
-            (C2PA) that says that this run made them.
+        sign: the signer's certificates, FILE.pem, its key FILE.key beside them: pictures and sound get a signed
+            manifest (C2PA) that says that this run made them, all else what --metadata writes, unsigned.
+        metadata: write into what is drawn, or beside it as FILE.origin.json, that this run made it; unsigned.
         reject: keep what the critic finds real and draw the rest again (discriminator rejection sampling); of a GAN
             whose game is minimax, non-saturating or relativistic.
         percentile: with --reject, of the odds at which half is kept: higher keeps fewer and better samples.
@@ -75,8 +78,11 @@ class Options:
     average: float | None = None
     guide: Path | None = None
     mark: Path | None = None
+    mark_in: Literal["pixels", "latent"] = "pixels"
+    mark_message: str = ""
     mark_tokens: Literal["tournament", "green"] = "tournament"
     sign: Path | None = None
+    metadata: bool = False
     reject: bool = False
     percentile: float = 80.0
     seed: int = 0
@@ -111,20 +117,39 @@ def main(arguments: Sequence[str]) -> None:
     key = None if options.mark is None else read_key(options.mark)
     if key is not None and run.table is not None:
         raise ValueError("rows of a table carry no mark; leave --mark out")
-    chain = None if options.sign is None else _chain(run, options.sign, options.out or Path("samples.png"))
+    message = bits_of(options.mark_message)
+    hidden = _latent_mark(run, key, options)
+    chain = None if options.sign is None else provenance.chain_of(options.sign)
+    out = _drawn(run, method, options, own, guide=guide, key=key, hidden=hidden, message=message)
+    if out is not None and (chain is not None or options.metadata):
+        origin = provenance.origin_of(Path(path[0]))
+        say(provenance.say_origin(provenance.written(out), chain, origin))
+
+
+def _drawn(
+    run: Run,
+    method: Callable[..., Any],
+    options: Options,
+    own: dict[str, Any],
+    *,
+    guide: Run | None,
+    key: Key | None,
+    hidden: LatentMark | None,
+    message: tuple[bool, ...],
+) -> Path | None:
+    """Draw, write and tell; the file or folder that was written."""
     if run.table is not None:
         from simulacra.cli import tables
 
-        tables.draw(run, 64 if options.n is None else options.n, options.out or Path("samples.csv"),
+        out = options.out or Path("samples.csv")
+        tables.draw(run, 64 if options.n is None else options.n, out,
                     given=options.given, y=options.y, seed=options.seed, own=own)  # fmt: skip
-        return
+        return out
     music = run.recipe.data.get("modality") in ("music", "frames")
     if options.suffix is not None:
-        _infill(run, options, key)
-        return
+        return _infill(run, options, key)
     if options.prompt is not None and not music:
-        _continue(run, options, own, _changes(method, key, options))
-        return
+        return _continue(run, options, own, _changes(method, key, options))
     if key is not None and music:
         raise ValueError("tunes carry no mark; leave --mark out")
     if options.prompt is not None:
@@ -134,8 +159,9 @@ def main(arguments: Sequence[str]) -> None:
         count = options.n or 1
         tunes = continued(run, Path(options.prompt), count, options.tokens or 500, own=own, seed=options.seed,
                           y=run.labels(options.y, count))  # fmt: skip
-        say(write_tunes(tunes, options.out or Path("samples.mid")))
-        return
+        out = options.out or Path("samples.mid")
+        say(write_tunes(tunes, out))
+        return out
     if key is not None and run.encoding is not None:
         own = {**own, "changes": _changes(method, key, options)}
     n, began = 64 if options.n is None else options.n, time.perf_counter()
@@ -145,43 +171,54 @@ def main(arguments: Sequence[str]) -> None:
         given = held.batch(torch.arange(n) % len(held), Rng(options.seed)).y
         assert isinstance(given, Tensor)
         y = given
+    marks = {} if hidden is None else {"mark": hidden, "message": message}
     kept = options.percentile if options.reject else None
-    batch = run.sample(n, y=y, seed=options.seed, guide=guide, reject=kept, **own)
+    batch = run.sample(n, y=y, seed=options.seed, guide=guide, reject=kept, **marks, **own)
     if music:
         from simulacra.cli.music import write_tunes
 
         assert isinstance(batch.x, Tensor)
+        out = options.out or Path("samples.mid")
         told = _rate(int(batch.length.sum()) if batch.length is not None else batch.x.numel(), began)
-        say(f"{write_tunes(run.tunes(batch), options.out or Path('samples.mid'))}, {told}")
-        return
+        say(f"{write_tunes(run.tunes(batch), out)}, {told}")
+        return out
     if run.encoding is None:
         out = options.out or Path("samples.png")
-        batch = batch if key is None else marked(batch, run.recipe.space, key, grid=out.suffix not in ARRAYS)
+        if key is not None and hidden is None:
+            batch = marked(batch, run.recipe.space, key, message=message, grid=out.suffix not in ARRAYS)
         say(write_samples(batch, run.recipe.space, out) + ("" if key is None else f", marked with key {key.name}"))
-        if chain is not None:
-            say(f"signed {provenance.sign_written(out, chain, provenance.origin_of(Path(path[0])))} files")
-        return
+        return out
     assert isinstance(batch.x, Tensor)
+    out = options.out or Path("samples.smi" if run.recipe.data["modality"] == "molecules" else "samples.txt")
     told = _rate(batch.x.numel() if batch.length is None else int(batch.length.sum()), began)
-    say(f"{_write(run, run.texts(batch), options.out)}, {told}")
+    say(f"{_write(run, run.texts(batch), out)}, {told}")
+    return out
 
 
-def _write(run: Run, texts: Sequence[str], out: Path | None) -> str:
+def _write(run: Run, texts: Sequence[str], out: Path) -> str:
     """Texts, or molecules, as the name of a file asks."""
     if run.recipe.data["modality"] != "molecules":
-        return write_texts(texts, out or Path("samples.txt"))
+        return write_texts(texts, out)
     from simulacra.cli.molecules import write_molecules
 
-    return write_molecules(texts, out or Path("samples.smi"))
+    return write_molecules(texts, out)
 
 
-def _chain(run: Run, certificate: Path, out: Path) -> Chain:
-    """The chain to sign with; ValueError, before anything is drawn, where no manifest goes into what is written."""
-    if run.encoding is not None or run.table is not None or run.recipe.data.get("modality") in ("music", "frames"):
-        raise ValueError("texts, tunes and rows carry no manifest; leave --sign out")
-    if out.suffix and out.suffix.lower() not in WRITABLE:
-        raise ValueError(f"{out}: no manifest goes into this; expected {', '.join(WRITABLE)} or a folder")
-    return provenance.chain_of(certificate)
+def _latent_mark(run: Run, key: Key | None, options: Options) -> LatentMark | None:
+    """The mark in the latent that is asked for; ValueError, before anything is drawn, where there can be none."""
+    if options.mark_in == "pixels":
+        return None
+    if key is None:
+        raise ValueError("--mark-in says where --mark KEY goes; give --mark KEY, or leave it out")
+    if not is_pictures(run.recipe.space):
+        raise ValueError(
+            f"a mark in the latent is of pictures, and this run is of {run.recipe.space.measure}; leave --mark-in out"
+        )
+    if (out := options.out or Path("samples.png")).suffix not in ARRAYS:
+        raise ValueError(
+            f"{out}: a mark belongs to one picture, not to a grid of many; write to a folder, .npy or .npz"
+        )
+    return LatentMark(key=key)
 
 
 def _changes(method: Callable[..., Any], key: Key | None, options: Options) -> tuple[Mark, ...]:
@@ -193,8 +230,8 @@ def _changes(method: Callable[..., Any], key: Key | None, options: Options) -> t
     return (Green(key=key) if options.mark_tokens == "green" else Tournament(key=key),)
 
 
-def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark, ...]) -> None:
-    """Texts that go on from a prompt, shown as they are drawn."""
+def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark, ...]) -> Path | None:
+    """Texts that go on from a prompt, shown as they are drawn; the file they were written to, if any."""
     model, encoding = require(run.model, Prompted, "a prompt"), run.encoding
     if encoding is None:
         raise ValueError(f"a prompt is text, and this run is of {run.recipe.space.measure}; leave --prompt out")
@@ -233,10 +270,11 @@ def _continue(run: Run, options: Options, own: dict[str, Any], marks: tuple[Mark
     warn(_rate(written, began))
     if options.out is not None:
         warn(_write(run, texts, options.out))
+    return options.out
 
 
-def _infill(run: Run, options: Options, key: Key | None) -> None:
-    """Texts between a prompt and a suffix."""
+def _infill(run: Run, options: Options, key: Key | None) -> Path | None:
+    """Texts between a prompt and a suffix; where they were written."""
     from simulacra.cli.continuing import infilled
 
     if key is not None:
@@ -248,6 +286,7 @@ def _infill(run: Run, options: Options, key: Key | None) -> None:
         print(text, flush=True)
     if options.out is not None:
         warn(_write(run, texts, options.out))
+    return options.out
 
 
 def _rate(tokens: int, began: float) -> str:

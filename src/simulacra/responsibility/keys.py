@@ -49,8 +49,12 @@ class Key:
 
         The purpose's own key is HMAC-SHA256 of its name (as in HKDF's expansion, RFC 5869), the stream SHAKE-256.
         """
-        stream = hashlib.shake_256(self._derived(purpose) + about).digest((count + 7) // 8)
+        stream = self.stream(purpose, (count + 7) // 8, about)
         return np.unpackbits(np.frombuffer(stream, np.uint8), count=count).astype(bool)
+
+    def stream(self, purpose: str, count: int, about: bytes = b"") -> bytes:
+        """So many random bytes, likewise: those that ``bits`` are taken from."""
+        return hashlib.shake_256(self._derived(purpose) + about).digest(count)
 
     def shares(self, purpose: str, count: int) -> np.ndarray:
         """So many independent uniform numbers in [0, 1), float64 (count,), a function of key and purpose."""

@@ -132,6 +132,11 @@ def inspect(content: bytes, kind: str, *, roots: bytes = b"") -> Inspected:
     )
 
 
+def holds_manifest(content: bytes) -> bool:
+    """Whether a file's content looks as if it held a manifest, signed or not: the name of its box is in it."""
+    return b"c2pa" in content
+
+
 def _type(kind: str, known: tuple[str, ...]) -> str:
     if kind not in known:
         raise ValueError(f"no manifest goes into a file with ending {kind or '(none)'}; expected {', '.join(known)}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from scipy import stats as stats_
 
 from simulacra.mathematics.significance import binomial_p
 
 stats: Any = stats_  # its functions carry no types
+READ = 1e-3  # chance that a message is read from what carries none
 ABSENCE = (
     "No mark of this key was found. That does not show that a person made it: it may be another key's, or the mark"
     " may have been left out, removed or lost."
@@ -61,3 +64,22 @@ def threshold(trials: int, rate: float) -> int:
         if least > trials:
             return least
     return least
+
+
+def read_message(votes: np.ndarray) -> tuple[bool, ...] | None:
+    """The message that votes (bits, several) agree on, or None where they agree no better than chance has it.
+
+    A vote below 0 is for a 1, and the larger the surer. In what carries no message its sign is a fair coin; the votes
+    of the majority, summed over bits, have an exact distribution, and a message is read
+    where its tail lies at READ or below.
+    """
+    count, several = votes.shape
+    ones = (votes < 0).sum(1)
+    chance, one_bit = np.ones(1), np.zeros(several + 1)
+    for k in range(several + 1):
+        one_bit[max(k, several - k)] += math.comb(several, k) / 2**several
+    for _ in range(count):
+        chance = np.convolve(chance, one_bit)
+    if chance[int(np.maximum(ones, several - ones).sum()) :].sum() > READ:
+        return None
+    return tuple(bool(v < 0) for v in votes.sum(1))

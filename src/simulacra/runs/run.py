@@ -43,6 +43,7 @@ from simulacra.modalities.text import Blocks, texts_of
 from simulacra.modalities.tokens import Encoding
 from simulacra.nets.through import Through, through
 from simulacra.recipes.families import FAMILIES
+from simulacra.responsibility.latent import LatentMark, checked
 from simulacra.runs import adapting, exchange, hub
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import NAME, Recipe, read
@@ -87,6 +88,8 @@ class Run:
         y: str | int | Tensor | None = None,
         seed: int = 0,
         guide: Run | None = None,
+        mark: LatentMark | None = None,
+        message: Sequence[bool] = (),
         reject: float | None = None,
         **options: Any,
     ) -> Batch:
@@ -94,10 +97,12 @@ class Run:
         of a run of captions or sentences, one for all of them, of one that is given pictures, n of them.
 
         guide    a run of a weaker model of the same data: with ``guidance=`` above 1 what it does is done less of.
+        mark     to put into the latent that is drawn (``responsibility.latent``), with up to 16 bits of a message.
         reject   percentile of ``uses.reject``: samples are kept by what the critic makes of them, 80 is usual.
         options  the family's own (``temperature=`` ...).
 
-        Raises ValueError for a class that does not exist, and for a guide that cannot guide this model.
+        Raises ValueError for a class that does not exist, for a guide that cannot guide this model, and for samples in
+        which a mark does not stay.
         """
         if n < 1:
             raise ValueError(f"n is how many examples to draw, at least 1; got {n}")
@@ -106,11 +111,23 @@ class Run:
                 raise ValueError(f"{guide.path} stands on another codec than {self.path}; expected the same codes")
             options["guide"] = _guide(self.model, guide, options)
         given, rng = self.labels(y, n), Rng(seed)("sample")
-        with torch.no_grad():
+        if mark is not None:
             if reject is not None:
-                if given is not None and not isinstance(given, Tensor):
-                    raise ValueError("rejection is of models of classes or of nothing; this one is given more")
+                raise ValueError("rejection draws again, and a mark numbers what is drawn; leave one of them out")
+            signed = mark.rng(rng, message)
+            batch = self._drawn(n, given, signed, options)
+            checked(self.model, batch.x, signed)
+            return batch
+        if reject is not None:
+            if given is not None and not isinstance(given, Tensor):
+                raise ValueError("rejection is of models of classes or of nothing; this one is given more")
+            with torch.no_grad():
                 return rejection.reject(self.model, n, y=given, percentile=reject, options=options, rng=rng)
+        return self._drawn(n, given, rng, options)
+
+    def _drawn(self, n: int, given: Tensor | None, rng: Rng, options: dict[str, Any]) -> Batch:
+        """n examples of what they are given."""
+        with torch.no_grad():
             if isinstance(self.model, ConditionalSampler) and not isinstance(self.model, Sampler):
                 if given is None:
                     what = "a caption" if captions.is_captions(self.recipe.space.y) else "what it is given"
