@@ -105,8 +105,7 @@ def test_mistakes_are_told_in_one_line(capsys, keys, tmp_path):
 def test_a_latent_is_marked_and_found_with_the_run_alone(capsys, keys, tmp_path):
     x = np.random.default_rng(0).integers(90, 160, (64, 12, 12, 1)).astype(np.uint8)
     np.save(tmp_path / "x.npy", x)
-    small = ["--levels", "1", "--width", "8"]
-    main(["fit", "glow", f"{tmp_path}/x.npy", "--steps", "2", "--batch", "32", *small, "--out", f"{tmp_path}/run",
+    main(["fit", "flow_matching", f"{tmp_path}/x.npy", "--steps", "2", "--batch", "16", "--out", f"{tmp_path}/run",
           "--no-report"])  # fmt: skip
     out, ask = tmp_path / "drawn", ["sample", tmp_path / "run", "-n", 3, "--mark", keys / "a.json"]
     told(capsys, *ask, "--mark-in", "latent", "--out", out)

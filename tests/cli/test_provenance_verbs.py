@@ -65,7 +65,8 @@ def test_samples_name_the_run_that_made_them(capsys, folder, tmp_path):
     written = [p for place in ("run", "out") for p in (tmp_path / place).rglob("*") if p.is_file()]
     assert not [p for p in written if secret in p.read_bytes()]
     ask = "sample", tmp_path / "run", "--sign", folder / "chain/signer.pem", "--out"
-    assert "no manifest goes into this" in fault(capsys, *ask, tmp_path / "x.npy")
+    assert "unsigned: no manifest goes into .npy" in told(capsys, *ask, tmp_path / "x.npy")
+    assert "proves nothing" in told(capsys, "inspect", tmp_path / "x.npy")
 
 
 def test_mistakes_are_told(capsys, folder, tmp_path):
@@ -75,5 +76,5 @@ def test_mistakes_are_told(capsys, folder, tmp_path):
     assert "is no run" in fault(capsys, "sign", folder / "plain.png", *cert, "--run", tmp_path)
     assert "changes no format" in fault(capsys, "sign", folder / "plain.png", *cert, "--out", tmp_path / "x.jpg")
     (tmp_path / "x.mid").write_bytes(b"MThd")
-    assert "no manifest goes into" in fault(capsys, "inspect", tmp_path / "x.mid")
+    assert "no manifest goes into" in told(capsys, "inspect", tmp_path / "x.mid")
     assert "Absent" in told(capsys, "inspect", folder / "plain.png")

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata as packages
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import quoteattr, unescape
 
 from simulacra.responsibility.provenance import SOURCE, Origin
 
@@ -111,11 +111,11 @@ def _of_words(said: str) -> Told | None:
     if source is None:
         return None
     software = re.search(r"Made by a model, ([^;\0]+);|CreatorTool=\"([^\"]+)\"", said)
-    run = re.search(r"run=([^;\0]+); recipe_sha256=([0-9a-f]+)", said)
+    run = re.search(r"run=([^\0]+?); recipe_sha256=([0-9a-f]+)", said)
     return Told(
         source=source[1] or source[2],
         software=(software[1] or software[2]) if software else "not said",
-        origin=Origin(run=run[1], recipe=run[2]) if run else None,
+        origin=Origin(run=unescape(run[1]), recipe=run[2]) if run else None,
     )
 
 
@@ -166,6 +166,8 @@ def _into_jpeg(content: bytes, told: Told) -> bytes:
     # what is there first stays there: JFIF's or EXIF's own segment
     while content[at : at + 2] in (b"\xff\xe0", b"\xff\xe1"):
         at += 2 + struct.unpack_from(">H", content, at + 2)[0]
+    if at >= len(content) or content[at] != 0xFF:
+        raise IndexError
     return content[:at] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[at:]
 
 
