@@ -180,7 +180,8 @@ def paraphrased(text: str) -> str:
 def tokens_found(name: str) -> dict[str, Any]:
     """Shares found at 1e-6 as drawn, cut to half, among as much other text, and with synonyms."""
     (mark,), encoding = marks(name), plays().encoding
-    k = model("transformer").space.only.k + 1
+    field = model("transformer").space.only
+    k = field.k + bool(field.varying)  # outputs, an end included where there is one
     marked, other = texts(name, SHOWN)[0], texts("none", SHOWN, first=1000)[0]
     redone = [encoding.encode(paraphrased(encoding.decode(t))).tolist() for t in marked]
     changed = np.mean([sum(a != b for a, b in zip(encoding.decode(t).split(), paraphrased(encoding.decode(t)).split(),

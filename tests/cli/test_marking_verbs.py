@@ -102,6 +102,7 @@ def test_mistakes_are_told_in_one_line(capsys, keys, tmp_path):
     assert "no picture" in fault(capsys, "verify", keys / "a.json", "--key", keys / "a.json")
 
 
+@pytest.mark.slow
 def test_a_latent_is_marked_and_found_with_the_run_alone(capsys, keys, tmp_path):
     x = np.random.default_rng(0).integers(90, 160, (64, 12, 12, 1)).astype(np.uint8)
     np.save(tmp_path / "x.npy", x)

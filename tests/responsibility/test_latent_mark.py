@@ -63,9 +63,6 @@ class Coding(Drawing):
         assert y is not None
         return (x - 3 * y[:, None]) / 2
 
-    def posterior(self, x: Tensor, *, y: Tensor | None = None):
-        raise AssertionError("a mark asks for no posterior")
-
 
 class Denoising(Drawing):
     """The same distribution, of which only E[clean | noisy] is known: a Gaussian's."""
@@ -197,5 +194,7 @@ def test_samples_that_are_not_marked_are_never_passed_off_as_marked():
     x[2] = Rng(9)("another").normal((SIZE,))
     with pytest.raises(ValueError, match="stays in 3 of these 4 samples"):
         checked(Inverting(), x, signed)
-    with pytest.raises(ValueError, match="an Invertible, a Codec of real numbers, a Denoiser or a Decoder; Drawing is"):
+    with pytest.raises(
+        ValueError, match="an Invertible, an Encoder to real numbers, a Denoiser or a Decoder; Drawing is"
+    ):
         list(recovered(Drawing(), x))

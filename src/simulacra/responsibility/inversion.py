@@ -1,10 +1,10 @@
 """The latent noise that a model would draw an example from: by its inverse, its encoder, its flow, or by search.
 
-What is asked is what the model can do, never what it is: an ``Invertible`` inverts, a ``Codec`` encodes (for diffusion
-and flow matching that is the probability flow run backwards, DDIM inversion: Song et al. 2021), a model of a codec's
-codes does one after the other, any other ``Denoiser`` has its own flow followed here, and of a ``Decoder`` alone, a
-generator, the code is searched whose picture is nearest (Creswell & Bharath 2018, "Inverting the generator of a
-generative adversarial network").
+What is asked is what the model can do, never what it is: an ``Invertible`` inverts, an ``Encoder`` encodes (of
+diffusion and flow matching that is the probability flow run backwards, DDIM inversion: Song et al. 2021), a model of a
+codec's codes does one after the other, any other ``Denoiser`` has its own flow followed here, and of a ``Decoder``
+alone, a generator, the code is searched whose picture is nearest (Creswell & Bharath 2018, "Inverting the generator of
+a generative adversarial network").
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from simulacra.core.capabilities import (
     require,
 )
 from simulacra.core.randomness import Rng
-from simulacra.core.space import Categorical, Classes
+from simulacra.core.space import Categorical, Classes, Space
 from simulacra.evaluation.likelihood import resting
 from simulacra.mathematics.solvers import heun, karras
 from simulacra.nets.continuum import Continuum
@@ -44,6 +44,15 @@ class Composed(Protocol):
 
     codec: Codec
     inner: Modelled
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Encodes: what a mark asks of a ``Codec``, and all that a flow followed backwards has."""
+
+    latent: Space
+
+    def encode(self, x: Values, *, y: Values | None = None) -> Tensor: ...
 
 
 def recovered(model: object, x: Values) -> Iterator[Tensor]:
@@ -75,7 +84,7 @@ def _codes(model: object, x: Values, y: Tensor | None) -> Tensor:
     if isinstance(model, Invertible):
         with torch.no_grad():
             return model.to_latent(x, y=y)[0].flatten(1)
-    if isinstance(model, Codec) and not isinstance(model.latent.only, Categorical):
+    if isinstance(model, Encoder) and not isinstance(model.latent.only, Categorical):
         with torch.no_grad():
             return model.encode(x, y=y).flatten(1)
     if isinstance(model, Denoiser):
@@ -85,7 +94,7 @@ def _codes(model: object, x: Values, y: Tensor | None) -> Tensor:
         return _searched(model, x, y)
     can = ", ".join(c.__name__ for c in capabilities(model)) or "nothing we know of"
     raise ValueError(
-        "a mark in the latent needs a model whose noise can be told from an example: an Invertible, a Codec of real"
+        "a mark in the latent needs a model whose noise can be told from an example: an Invertible, an Encoder to real"
         f" numbers, a Denoiser or a Decoder; {type(model).__name__} is {can}"
     )
 
