@@ -40,7 +40,6 @@ GROUPS = {
     "responsibility_audits": "audits against planted faults: copying, membership, groups; minutes",
     "responsibility_private": "epsilon against the exact one and Opacus; what a private VAE's samples teach; minutes",
     "responsibility_detectors": "detectors of pictures on families left out, beside frequencies alone; minutes",
-    "responsibility_marks": "marks: false alarms, what is found after attacks, costs; half an hour, goes on where it was",
     "responsibility_marks": "marks: false alarms, what attacks leave, costs; half an hour, goes on where it was",
     "house": "what a user waits for: the first answers, the quickstart",
 }
