@@ -1,6 +1,6 @@
 """Marks that need a model: in the latent and in the choice of tokens; what is found, and what marking costs.
 
-A glow and a flow matching model learn MNIST, and a transformer Shakespeare in 512 tokens, for a CPU-minute or two each
+A glow and a diffusion model learn MNIST, and a transformer Shakespeare in 512 tokens, for a CPU-minute or two each
 and by their recipes but for the steps; weights are kept in ``bench/out``.
 """
 
@@ -23,7 +23,8 @@ from bench.responsibility_marks import FAR, GROUP, SHOWN, key
 
 stats: Any = stats_
 FOLDER = Path(__file__).resolve().parent / "out" / "responsibility_marks"
-STEPS = {"glow": 80, "flow_matching": 150, "transformer": 400}
+STEPS = {"glow": 80, "diffusion": 150, "transformer": 400}
+FEW = 20  # samples of the diffusion model: each is inverted once for each of ten classes
 WORDS = 200  # tokens of a text
 COSTS = 2_000  # samples on either side of a Frechet distance
 DISTANT = 0.05  # of the difference that is allowed
@@ -90,9 +91,9 @@ def latent_found(family: str) -> dict[str, Any]:
     from simulacra.uses.redraw import redraw
 
     drawn, space, mark = model(family), mnist().train.space, LatentMark(key=key(0))
+    n = SHOWN if family == "glow" else FEW
     with torch.no_grad():
-        plain = {"marked": drawn.sample(SHOWN, rng=mark.rng(1)), "unmarked": drawn.sample(SHOWN, rng=1)}
-    attacks = {f"{name}": attack for name, attack in inputs.ATTACKS.items()}
+        plain = {"marked": drawn.sample(n, rng=mark.rng(1)), "unmarked": drawn.sample(n, rng=1)}
     found: dict[str, Any] = {}
 
     def look(x: Any) -> tuple[int, float]:
@@ -100,7 +101,7 @@ def latent_found(family: str) -> dict[str, Any]:
         return sum(v.found(FAR) for v in verdicts), float(np.mean([v.matches / v.trials for v in verdicts]))
 
     pictures = to_uint8(plain["marked"].x, space)
-    for name, attack in attacks.items():
+    for name, attack in inputs.ATTACKS.items():
         after = [inputs.resized(attack(p[..., 0]), 28) for p in pictures]
         found[name] = look(space.only.value(torch.from_numpy(np.stack(after))[:, None].float()))
     found["unmarked"] = look(plain["unmarked"].x)
@@ -108,13 +109,13 @@ def latent_found(family: str) -> dict[str, Any]:
         for strength in (0.3, 0.6):
             x = redraw(drawn, plain["marked"].x, strength, y=plain["marked"].y, rng=2)
             found[f"drawn anew, strength {strength}"] = look(x)
-    return {"found": {k: v[0] for k, v in found.items()}, "agree": {k: v[1] for k, v in found.items()}, "n": SHOWN}
+    return {"found": {k: v[0] for k, v in found.items()}, "agree": {k: v[1] for k, v in found.items()}, "n": n}
 
 
 def latent_rows() -> list[Row]:
     """A row a family and attack."""
     rows = []
-    for family in ("glow", "flow_matching"):
+    for family in ("glow", "diffusion"):
         f = kept(GROUP, f"latent {family}", lambda family=family: latent_found(family))
         for attack, hits in f["found"].items():
             low, high = (float(v) for v in stats.binomtest(hits, f["n"]).proportion_ci())
@@ -312,7 +313,7 @@ def rows() -> list[Row]:
 
 if __name__ == "__main__":
     works: dict[str, Callable[[], Any]] = {
-        **{f"latent {f}": lambda f=f: latent_found(f) for f in ("glow", "flow_matching")},
+        **{f"latent {f}": lambda f=f: latent_found(f) for f in ("glow", "diffusion")},
         **{f"tokens {m}": lambda m=m: tokens_found(m) for m in ("tournament", "green")},
         **{f"perplexity {m}": lambda m=m: perplexities(m) for m in ("tournament", "green")},
         "cost latent": latent_costs, "cost pixel": pixel_costs,
