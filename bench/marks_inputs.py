@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -113,22 +112,37 @@ ATTACKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+def keep(path: Path, pictures: dict[str, list[np.ndarray]]) -> None:
+    """Lists of pictures by name, to be had again with ``kept``."""
+    with path.open("wb") as file:
+        np.savez(file, **{f"{name}/{i:05d}": x for name, many in pictures.items() for i, x in enumerate(many)})
+
+
+def kept(path: Path) -> dict[str, list[np.ndarray]]:
+    """What ``keep`` kept, in its order."""
+    found: dict[str, list[np.ndarray]] = {}
+    with np.load(path) as arrays:
+        for key in arrays.files:
+            found.setdefault(key.rpartition("/")[0], []).append(arrays[key])
+    return found
+
+
 # -- the peer, in an environment of its own, which holds no simulacra ------------------------------------------------
 
 
-def their_marks(pictures: str, kept: str, method: str, bits: int) -> Callable[[], dict[str, Any]]:
-    """Worker: invisible-watermark's mark of random bits in each picture of a pickled list, kept in another."""
+def their_marks(pictures: str, marked: str, method: str, bits: int) -> Callable[[], dict[str, Any]]:
+    """Worker: invisible-watermark's mark of random bits in each of the plain pictures, kept in another file."""
     import cv2  # type: ignore[import-not-found]
     from imwatermark import WatermarkEncoder  # type: ignore[import-not-found]
 
     def one_round() -> dict[str, Any]:
         out = []
-        for i, x in enumerate(pickle.loads(Path(pictures).read_bytes())):
+        for i, x in enumerate(kept(Path(pictures))["plain"]):
             encoder = WatermarkEncoder()
             encoder.set_watermark("bits", payload(i, bits).astype(int).tolist())
-            marked = encoder.encode(cv2.cvtColor(x, cv2.COLOR_RGB2BGR), method)
-            out.append(cv2.cvtColor(marked, cv2.COLOR_BGR2RGB))
-        Path(kept).write_bytes(pickle.dumps(out))
+            found = encoder.encode(cv2.cvtColor(x, cv2.COLOR_RGB2BGR), method)
+            out.append(cv2.cvtColor(found, cv2.COLOR_BGR2RGB))
+        keep(Path(marked), {"marked": out})
         return {"work": len(out)}
 
     return one_round
@@ -141,9 +155,9 @@ def their_looks(pictures: str, method: str, bits: int) -> Callable[[], dict[str,
 
     def one_round() -> dict[str, Any]:
         found = {}
-        for attack, kept in pickle.loads(Path(pictures).read_bytes()).items():
+        for attack, changed in kept(Path(pictures)).items():
             found[attack] = []
-            for i, x in enumerate(kept):
+            for i, x in enumerate(changed):
                 try:
                     read = WatermarkDecoder("bits", bits).decode(cv2.cvtColor(x, cv2.COLOR_RGB2BGR), method)
                 except RuntimeError:  # "image too small, should be larger than 256x256"

@@ -114,20 +114,27 @@ def latent_found(family: str) -> dict[str, Any]:
 
 def latent_rows() -> list[Row]:
     """A row a family and attack."""
-    rows = []
+    rows: list[Row] = []
     for family in ("glow", "diffusion"):
         f = kept(GROUP, f"latent {family}", lambda family=family: latent_found(family))
-        for attack, hits in f["found"].items():
-            low, high = (float(v) for v in stats.binomtest(hits, f["n"]).proportion_ci())
-            target = {"clean": ">= 0.99", "unmarked": "0"}.get(attack, "")
-            met = {"clean": hits / f["n"] >= 0.99, "unmarked": hits == 0}.get(attack)
-            rows.append(
-                Row(
-                    what=f"latent mark of {family}, MNIST 28x28, found at 1e-6: {attack}", unit="share",
-                    ours=hits / f["n"], target=target, met=met,
-                    note=f"[{low:.2f}, {high:.2f}] of {f['n']}; {f['agree'][attack]:.2f} of the signs agree",
-                )
-            )  # fmt: skip
+        notes = {attack: f"{share:.2f} of the signs agree" for attack, share in f["agree"].items()}
+        rows += shares(f"latent mark of {family}, MNIST 28x28, found at 1e-6", f, notes)
+    return rows
+
+
+def shares(what: str, f: dict[str, Any], notes: dict[str, str]) -> list[Row]:
+    """A row an attack: the share that was found, with its interval."""
+    rows = []
+    for attack, hits in f["found"].items():
+        low, high = (float(v) for v in stats.binomtest(hits, f["n"]).proportion_ci())
+        met = {"clean": hits / f["n"] >= 0.99, "unmarked": hits == 0}.get(attack)
+        rows.append(
+            Row(
+                what=f"{what}: {attack}", unit="share", ours=hits / f["n"],
+                target={"clean": ">= 0.99", "unmarked": "0"}.get(attack, ""), met=met,
+                note=f"[{low:.2f}, {high:.2f}] of {f['n']}; {notes[attack]}",
+            )
+        )  # fmt: skip
     return rows
 
 
@@ -201,20 +208,11 @@ def tokens_found(name: str) -> dict[str, Any]:
 
 def token_rows() -> list[Row]:
     """A row a mark and attack."""
-    rows = []
+    rows: list[Row] = []
     for name in ("tournament", "green"):
         f = kept(GROUP, f"tokens {name}", lambda name=name: tokens_found(name))
-        for attack, hits in f["found"].items():
-            low, high = (float(v) for v in stats.binomtest(hits, f["n"]).proportion_ci())
-            target = {"clean": ">= 0.99", "unmarked": "0"}.get(attack, "")
-            met = {"clean": hits / f["n"] >= 0.99, "unmarked": hits == 0}.get(attack)
-            rows.append(
-                Row(
-                    what=f"{name} mark found at 1e-6, {WORDS} tokens of 512: {attack}", unit="share",
-                    ours=hits / f["n"], target=target, met=met,
-                    note=f"[{low:.2f}, {high:.2f}] of {f['n']}; {f['share']:.3f} of the bits agree as drawn",
-                )
-            )  # fmt: skip
+        notes = dict.fromkeys(f["found"], f"{f['share']:.3f} of the bits agree as drawn")
+        rows += shares(f"{name} mark found at 1e-6, {WORDS} tokens of 512", f, notes)
     return rows
 
 

@@ -235,7 +235,6 @@ def pixels_found(size: int) -> dict[str, Any]:
 
 def theirs(method: str) -> dict[str, Any]:
     """The same of invisible-watermark at 256x256; what an attack made smaller is enlarged again, as it asks for."""
-    import pickle
     import tempfile
     from pathlib import Path
 
@@ -247,16 +246,16 @@ def theirs(method: str) -> dict[str, Any]:
     plain = [picture(256, i) for i in range(SHOWN)]
     with tempfile.TemporaryDirectory() as folder:
         given, marked = Path(folder) / "plain", Path(folder) / "marked"
-        given.write_bytes(pickle.dumps(plain))
-        settings = {"pictures": str(given), "kept": str(marked), "method": method, "bits": BITS}
+        inputs.keep(given, {"plain": plain})
+        settings = {"pictures": str(given), "marked": str(marked), "method": method, "bits": BITS}
         here = Path(inputs.__file__)
         measure(Side(file=here, function="their_marks", settings=settings, python=python), rounds=1, warm_up=0)
-        after = pickle.loads(marked.read_bytes())
+        after = inputs.kept(marked)["marked"]
         attacked = {}
         for name, attack in inputs.ATTACKS.items():
             changed = [attack(x) for x in after]
             attacked[name] = [x if len(x) >= 256 else inputs.resized(x, 256) for x in changed]
-        given.write_bytes(pickle.dumps(attacked))
+        inputs.keep(given, attacked)
         settings = {"pictures": str(given), "method": method, "bits": BITS}
         side = Side(file=here, function="their_looks", settings=settings, python=python)
         (done,) = measure(side, rounds=1, warm_up=0)

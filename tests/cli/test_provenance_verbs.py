@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from simulacra.cli.main import main
+from simulacra.cli.provenance import standing, written
 
 pytest.importorskip("c2pa")
 
@@ -67,6 +69,19 @@ def test_samples_name_the_run_that_made_them(capsys, folder, tmp_path):
     ask = "sample", tmp_path / "run", "--sign", folder / "chain/signer.pem", "--out"
     assert "unsigned: no manifest goes into .npy" in told(capsys, *ask, tmp_path / "x.npy")
     assert "proves nothing" in told(capsys, "inspect", tmp_path / "x.npy")
+
+
+def test_what_stood_there_before_is_not_said_to_be_the_runs(tmp_path):
+    out, mine, again = tmp_path / "t[1].mid", tmp_path / "t[1]-mine.mid", tmp_path / "t[1]-1.mid"
+    mine.write_bytes(b"mine")
+    again.write_bytes(b"of an earlier call")
+    os.utime(again, ns=(1, 1))
+    before = standing(out)
+    assert set(before) == {mine, again}
+    for file in (again, tmp_path / "t[1]-2.mid"):
+        file.write_bytes(b"drawn")
+    assert written(out, before) == [again, tmp_path / "t[1]-2.mid"]
+    assert written(out, standing(out)) == []
 
 
 def test_mistakes_are_told(capsys, folder, tmp_path):

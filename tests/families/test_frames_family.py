@@ -116,6 +116,15 @@ def test_gaps_are_filled_as_bayes_rule_says(head, fewest, monkeypatch):
     assert float((blind.x.double().mean(0) - wanted).abs().max()) > 0.1  # without weights it would have shown
 
 
+def test_a_particle_without_weight_is_never_drawn_again():
+    class Low(Rng):
+        def uniform(self, shape, *, dtype=None, device="cpu"):
+            return torch.zeros(shape)
+
+    weight = torch.tensor([[0.0, 0.25, 0.0, 0.75]], dtype=torch.float64).log()
+    assert frame_steps._again(weight, torch.ones(1, dtype=torch.bool), Low(0)).tolist() == [1, 3, 3, 3]
+
+
 def test_what_is_known_first_is_continued_exactly():
     """With one particle too, the draws of what follows have the conditional's frequencies."""
     made, n = model(), 1500

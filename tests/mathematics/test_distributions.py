@@ -120,6 +120,14 @@ def test_categories_sum_to_one_and_draw_what_they_score():
     assert bool(((shares(d.sample(Rng(5)).double(), torch.arange(3)) - p).abs() < 4.5 * error).all())
 
 
+@pytest.mark.parametrize(("x", "lead"), [((3, 1), (1, 3)), ((3,), (2, 3)), ((2, 3), (3,)), ((1, 3), (3,)), ((), (4,))])
+def test_categories_score_what_broadcasts_against_them(x: tuple[int, ...], lead: tuple[int, ...]):
+    logits, values = Rng(0)("l").normal((*lead, 5)), Rng(0)("x").integers(5, (math.prod(x),)).reshape(x)
+    wide = torch.broadcast_shapes(x, lead)
+    exact = logits.log_softmax(-1).expand(*wide, 5).gather(-1, values.expand(wide)[..., None])[..., 0]
+    assert torch.allclose(Categories(logits).log_prob(values), exact, atol=1e-6)
+
+
 def test_gaussian_is_torchs_and_draws_what_it_scores():
     mean, log_scale = torch.tensor(1.5, dtype=F64), torch.tensor(-0.4, dtype=F64)
     x = torch.linspace(-3, 5, 17, dtype=F64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json as json_
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,11 +141,19 @@ def origin_of(run: Path) -> provenance.Origin:
     return provenance.Origin(run=run.resolve().name, recipe=digest(recipe))
 
 
-def written(out: Path) -> list[Path]:
-    """The files that were written under a name: itself, all in a folder, or those numbered NAME-1.mid and so on."""
-    if out.is_dir():
-        return sorted(p for p in out.rglob("*") if p.is_file() and not p.name.endswith(metadata.BESIDE))
-    return [out] if out.is_file() else sorted(out.parent.glob(f"{out.stem}-*{out.suffix}"))
+Standing = dict[Path, int]
+
+
+def standing(out: Path) -> Standing:
+    """The files under a name, itself, all in a folder, and those numbered NAME-1.mid and so on, and when they were
+    written, nanoseconds."""
+    inside = out.rglob("*") if out.is_dir() else [out, *out.parent.glob(f"{glob.escape(out.stem)}-*{out.suffix}")]
+    return {p: p.stat().st_mtime_ns for p in inside if p.is_file() and not p.name.endswith(metadata.BESIDE)}
+
+
+def written(out: Path, before: Standing) -> list[Path]:
+    """The files under a name that were written since: what stood there already is not ours to say anything in."""
+    return sorted(p for p, when in standing(out).items() if before.get(p) != when)
 
 
 def say_origin(files: Sequence[Path], chain: Chain | None, origin: provenance.Origin) -> str:

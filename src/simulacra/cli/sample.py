@@ -120,10 +120,28 @@ def main(arguments: Sequence[str]) -> None:
     message = bits_of(options.mark_message)
     hidden = _latent_mark(run, key, options)
     chain = None if options.sign is None else provenance.chain_of(options.sign)
+    says = chain is not None or options.metadata
+    shown = run.encoding is not None and not (options.prompt is None and options.suffix is None)
+    if says and shown and options.out is None:
+        raise ValueError("what is written to the terminal holds no manifest and no metadata; give --out FILE.txt")
+    before = provenance.standing(_name(run, options)) if says else {}
     out = _drawn(run, method, options, own, guide=guide, key=key, hidden=hidden, message=message)
-    if out is not None and (chain is not None or options.metadata):
-        origin = provenance.origin_of(Path(path[0]))
-        say(provenance.say_origin(provenance.written(out), chain, origin))
+    if out is not None and says:
+        say(provenance.say_origin(provenance.written(out, before), chain, provenance.origin_of(Path(path[0]))))
+
+
+def _name(run: Run, options: Options) -> Path:
+    """Where what is drawn is written to: as asked, or by what it is."""
+    if options.out is not None:
+        return options.out
+    if run.table is not None:
+        return Path("samples.csv")
+    modality = run.recipe.data.get("modality")
+    if modality in ("music", "frames"):
+        return Path("samples.mid")
+    if run.encoding is None:
+        return Path("samples.png")
+    return Path("samples.smi" if modality == "molecules" else "samples.txt")
 
 
 def _drawn(
@@ -138,10 +156,10 @@ def _drawn(
     message: tuple[bool, ...],
 ) -> Path | None:
     """Draw, write and tell; the file or folder that was written."""
+    out = _name(run, options)
     if run.table is not None:
         from simulacra.cli import tables
 
-        out = options.out or Path("samples.csv")
         tables.draw(run, 64 if options.n is None else options.n, out,
                     given=options.given, y=options.y, seed=options.seed, own=own)  # fmt: skip
         return out
@@ -159,7 +177,6 @@ def _drawn(
         count = options.n or 1
         tunes = continued(run, Path(options.prompt), count, options.tokens or 500, own=own, seed=options.seed,
                           y=run.labels(options.y, count))  # fmt: skip
-        out = options.out or Path("samples.mid")
         say(write_tunes(tunes, out))
         return out
     if key is not None and run.encoding is not None:
@@ -178,18 +195,15 @@ def _drawn(
         from simulacra.cli.music import write_tunes
 
         assert isinstance(batch.x, Tensor)
-        out = options.out or Path("samples.mid")
         told = _rate(int(batch.length.sum()) if batch.length is not None else batch.x.numel(), began)
         say(f"{write_tunes(run.tunes(batch), out)}, {told}")
         return out
     if run.encoding is None:
-        out = options.out or Path("samples.png")
         if key is not None and hidden is None:
             batch = marked(batch, run.recipe.space, key, message=message, grid=out.suffix not in ARRAYS)
         say(write_samples(batch, run.recipe.space, out) + ("" if key is None else f", marked with key {key.name}"))
         return out
     assert isinstance(batch.x, Tensor)
-    out = options.out or Path("samples.smi" if run.recipe.data["modality"] == "molecules" else "samples.txt")
     told = _rate(batch.x.numel() if batch.length is None else int(batch.length.sum()), began)
     say(f"{_write(run, run.texts(batch), out)}, {told}")
     return out
@@ -214,7 +228,7 @@ def _latent_mark(run: Run, key: Key | None, options: Options) -> LatentMark | No
         raise ValueError(
             f"a mark in the latent is of pictures, and this run is of {run.recipe.space.measure}; leave --mark-in out"
         )
-    if (out := options.out or Path("samples.png")).suffix not in ARRAYS:
+    if (out := _name(run, options)).suffix not in ARRAYS:
         raise ValueError(
             f"{out}: a mark belongs to one picture, not to a grid of many; write to a folder, .npy or .npz"
         )

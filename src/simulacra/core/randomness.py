@@ -125,10 +125,7 @@ class Rng:
         words = self.words((*(lead or (1,)), 2), logits.device)
         u = (((words[..., 0] >> 6) << 26) | (words[..., 1] >> 6)).double() * 2.0**-52
         raised = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
-        summed = (raised - raised.amax(-1, keepdim=True)).exp().cumsum(-1, dtype=torch.float64)
-        # u < 1 scaled by the sum lies below it even after rounding, so a category of probability 0 is never found
-        found = torch.searchsorted(summed, u.reshape(*lead, 1) * summed[..., -1:], right=True)
-        return found[..., 0].clamp(max=logits.shape[-1] - 1)
+        return inverted((raised - raised.amax(-1, keepdim=True)).exp(), u.reshape(lead))
 
     def permutation(self, n: int, *, device: torch.device | str = "cpu") -> Tensor:
         """A uniformly random order of 0 .. n-1, int64; the same for every first row."""
@@ -184,6 +181,17 @@ class Rng:
             torch.full_like(number, stream >> 32),
         ])  # fmt: skip
         return philox_torch(counter, self.seed).T.reshape(count, 4 * blocks)[:, :size].reshape(tuple(shape))
+
+
+def inverted(weight: Tensor, u: Tensor) -> Tensor:
+    """The category at which cumulated weights (..., k) >= 0 exceed the share u (...) in [0, 1) of their sum.
+
+    int64 (...): a draw in proportion to the weights if u is uniform, monotone in u, and never one of weight 0.
+    """
+    summed = weight.cumsum(-1, dtype=torch.float64)
+    # in float64 a share below 1 of the sum lies below it even after rounding, for u of up to 52 bits
+    found = torch.searchsorted(summed, u[..., None].double() * summed[..., -1:], right=True)
+    return found[..., 0].clamp(max=weight.shape[-1] - 1)
 
 
 def philox_numpy(counter: np.ndarray[Any, np.dtype[Any]], seed: int) -> np.ndarray[Any, np.dtype[Any]]:

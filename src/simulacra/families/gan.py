@@ -124,7 +124,7 @@ class Dense(nn.Module):
 
 
 class Noisy(nn.Module):
-    """A generator (z, y) -> (b, *event) with noise of its own on top: N(0, s^2) in each number, s = exp(10 l) learned.
+    """A generator (z, y) -> (b, *event) with noise of its own on top: N(0, s^2) in each number, s = exp(10 e) learned.
 
     Without an rng there is none: what a code stands for is the mean.
     """
@@ -135,16 +135,16 @@ class Noisy(nn.Module):
     def __init__(self, generator: Dense, start: float) -> None:
         super().__init__()
         self.generator, self.start = generator, start
-        self.log_scale = nn.Parameter(torch.empty(generator.out))
+        self.exponent = nn.Parameter(torch.empty(generator.out))
 
     @torch.no_grad()
     def initialise(self, rng: Rng) -> None:
         """As it is to start; nothing is drawn."""
-        self.log_scale.fill_(math.log(self.start) / self.rate)
+        self.exponent.fill_(math.log(self.start) / self.rate)
 
     def scale(self) -> Tensor:
         """s, (*event)."""
-        return (self.rate * self.log_scale).exp()
+        return (self.rate * self.exponent).exp()
 
     def forward(self, z: Tensor, y: Tensor | None = None, rng: Rng | None = None) -> Tensor:
         x = self.generator(z, y)

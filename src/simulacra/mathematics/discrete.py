@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from simulacra.core.randomness import inverted
+
 
 def quantile(log_prob: Float[Tensor, "n k"], u: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
     """The smallest value whose cumulative probability exceeds u in [0, 1): a draw from softmax(log_prob), int64.
@@ -19,6 +21,4 @@ def quantile(log_prob: Float[Tensor, "n k"], u: Float[Tensor, " n"]) -> Int[Tens
 
 def support_quantile(log_prob: Float[Tensor, "n k"], u: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
     """Like ``quantile``, and never a value of probability 0: rounding is left to the last value that has any."""
-    reached = log_prob.double().exp().cumsum(1)
-    # in float64 the product stays below the total, which every value without probability at the end shares
-    return (reached <= u[:, None].double() * reached[:, -1:]).sum(1)
+    return inverted(log_prob.double().exp(), u)

@@ -128,7 +128,7 @@ class Categories:
     def log_prob(self, x: Tensor) -> Tensor:
         """log softmax(logits)[x], nats."""
         lead, k = self.logits.shape[:-1], self.logits.shape[-1]
-        if x.numel() == self.logits.numel() // k:  # one of each: a single pass, and one backward
+        if x.shape == lead[len(lead) - x.ndim :] and x.numel() == lead.numel():  # a single pass, and one backward
             nats = F.cross_entropy(self.logits.reshape(-1, k), x.reshape(-1).long(), reduction="none")
             return -nats.reshape(lead)
         log_p = F.log_softmax(self.logits, dim=-1)

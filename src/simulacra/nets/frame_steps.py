@@ -183,6 +183,6 @@ def _again(weight: Tensor, poor: Tensor, rng: Rng) -> Tensor:
     n, particles = weight.shape
     at = (torch.arange(particles, device=weight.device) + rng.uniform((n, 1), device=weight.device)) / particles
     cumulative = weight.exp().cumsum(1)
-    rows = torch.searchsorted(cumulative / cumulative[:, -1:], at.to(cumulative)).clamp(max=particles - 1)
+    rows = torch.searchsorted(cumulative / cumulative[:, -1:], at.to(cumulative), right=True).clamp(max=particles - 1)
     rows = torch.where(poor[:, None], rows, torch.arange(particles, device=weight.device))
     return (rows + torch.arange(n, device=weight.device)[:, None] * particles).flatten()

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,6 @@ from simulacra.modalities.text import Blocks, texts_of
 from simulacra.modalities.tokens import Encoding
 from simulacra.nets.through import Through, through
 from simulacra.recipes.families import FAMILIES
-from simulacra.responsibility.latent import LatentMark, checked
 from simulacra.runs import adapting, exchange, hub
 from simulacra.runs.extractors import extractors_for
 from simulacra.runs.recipe import NAME, Recipe, read
@@ -53,6 +52,9 @@ from simulacra.training.posthoc import synthesise
 from simulacra.training.state import load as load_weights
 from simulacra.training.state import restore, weights
 from simulacra.uses import reject as rejection
+
+if TYPE_CHECKING:
+    from simulacra.responsibility.latent import LatentMark
 
 WEIGHTS = "model.safetensors"
 MISSED = 0.1  # largest share of an average's profile that may be missing from one that is made afterwards
@@ -114,6 +116,8 @@ class Run:
         if mark is not None:
             if reject is not None:
                 raise ValueError("rejection draws again, and a mark numbers what is drawn; leave one of them out")
+            from simulacra.responsibility.latent import checked
+
             signed = mark.rng(rng, message)
             batch = self._drawn(n, given, signed, options)
             checked(self.model, batch.x, signed)

@@ -113,7 +113,7 @@ def infill(
     p = weight.softmax(0)
     # the same draw at another length is no second draw: what a draw carries is the sum over its lengths
     each = torch.zeros(draws, dtype=p.dtype).index_add(0, row, p)
-    chosen = torch.searchsorted(p.cumsum(0), rng("chosen").uniform((n, 1))[:, 0].double()).clamp(max=len(p) - 1)
+    chosen = rng("chosen").categorical(weight.expand(n, -1))
     estimate = weight.logsumexp(0) - torch.tensor(float(draws * (tokens + 1))).log()
     return Infilled(
         middles=[middle[row[i], : size[i]] for i in chosen],
